@@ -1,0 +1,381 @@
+"""params.yaml as a checked, typed, frozen tree, and the part of it that each stage depends on.
+
+An unknown key, a wrong type or an impossible value ends in one line that names the file, the
+key and what is allowed.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from reiqa.errors import BadInputError
+
+ExpertName: TypeAlias = Literal["content", "quality"]
+Variant: TypeAlias = Literal["content", "quality", "both"]
+
+EXPERTS: tuple[ExpertName, ...] = ("content", "quality")
+VARIANTS: tuple[Variant, ...] = ("content", "quality", "both")
+
+Positive: TypeAlias = Annotated[int, Field(ge=1)]
+Fraction: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _full_or_half(value: float) -> float:
+    if value not in (1.0, 0.5):
+        raise ValueError("allowed: 1.0, 0.5")
+    return value
+
+
+Scale: TypeAlias = Annotated[float, AfterValidator(_full_or_half)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: no key but those declared, no change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Compute(Section):
+    """Where and how numbers are computed; part of a result's identity.
+
+    Attributes:
+        device: ``auto`` takes a free GPU if there is one, else the CPU.
+        threads: CPU threads of one job; sums depend on it in the last bit.
+        precision: ``bf16`` autocasts encoders on a GPU.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Positive = 1
+    precision: Literal["float32", "bf16"] = "float32"
+
+
+class Data(Section):
+    """What may be missing.
+
+    Attributes:
+        allow_missing: index a set of which some listed images are absent, and say how many.
+    """
+
+    allow_missing: bool = False
+
+
+class Bank(Section):
+    """Which distortions the quality expert learns from.
+
+    Attributes:
+        types: ``published`` (the 25 of the paper) or a list of their names.
+        extras: names of further types: motion blur, JPEG 2000 and the like.
+    """
+
+    types: Literal["published"] | list[str] = "published"
+    extras: list[str] = []
+
+
+class Chunks(Section):
+    """How a photograph becomes a chunk: n_aug + 1 versions of one pair of crops.
+
+    Attributes:
+        corpora: photographs without ratings to learn quality from.
+        n_aug: distinct distortion types in a chunk, beside the undistorted version.
+        patch: side of a crop, in pixels.
+        ola: least and greatest overlap of the two crops, as a share of a crop's area.
+        scales: the scales at which a chunk is cut.
+        swap: exchange query and key crop in half of the versions.
+        draws: windows stored of each photograph.
+        images_per_shard: photographs whose windows make one shard.
+    """
+
+    corpora: Annotated[list[str], Field(min_length=1)]
+    n_aug: Positive = 11
+    patch: Annotated[int, Field(ge=16, le=512)] = 160
+    ola: tuple[Fraction, Fraction] = (0.10, 0.30)
+    scales: Annotated[list[Scale], Field(min_length=1, max_length=2)] = [1.0, 0.5]
+    swap: bool = True
+    draws: Positive = 1
+    images_per_shard: Positive = 1000
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Chunks":
+        if self.ola[0] > self.ola[1]:
+            raise ValueError(
+                f"ola: the least overlap {self.ola[0]} exceeds the greatest {self.ola[1]}"
+            )
+        return self
+
+
+class Training(Section):
+    """MoCo-v2's settings.
+
+    Attributes:
+        epochs: passes over the corpus.
+        images: photographs a step, over all processes.
+        optimiser: which rule updates the query encoder.
+        learning_rate: ``auto`` scales with the pairs a step, by the published rule.
+        weight_decay: decay of all parameters but one-dimensional ones.
+        warmup_epochs: epochs over which the learning rate rises, step by step.
+        momentum: of the key encoder.
+        temperature: of the contrastive softmax.
+        queue: keys kept as negatives.
+        width: length of the embedding that the loss sees.
+        negatives: ``queue+chunk`` adds the other versions of the same chunk as negatives.
+        batchnorm: how processes share batch statistics.
+        checkpoint_every: steps between checkpoints.
+        keep: checkpoints kept.
+    """
+
+    epochs: Positive
+    images: Positive
+    optimiser: Literal["lars", "sgd", "adamw"] = "lars"
+    learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    warmup_epochs: Annotated[float, Field(ge=0)] = 5
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    temperature: Annotated[float, Field(gt=0)] = 0.2
+    queue: Positive = 65536
+    width: Positive = 128
+    negatives: Literal["queue", "queue+chunk"] = "queue"
+    batchnorm: Literal["shuffle", "sync"] = "shuffle"
+    checkpoint_every: Positive = 100
+    keep: Positive = 2
+
+
+class Expert(Section):
+    """One of the two encoders and where its weights come from.
+
+    Attributes:
+        source: trained here, imported from ``file``, or shipped inside a package.
+        backbone: a torchvision model's name, or ``efficientnet_lite0``.
+        file: the checkpoint to import.
+        corpora: photographs for the content expert's pretraining (quality learns from chunks).
+        view: side of a content view in pixels.
+        training: needed where ``source`` is ``pretrain``.
+    """
+
+    source: Literal["pretrain", "import", "package"]
+    backbone: str = "resnet50"
+    file: str | None = None
+    corpora: list[str] = []
+    view: Annotated[int, Field(ge=32)] = 224
+    training: Training | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Expert":
+        if self.source == "pretrain" and self.training is None:
+            raise ValueError("training: needed because source is pretrain")
+        if self.source == "import" and self.file is None:
+            raise ValueError("file: needed because source is import")
+        if self.source == "package" and self.backbone != "efficientnet_lite0":
+            raise ValueError(
+                f"backbone: no package ships {self.backbone} weights; allowed: efficientnet_lite0"
+            )
+        return self
+
+
+class Features(Section):
+    """How a photograph becomes a feature vector.
+
+    Attributes:
+        scales: the encoder sees the photograph at each; the features stand side by side.
+        batch: photographs of one shape encoded at once.
+        max_pixels: a photograph larger than this is scaled down to it, and reported.
+    """
+
+    scales: Annotated[list[Scale], Field(min_length=1, max_length=2)] = [1.0, 0.5]
+    batch: Positive = 8
+    max_pixels: Annotated[int, Field(ge=65_536)] = 50_000_000
+
+
+class Regression(Section):
+    """How features become scores, and how that is judged.
+
+    Attributes:
+        model: linear regressor.
+        alphas: penalties tried: the least, the greatest, and how many between them (log grid).
+        l1_ratios: mixing shares tried by the elastic net.
+        splits: random splits a dataset.
+        fractions: train, validation and test share of the references.
+        protocol: ``official`` takes a dataset's own split where it has one.
+        bootstrap: resamples for the interval of a correlation.
+    """
+
+    model: Literal["ridge", "elasticnet"] = "ridge"
+    alphas: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Positive] = (
+        1e-3,
+        1e6,
+        25,
+    )
+    l1_ratios: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] = [0.5]
+    splits: Positive = 10
+    fractions: tuple[Fraction, Fraction, Fraction] = (0.7, 0.1, 0.2)
+    protocol: Literal["official", "random"] = "official"
+    bootstrap: Positive = 1000
+
+    @model_validator(mode="after")
+    def _sound(self) -> "Regression":
+        if abs(sum(self.fractions) - 1) > 1e-9:
+            raise ValueError(f"fractions: must add up to 1, not {sum(self.fractions):g}")
+        if self.alphas[0] > self.alphas[1]:
+            raise ValueError("alphas: the least penalty exceeds the greatest")
+        return self
+
+
+class Report(Section):
+    """The page at the end.
+
+    Attributes:
+        thumbnails: best and worst predictions shown of each dataset.
+    """
+
+    thumbnails: Annotated[int, Field(ge=0, le=50)] = 6
+
+
+class Params(Section):
+    """The whole of params.yaml.
+
+    Attributes:
+        preset: name of the preset this file was written from.
+        seed: from which every random draw derives.
+        datasets: rated sets to evaluate on.
+    """
+
+    preset: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    datasets: Annotated[list[str], Field(min_length=1)]
+    compute: Compute = Compute()
+    data: Data = Data()
+    bank: Bank = Bank()
+    chunks: Chunks
+    content: Expert
+    quality: Expert
+    features: Features = Features()
+    regression: Regression = Regression()
+    report: Report = Report()
+
+    def expert(self, name: ExpertName) -> Expert:
+        """Return the section of one expert."""
+        return self.content if name == "content" else self.quality
+
+    def corpora(self) -> list[str]:
+        """Return every corpus that some stage learns from, each once, in order of mention."""
+        named = list(self.chunks.corpora) if self.quality.source == "pretrain" else []
+        if self.content.source == "pretrain":
+            named += self.content.corpora
+        return list(dict.fromkeys(named))
+
+
+# What each stage's result depends on. A key left out here is a change that goes unseen; a key too
+# many is work done again for nothing.
+_SECTIONS: dict[str, tuple[str, ...]] = {
+    "fetch": (),
+    "index": ("data",),
+    "chunks": ("seed", "bank", "chunks"),
+    "features": ("compute", "features"),
+    "fit": ("seed", "regression"),
+    "cross": ("seed", "datasets", "regression"),
+    "report": ("preset", "datasets", "regression", "report"),
+}
+
+
+def relevant(params: Params, stage: str, item: str = "") -> dict[str, Any]:
+    """Return the parameters that decide what ``stage`` makes of ``item``, as plain JSON data.
+
+    Args:
+        stage: one of fetch, index, chunks, model, features, fit, cross, report.
+        item: the expert's name where the stage is ``model``; elsewhere it does not matter.
+    """
+    tree = params.model_dump(mode="json")
+    if stage != "model":
+        return {key: tree[key] for key in _SECTIONS[stage]}
+    expert = tree[item]
+    if expert["source"] != "pretrain":
+        return {item: {key: expert[key] for key in ("source", "backbone", "file")}}
+    shared = {key: tree[key] for key in ("seed", "compute")}
+    return {
+        **shared,
+        item: expert,
+        **({"bank": tree["bank"], "chunks": tree["chunks"]} if item == "quality" else {}),
+    }
+
+
+def digest(tree: Any) -> str:
+    """Return the SHA-256 of JSON data, whatever the order of its keys."""
+    text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load(
+    path: Path,
+    datasets: Collection[str] | None = None,
+    corpora: Collection[str] | None = None,
+) -> Params:
+    """Read and check a parameter file.
+
+    Args:
+        path: the YAML file.
+        datasets: names that ``datasets`` may hold; None accepts any.
+        corpora: names that ``corpora`` may hold; None accepts any.
+
+    Raises:
+        BadInputError: the file is missing, is not YAML, or holds a key or value that is not
+            allowed; the message has one line a fault.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: no such file; write one with: reiqa preset demo") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInputError(f"{path}: not readable as YAML: {reason}") from None
+    try:
+        params = Params.model_validate(tree)
+    except ValidationError as error:
+        raise BadInputError(_explain(path, error)) from None
+    _check_known(path, "datasets", params.datasets, datasets)
+    _check_known(path, "chunks.corpora", params.chunks.corpora, corpora)
+    _check_known(path, "content.corpora", params.content.corpora, corpora)
+    return params
+
+
+def _check_known(path: Path, key: str, names: list[str], known: Collection[str] | None) -> None:
+    for name in names:
+        if known is not None and name not in known:
+            raise BadInputError(
+                f"{path}: {key}: unknown name {name!r}; allowed: {', '.join(sorted(known))}"
+            )
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    """Turn pydantic's account into one line that names file, key, fault and allowed values."""
+    first = error.errors()[0]
+    # A union reports each of its branches by name; the key itself is what comes before.
+    keys = [str(part) for part in first["loc"] if not _is_branch(part)]
+    name = ".".join(keys) or "the whole file"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        allowed = ", ".join(_fields_at(keys[:-1]))
+        return f"{path}: {name}: unknown key; allowed here: {allowed}{more}"
+    if first["type"] == "missing":
+        return f"{path}: {name}: this key is needed{more}"
+    given = "" if first["type"] == "value_error" else f", not {first['input']!r}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{path}: {name}: {said[0].lower() + said[1:]}{given}{more}"
+
+
+def _is_branch(part: int | str) -> bool:
+    return isinstance(part, str) and (
+        part.startswith(("literal[", "list[", "constrained-")) or part in {"float", "int"}
+    )
+
+
+def _fields_at(keys: list[str]) -> list[str]:
+    model: type[BaseModel] = Params
+    for key in keys:
+        annotation = model.model_fields[key].annotation
+        choices = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)

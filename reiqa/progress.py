@@ -1,0 +1,118 @@
+"""Progress that a person sees as a bar and a log file sees as plain lines."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+Item = TypeVar("Item")
+
+_PLAIN_EVERY_S = 10.0
+
+
+class Meter(Protocol):
+    """What a running task reports to: how far it is, and a few words on how it goes."""
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count ``count`` more units as done; ``note`` replaces the words beside the bar."""
+
+
+class _PlainMeter:
+    """Lines on stderr: the first after ten seconds, so that short work stays silent."""
+
+    def __init__(self, label: str, total: int | None, unit: str) -> None:
+        self._label, self._total, self._unit = label, total, unit
+        self._done = 0
+        self._start = self._last = time.monotonic()
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self._done += count
+        now = time.monotonic()
+        if now - self._last < _PLAIN_EVERY_S:
+            return
+        self._last = now
+        rate = self._done / (now - self._start)
+        of = f"/{self._total}" if self._total else ""
+        left = f", {_clock((self._total - self._done) / rate)} left" if self._total else ""
+        words = f", {note}" if note else ""
+        print(
+            f"{self._label}: {self._done}{of} {self._unit}, {rate:.1f}/s{left}{words}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+@contextmanager
+def meter(
+    label: str, total: int | None = None, unit: str = "images", done: int = 0
+) -> Iterator[Meter]:
+    """Show progress on stderr: a bar with rate and time left, or lines when not a terminal.
+
+    Args:
+        label: what is being done.
+        total: how many units there are, if known.
+        unit: what one unit is called.
+        done: units finished in an earlier run; counted in the bar, not in the rate.
+    """
+    if not sys.stderr.isatty():
+        yield _PlainMeter(label, total - done if total is not None else None, unit)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}  {task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+
+    class _BarMeter:
+        def __init__(self, bar: Progress, task: TaskID) -> None:
+            self._bar, self._task = bar, task
+            self._done, self._start, self._note = 0, time.monotonic(), ""
+
+        def advance(self, count: int = 1, note: str = "") -> None:
+            self._done += count
+            rate = f"{self._done / max(time.monotonic() - self._start, 1e-9):.1f}/s"
+            self._note = note or self._note
+            self._bar.update(self._task, advance=count, rate=rate, note=self._note)
+
+    with Progress(*columns, console=Console(stderr=True), transient=False) as bar:
+        task = bar.add_task(label, total=total, completed=done, unit=unit, rate="", note="")
+        yield _BarMeter(bar, task)
+
+
+def track(
+    items: Iterable[Item], label: str, total: int | None = None, unit: str = "images"
+) -> Iterator[Item]:
+    """Yield ``items`` one by one while showing progress (see `meter`)."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with meter(label, total, unit) as shown:
+        for item in items:
+            yield item
+            shown.advance()
+
+
+def say(text: str) -> None:
+    """Print one line for a person to stderr, where it never mixes with results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,254 @@
+"""What is on disk: atomic writes, the provenance of each artifact, and whether it is stale.
+
+Every artifact ``X`` has a sidecar ``X.prov.json`` that says which stage made it, from which
+parameters, from which inputs (by digest), with which command and revision. The sidecar travels
+with the artifact, so staleness is decided by content alone: no modification time, no record of an
+engine is needed. It is written after the artifact and names its digest: an artifact without a
+matching sidecar is never read as whole.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from reiqa.errors import BadInputError
+
+#: Raised by one when a stage's code changes so that it makes other bytes of the same input.
+FORMATS: dict[str, int] = {
+    "fetch": 1,
+    "index": 1,
+    "chunks": 1,
+    "model": 1,
+    "features": 1,
+    "fit": 1,
+    "cross": 1,
+    "report": 1,
+}
+
+WORK = Path("work")
+
+ParametersOf = Callable[[str, str], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where an artifact comes from.
+
+    Attributes:
+        stage: which stage made it.
+        item: what the stage was given: a dataset, an expert, or both with a slash.
+        format: `FORMATS` of the stage at that time.
+        parameters: the part of params.yaml that decides the content.
+        inputs: path of each artifact read, and its digest then.
+        digest: SHA-256 of the artifact.
+        command: the arguments ``reiqa`` was called with.
+        revision: commit of the code, with a ``+`` where the tree was changed.
+    """
+
+    stage: str
+    item: str
+    format: int
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    digest: str
+    command: str
+    revision: str
+
+
+def sidecar(path: Path) -> Path:
+    """Return where the provenance of ``path`` lies."""
+    return path.with_name(path.name + ".prov.json")
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``, renamed to it when the block ends well.
+
+    A reader sees the old file or the new one, never a part. After an error nothing is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """Write JSON atomically, in one fixed spelling; NaN is refused, for no reader agrees on it."""
+    write_text(path, json.dumps(tree, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        BadInputError: it is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise BadInputError(
+            f"{path}: not readable as JSON ({error}); delete it and run again"
+        ) from None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the right to make ``path``; a second process waits until the first has ended.
+
+    The lock is the kernel's: it goes with the process, however that ends.
+    """
+    from filelock import FileLock
+
+    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
+    folder = WORK / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{path.name}.{name}.lock"):
+        yield
+
+
+def seal(
+    path: Path,
+    stage: str,
+    item: str,
+    parameters: Mapping[str, Any],
+    inputs: Sequence[Path],
+) -> Provenance:
+    """Write the provenance of a finished artifact.
+
+    Args:
+        path: the artifact.
+        stage: the stage that made it; a key of `FORMATS`.
+        item: what the stage was given.
+        parameters: ``params.relevant(params, stage, item)``.
+        inputs: artifacts it was made from, each with a sidecar of its own.
+    """
+    provenance = Provenance(
+        stage=stage,
+        item=item,
+        format=FORMATS[stage],
+        parameters=parameters,
+        inputs={source.as_posix(): _recorded_digest(source) for source in sorted(inputs)},
+        digest=file_digest(path),
+        command=" ".join(["reiqa", *sys.argv[1:]]),
+        revision=revision(),
+    )
+    write_json(sidecar(path), asdict(provenance))
+    return provenance
+
+
+def read_provenance(path: Path) -> Provenance | None:
+    """Return the provenance of an artifact; None where there is none that can be read."""
+    try:
+        return Provenance(**json.loads(sidecar(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+class Freshness:
+    """Decides which artifacts on disk still stand under the parameters of today."""
+
+    def __init__(self, parameters_of: ParametersOf) -> None:
+        """Take a function from (stage, item) to the parameters that matter to it."""
+        self._parameters_of = parameters_of
+        self._known: dict[Path, bool] = {}
+
+    def fresh(self, path: Path) -> bool:
+        """Say whether ``path`` is there and making it anew would only repeat it.
+
+        It is fresh if its parameters and format are those of today, and each input is fresh and
+        still the one it was made from. An input that is absent, as after a partial download, does
+        not count against it.
+        """
+        if path not in self._known:
+            self._known[path] = self._decide(path)
+        return self._known[path]
+
+    def _decide(self, path: Path) -> bool:
+        made = read_provenance(path)
+        if made is None or not path.exists() or made.format != FORMATS.get(made.stage):
+            return False
+        if dict(made.parameters) != dict(self._parameters_of(made.stage, made.item)):
+            return False
+        return all(self._stands(Path(source), digest) for source, digest in made.inputs.items())
+
+    def _stands(self, source: Path, digest: str) -> bool:
+        made = read_provenance(source)
+        if made is None or not source.exists():
+            return True
+        return made.digest == digest and self.fresh(source)
+
+
+def write_stamp(path: Path, parameters: Mapping[str, Any], fresh: bool) -> Path:
+    """Write the stamp of an artifact: the file whose age tells an engine whether to make it.
+
+    Its text is the artifact's parameters. Its modification time is the epoch where the artifact
+    is fresh, and now where it is stale, whatever the times of the artifact itself: those mean
+    nothing after a checkout.
+    """
+    stamp = WORK / "stamps" / f"{path.as_posix()}.json"
+    text = json.dumps(parameters, indent=2, sort_keys=True) + "\n"
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != text:
+        write_text(stamp, text)
+    os.utime(stamp, (1, 1) if fresh else None)
+    return stamp
+
+
+@cache
+def revision() -> str:
+    """Return the commit of the code that runs, ``+`` added if changed; ``unknown`` outside git."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def _recorded_digest(path: Path) -> str:
+    made = read_provenance(path)
+    if made is None:
+        raise BadInputError(f"{path}: no provenance beside it; make it with its own verb first")
+    return made.digest
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
