@@ -99,6 +99,10 @@ class Chunks(Section):
     draws: Positive = 1
     images_per_shard: Positive = 1000
 
+    def shard_count(self, images: int) -> int:
+        """Return how many shards a corpus of that many photographs makes."""
+        return -(-images // self.images_per_shard)
+
     @model_validator(mode="after")
     def _ordered(self) -> "Chunks":
         if self.ola[0] > self.ola[1]:

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from reiqa.errors import BadInputError
+from reiqa.params import Params, relevant
+from reiqa.progress import say
 
 #: Raised by one when a stage's code changes so that it makes other bytes of the same input.
 FORMATS: dict[str, int] = {
@@ -175,6 +177,43 @@ def read_provenance(path: Path) -> Provenance | None:
         return None
 
 
+def make(
+    path: Path,
+    stage: str,
+    item: str,
+    params: Params,
+    inputs: Sequence[Path],
+    work: Callable[[], object],
+    force: bool = False,
+) -> bool:
+    """Make an artifact unless it is there and fresh, and seal it; say whether it was made.
+
+    Args:
+        path: the artifact that ``work`` writes.
+        stage: a key of `FORMATS`.
+        item: what the stage is given: a dataset, an expert, or both with a slash.
+        params: the whole parameters; the part that matters is recorded.
+        inputs: artifacts that ``work`` reads; each must be there.
+        work: does it, and replaces ``path`` only when the new one is whole.
+        force: make it even if it is fresh.
+
+    Raises:
+        BadInputError: an input is missing.
+    """
+    with locked(path):
+        if not force and Freshness.under(params).fresh(path):
+            say(f"{path}: up to date")
+            return False
+        for source in inputs:
+            if not source.exists():
+                raise BadInputError(f"{source}: not made yet; needed for {path}")
+        # From here to the seal the artifact counts as stale, whatever happens.
+        sidecar(path).unlink(missing_ok=True)
+        work()
+        seal(path, stage, item, relevant(params, stage, item), inputs)
+        return True
+
+
 class Freshness:
     """Decides which artifacts on disk still stand under the parameters of today."""
 
@@ -182,6 +221,11 @@ class Freshness:
         """Take a function from (stage, item) to the parameters that matter to it."""
         self._parameters_of = parameters_of
         self._known: dict[Path, bool] = {}
+
+    @classmethod
+    def under(cls, params: Params) -> "Freshness":
+        """Judge by these parameters."""
+        return cls(lambda stage, item: relevant(params, stage, item))
 
     def fresh(self, path: Path) -> bool:
         """Say whether ``path`` is there and making it anew would only repeat it.

@@ -1,0 +1,44 @@
+# make demo: set everything up and run the whole job on the embedded photographs.
+# make test: set everything up and run the tests.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format lock
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+PYTHON ?= python3
+
+help:  ## List what make can do
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 10
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "reiqa needs Python 3.11 or newer")'
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet "$$(grep '^uv==' requirements.lock)"
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --compile-bytecode -r requirements.lock
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+	.venv/bin/python -m compileall -q reiqa
+	touch $@
+
+setup: .venv/installed  ## Make the environment in .venv from requirements.lock
+
+demo: setup  ## Run the main job on the embedded demo and print its table
+	snakemake results/all_srcc.csv
+	@reiqa report
+
+test: setup  ## Run the tests
+	pytest
+
+lint: setup  ## Check style, types and workflow
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+format: setup  ## Bring the code into its one format
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow
+
+lock:  ## Resolve requirements.lock anew
+	uv pip compile --universal --python-version 3.11 --all-extras --no-annotate --no-header \
+		pyproject.toml -o requirements.lock

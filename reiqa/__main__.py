@@ -1,0 +1,5 @@
+"""``python -m reiqa`` is ``reiqa``."""
+
+from reiqa.cli import main
+
+main()

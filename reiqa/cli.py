@@ -1,0 +1,437 @@
+"""The verbs of ``reiqa``: each reads params.yaml, calls one function, writes one kind of file.
+
+Nothing heavy is imported here at the top: ``reiqa --help`` must answer at once.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from reiqa import layout, store
+from reiqa import params as parameters
+from reiqa.errors import BadInputError, WorkFailedError
+from reiqa.params import EXPERTS, ExpertName, Params
+from reiqa.progress import say
+
+app = typer.Typer(
+    help="Blind image quality assessment with two self-supervised experts (Re-IQA, CVPR 2023).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+weights = typer.Typer(help="Bring in weights that others have published.", no_args_is_help=True)
+app.add_typer(weights, name="weights")
+
+
+class ExpertChoice(StrEnum):
+    """One of the two encoders."""
+
+    content = "content"
+    quality = "quality"
+
+
+class TableFormat(StrEnum):
+    """How a table is printed."""
+
+    table = "table"
+    json = "json"
+
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
+Dataset = Annotated[str, typer.Option("--dataset", help="A name of: reiqa datasets.")]
+Force = Annotated[bool, typer.Option("--force", help="Make it anew even if it is up to date.")]
+Mirror = Annotated[
+    Path | None,
+    typer.Option("--mirror", envvar="REIQA_MIRROR", help="Folder to look in before any download."),
+]
+
+
+@app.command()
+def preset(
+    name: Annotated[str, typer.Argument(help="demo, biq2021 or paper.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write it.")] = layout.PARAMS,
+) -> None:
+    """Write a preset to params.yaml.
+
+    Example: `reiqa preset biq2021`
+    """
+    folder = Path(__file__).parent / "presets"
+    known = sorted(file.stem for file in folder.glob("*.yaml"))
+    if name not in known:
+        raise BadInputError(f"preset {name!r}: no such preset; allowed: {', '.join(known)}")
+    store.write_text(out, (folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    say(f"{out}: now the preset {name}")
+
+
+@app.command()
+def datasets(
+    form: Annotated[
+        TableFormat, typer.Option("--format", help="table or json.")
+    ] = TableFormat.table,
+) -> None:
+    """List every dataset and corpus: here or not, how large, under which licence, what to do next.
+
+    Example: `reiqa datasets --format json`
+    """
+    from reiqa.data import status
+
+    rows = status.status_table()
+    typer.echo(status.as_json(rows) if form is TableFormat.json else status.as_text(rows))
+
+
+@app.command()
+def fetch(
+    dataset: Annotated[list[str], typer.Option("--dataset", help="May be given several times.")],
+    mirror: Mirror = None,
+    file: ParamsFile = layout.PARAMS,
+    force: Force = False,
+) -> None:
+    """Download a dataset or corpus, or copy it from a mirror, check it, unpack it to data/raw.
+
+    Example: `reiqa fetch --dataset koniq10k --mirror /mnt/iqa`
+    """
+    from reiqa.data import fetch as fetching
+
+    params = _load(file)
+    for name in dataset:
+        _known_set(name)
+        work = _bound(fetching.fetch, name, mirror)
+        store.make(layout.receipt(name), "fetch", name, params, [], work, force)
+
+
+@app.command()
+def index(
+    dataset: Dataset,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Index what is there, and say what is not.")
+    ] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every image's header.")] = False,
+    file: ParamsFile = layout.PARAMS,
+    force: Force = False,
+) -> None:
+    """Line up images and ratings into one checked table, data/index/NAME.csv.
+
+    Example: `reiqa index --dataset koniq10k --verify`
+    """
+    from reiqa.data import index as indexing
+
+    params = _load(file)
+    _known_set(dataset)
+    tolerant = allow_missing or params.data.allow_missing
+    work = _bound(indexing.build, dataset, tolerant, verify)
+    sources = [layout.receipt(dataset)]
+    store.make(layout.index(dataset), "index", dataset, params, sources, work, force)
+
+
+@app.command()
+def distort(
+    image: Annotated[Path | None, typer.Argument(help="A photograph.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")] = Path(
+        "gallery.png"
+    ),
+    listing: Annotated[bool, typer.Option("--list", help="Print the bank as a table.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the random types.")] = 0,
+    file: ParamsFile = layout.PARAMS,
+) -> None:
+    """Show the whole bank on one photograph: every type at each of its five levels.
+
+    Example: `reiqa distort photo.jpg -o gallery.png`
+    """
+    from reiqa.distortions import gallery
+
+    if listing:
+        typer.echo(gallery.listing())
+        return
+    if image is None:
+        raise BadInputError("distort: name a photograph, or ask for --list")
+    from reiqa.distortions import resolve
+
+    bank = _load(file).bank if file.exists() else parameters.Bank()
+    gallery.gallery(image, out, resolve(bank), seed)
+    say(f"{out}: written")
+
+
+@app.command()
+def chunks(
+    corpus: Annotated[str | None, typer.Option(help="A corpus of: reiqa datasets.")] = None,
+    shard: Annotated[str, typer.Option(help="Only shard I of N, as I/N; I counts from 0.")] = "",
+    show: Annotated[int | None, typer.Option(help="Draw this chunk as a picture instead.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture.")] = Path("chunk.png"),
+    file: ParamsFile = layout.PARAMS,
+    force: Force = False,
+) -> None:
+    """Cut a corpus into windows with recipes, from which pretraining renders its chunks.
+
+    Example: `reiqa chunks --corpus demo_corpus --shard 0/2`
+    """
+    from reiqa.chunks import shards
+
+    params = _load(file)
+    corpus = corpus or params.chunks.corpora[0]
+    _known_set(corpus)
+    count = _shard_count(params, corpus)
+    if show is not None:
+        from reiqa.chunks import show as showing
+
+        showing.show([layout.shard(corpus, number) for number in range(count)], show, out)
+        say(f"{out}: written")
+        return
+    for number in _shard_numbers(shard, count):
+        path = layout.shard(corpus, number)
+        work = _bound(shards.write, corpus, number, count, params)
+        store.make(path, "chunks", corpus, params, [layout.index(corpus)], work, force)
+
+
+@app.command()
+def pretrain(
+    expert: Annotated[ExpertChoice, typer.Option(help="Which encoder.")],
+    file: ParamsFile = layout.PARAMS,
+    force: Force = False,
+) -> None:
+    """Pretrain an expert with MoCo-v2; run it again after a cut and it goes on where it stopped.
+
+    Example: `reiqa pretrain --expert quality`
+    """
+    params = _load(file)
+    name = expert.value
+    source = params.expert(name).source
+    if source != "pretrain":
+        raise BadInputError(
+            f"{file}: {name}.source is {source}; this expert is not trained here."
+            f" Make it with: reiqa weights {'use' if source == 'package' else 'import'}"
+        )
+    from reiqa.pretrain import pretrain as train
+
+    work = _bound(train, name, params)
+    store.make(
+        layout.model(name), "model", name, params, _training_inputs(params, name), work, force
+    )
+
+
+@weights.command("import")
+def weights_import(
+    checkpoint: Annotated[Path, typer.Argument(help="A published checkpoint.")],
+    expert: Annotated[ExpertChoice, typer.Option(help="Which encoder it becomes.")],
+    file: ParamsFile = layout.PARAMS,
+    force: Force = False,
+) -> None:
+    """Turn a published checkpoint (Re-IQA, MoCo-v2 or torchvision layout) into an expert.
+
+    Example: `reiqa weights import re-iqa_quality.pth --expert quality`
+    """
+    from reiqa import encoders
+
+    params = _load(file)
+    name = expert.value
+    backbone = params.expert(name).backbone
+
+    def work() -> None:
+        encoders.install(name, encoders.import_weights(checkpoint, name, backbone), checkpoint)
+
+    store.make(layout.model(name), "model", name, params, [], work, force)
+
+
+@weights.command("use")
+def weights_use(
+    expert: Annotated[ExpertChoice, typer.Option(help="Which encoder.")],
+    file: ParamsFile = layout.PARAMS,
+    force: Force = False,
+) -> None:
+    """Take an expert from an installed package, as `source: package` asks.
+
+    Example: `reiqa weights use --expert content`
+    """
+    from reiqa import encoders
+
+    params = _load(file)
+    name = expert.value
+
+    def work() -> None:
+        encoders.install(name, encoders.packaged(name), None)
+
+    store.make(layout.model(name), "model", name, params, [], work, force)
+
+
+@app.command()
+def features(
+    dataset: Annotated[str | None, typer.Option(help="A rated set of: reiqa datasets.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Any folder of images instead.")] = None,
+    expert: Annotated[ExpertChoice | None, typer.Option(help="Both if not given.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="With --images.")] = Path("features.h5"),
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
+    file: ParamsFile = layout.PARAMS,
+    force: Force = False,
+) -> None:
+    """Turn images into features with the frozen experts, cached as HDF5.
+
+    What the dataset still lacks (photographs, index) is made first; the experts must be there.
+
+    Example: `reiqa features --dataset demo`
+    """
+    from reiqa import features as extraction
+
+    params = _load(file)
+    wanted: list[ExpertName] = [expert.value] if expert else list(EXPERTS)
+    if (dataset is None) == (images is None):
+        raise BadInputError("features: give either --dataset NAME or --images DIR")
+    for name in wanted:
+        if not layout.model(name).exists():
+            raise BadInputError(
+                f"{layout.model(name)}: not made yet; run: reiqa pretrain --expert {name}"
+            )
+    if images is not None:
+        extraction.extract_folder(images, wanted, params, out, strict)
+        say(f"{out}: written")
+        return
+    assert dataset is not None
+    _known_set(dataset)
+    if not layout.index(dataset).exists():
+        mirror = os.environ.get("REIQA_MIRROR")
+        fetch([dataset], mirror=Path(mirror) if mirror else None, file=file)
+        index(dataset, file=file)
+    for name in wanted:
+        path = layout.features(dataset, name)
+        inputs = [layout.index(dataset), layout.model(name)]
+        work = _bound(extraction.extract, dataset, name, params, strict)
+        store.make(path, "features", f"{dataset}/{name}", params, inputs, work, force)
+
+
+@app.command()
+def fit(
+    dataset: Dataset,
+    splits: Annotated[Path | None, typer.Option(help="A table of splits of your own.")] = None,
+    file: ParamsFile = layout.PARAMS,
+    force: Force = False,
+) -> None:
+    """Fit the regressor of a dataset by the protocol, and measure it.
+
+    Example: `reiqa fit --dataset demo`
+    """
+    from reiqa import regression
+
+    params = _load(file)
+    _known_set(dataset)
+    inputs = [layout.index(dataset), *(layout.features(dataset, name) for name in EXPERTS)]
+    work = _bound(regression.fit, dataset, params, splits)
+    path = layout.result(dataset)
+    store.make(path, "fit", dataset, params, inputs, work, force or splits is not None)
+
+
+@app.command()
+def cross(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
+    """Train on each dataset, test on each other: results/cross.csv.
+
+    Example: `reiqa cross`
+    """
+    from reiqa import regression
+
+    params = _load(file)
+    inputs = [
+        path
+        for name in params.datasets
+        for path in (layout.index(name), *(layout.features(name, expert) for expert in EXPERTS))
+    ]
+    store.make(layout.CROSS, "cross", "", params, inputs, _bound(regression.cross, params), force)
+
+
+@app.command()
+def report(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
+    """Gather all results into results/all_srcc.csv and one page, results/report.html.
+
+    Example: `reiqa report`
+    """
+    from reiqa import report as reporting
+
+    params = _load(file)
+    results = [layout.result(name) for name in params.datasets]
+    inputs = [*results, layout.CROSS, *(layout.model(name) for name in EXPERTS)]
+    store.make(
+        layout.ALL_SRCC, "report", "", params, inputs, _bound(reporting.write, params), force
+    )
+    typer.echo(reporting.table_text())
+    typer.echo(f"Table:  {layout.ALL_SRCC}\nReport: {layout.REPORT.absolute().as_uri()}")
+
+
+@app.command()
+def doctor(
+    results: Annotated[
+        bool, typer.Option("--results", help="Walk back from the results to what they came from.")
+    ] = False,
+    file: ParamsFile = layout.PARAMS,
+) -> None:
+    """Say what works on this machine and what does not.
+
+    Example: `reiqa doctor --results`
+    """
+    from reiqa import health
+
+    sound = health.lineage(layout.ALL_SRCC, _load(file)) if results else health.machine(file)
+    raise typer.Exit(0 if sound else 1)
+
+
+def _load(file: Path) -> Params:
+    from reiqa.data import catalog
+
+    return parameters.load(file, datasets=catalog.rated(), corpora=catalog.corpora())
+
+
+def _known_set(name: str) -> None:
+    from reiqa.data import catalog
+
+    catalog.get(name)
+
+
+def _bound(function: Callable[..., object], *arguments: object) -> Callable[[], object]:
+    return lambda: function(*arguments)
+
+
+def _shard_count(params: Params, corpus: str) -> int:
+    from reiqa.data import catalog
+
+    return params.chunks.shard_count(catalog.get(corpus).images)
+
+
+def _shard_numbers(text: str, count: int) -> list[int]:
+    if not text:
+        return list(range(count))
+    number, _, of = text.partition("/")
+    if not (number.isdigit() and of.isdigit() and int(of) == count and int(number) < count):
+        raise BadInputError(f"--shard {text}: allowed here: 0/{count} to {count - 1}/{count}")
+    return [int(number)]
+
+
+def _training_inputs(params: Params, expert: ExpertName) -> list[Path]:
+    if expert == "content":
+        return [layout.index(corpus) for corpus in params.content.corpora]
+    return [
+        layout.shard(corpus, number)
+        for corpus in params.chunks.corpora
+        for number in range(_shard_count(params, corpus))
+    ]
+
+
+def main() -> NoReturn:
+    """Run a verb; end with 0 for done, 1 for failed work, 2 for bad input."""
+    try:
+        app()
+    except BadInputError as error:
+        _fail(str(error), 2)
+    except WorkFailedError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; what is finished is kept, the same command goes on from there", 130)
+    except OSError as error:
+        # Disk full, no permission, a folder in the way: the system's words say it best.
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+    sys.exit(0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"reiqa: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    sys.exit(code)

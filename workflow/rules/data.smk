@@ -1,0 +1,41 @@
+# From names to checked tables, and from corpora to windows.
+
+
+rule fetch:
+    input:
+        stamp=lambda w: stamp(layout.receipt(w.dataset), "fetch", w.dataset),
+    output:
+        layout.receipt("{dataset}"),
+    log:
+        "work/logs/fetch/{dataset}.log",
+    resources:
+        network=1,
+    shell:
+        "reiqa fetch --dataset {wildcards.dataset} > {log} 2>&1"
+
+
+rule index:
+    input:
+        receipt=ancient(layout.receipt("{dataset}")),
+        stamp=lambda w: stamp(layout.index(w.dataset), "index", w.dataset),
+    output:
+        layout.index("{dataset}"),
+    log:
+        "work/logs/index/{dataset}.log",
+    shell:
+        "reiqa index --dataset {wildcards.dataset} > {log} 2>&1"
+
+
+rule cut_chunks:
+    input:
+        index=ancient(layout.index("{corpus}")),
+        stamp=lambda w: stamp(layout.shard(w.corpus, int(w.number)), "chunks", w.corpus),
+    output:
+        "data/chunks/{corpus}/shard-{number}.h5",
+    log:
+        "work/logs/chunks/{corpus}-{number}.log",
+    params:
+        number=lambda w: int(w.number),
+        of=lambda w: len(shards(w.corpus)),
+    shell:
+        "reiqa chunks --corpus {wildcards.corpus} --shard {params.number}/{params.of} > {log} 2>&1"

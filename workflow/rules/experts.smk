@@ -1,0 +1,37 @@
+# The two encoders and what they see in every photograph.
+
+
+rule make_expert:
+    input:
+        source=training_inputs,
+        stamp=lambda w: stamp(layout.model(w.expert), "model", w.expert),
+    output:
+        layout.model("{expert}"),
+        layout.model("{expert}").with_suffix(".json"),
+    log:
+        "work/logs/pretrain/{expert}.log",
+    threads: PARAMS.compute.threads
+    resources:
+        gpu=GPU,
+    params:
+        verb=model_verb,
+    shell:
+        "reiqa {params.verb} --expert {wildcards.expert} > {log} 2>&1"
+
+
+rule extract_features:
+    input:
+        index=ancient(layout.index("{dataset}")),
+        model=ancient(layout.model("{expert}")),
+        stamp=lambda w: stamp(
+            layout.features(w.dataset, w.expert), "features", f"{w.dataset}/{w.expert}"
+        ),
+    output:
+        layout.features("{dataset}", "{expert}"),
+    log:
+        "work/logs/features/{dataset}-{expert}.log",
+    threads: PARAMS.compute.threads
+    resources:
+        gpu=GPU,
+    shell:
+        "reiqa features --dataset {wildcards.dataset} --expert {wildcards.expert} > {log} 2>&1"

@@ -1,0 +1,49 @@
+# From features to tables.
+
+
+rule fit_dataset:
+    input:
+        index=ancient(layout.index("{dataset}")),
+        features=[ancient(layout.features("{dataset}", expert)) for expert in EXPERTS],
+        stamp=lambda w: stamp(layout.result(w.dataset), "fit", w.dataset),
+    output:
+        layout.result("{dataset}"),
+    log:
+        "work/logs/fit/{dataset}.log",
+    threads: PARAMS.compute.threads
+    shell:
+        "reiqa fit --dataset {wildcards.dataset} > {log} 2>&1"
+
+
+rule cross_datasets:
+    input:
+        index=[ancient(layout.index(name)) for name in PARAMS.datasets],
+        features=[
+            ancient(layout.features(name, expert))
+            for name in PARAMS.datasets
+            for expert in EXPERTS
+        ],
+        stamp=lambda w: stamp(layout.CROSS, "cross"),
+    output:
+        layout.CROSS,
+    log:
+        "work/logs/cross.log",
+    threads: PARAMS.compute.threads
+    shell:
+        "reiqa cross > {log} 2>&1"
+
+
+rule write_report:
+    input:
+        results=[ancient(layout.result(name)) for name in PARAMS.datasets],
+        cross=ancient(layout.CROSS),
+        models=[ancient(layout.model(expert)) for expert in EXPERTS],
+        stamp=lambda w: stamp(layout.ALL_SRCC, "report"),
+    output:
+        layout.ALL_SRCC,
+        layout.SUMMARY,
+        layout.REPORT,
+    log:
+        "work/logs/report.log",
+    shell:
+        "reiqa report > {log} 2>&1"
