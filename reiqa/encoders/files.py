@@ -1,0 +1,77 @@
+"""An encoder on disk: safetensors that describe themselves, and a card for people beside them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+from reiqa import store
+from reiqa.encoders.backbones import NORMALISATION, Encoder, build
+from reiqa.errors import BadInputError
+from reiqa.params import ExpertName
+
+# One key only: the order of several is not fixed by the format's writer, and bytes must repeat.
+_KEY = "reiqa"
+
+
+def card_path(path: Path) -> Path:
+    """Return where the card of the model file ``path`` lies."""
+    return path.with_suffix(".json")
+
+
+def save(encoder: Encoder, path: Path, card: Mapping[str, Any]) -> None:
+    """Write the weights (same weights, same bytes), then the card.
+
+    Args:
+        encoder: what to keep; its projection head and optimiser are no part of it.
+        path: a ``.safetensors`` file.
+        card: what else there is to know: source, steps, loss, licence; plain JSON data.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in encoder.body.state_dict().items()
+    }
+    own = {"backbone": encoder.backbone, "expert": encoder.expert}
+    with store.atomic(path) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: json.dumps(own, sort_keys=True)})
+    store.write_json(
+        card_path(path),
+        {
+            **own,
+            "width": encoder.width,
+            "normalisation": asdict(NORMALISATION[encoder.expert]),
+            "weights": store.file_digest(path),
+            **card,
+        },
+    )
+
+
+def load(path: Path) -> Encoder:
+    """Read an encoder, ready to encode (evaluation mode, on the CPU).
+
+    Raises:
+        BadInputError: the file is missing, damaged, or not an encoder of this project.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as opened:
+            own = json.loads((opened.metadata() or {}).get(_KEY, "{}"))
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: no such model; make it with: reiqa pretrain") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BadInputError(f"{path}: not a whole safetensors file ({error})") from None
+    if own.get("expert") not in get_args(ExpertName) or "backbone" not in own:
+        raise BadInputError(
+            f"{path}: not an encoder of this project; read it with: reiqa weights import"
+        )
+    encoder = build(own["backbone"], own["expert"])
+    try:
+        encoder.body.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInputError(f"{path}: does not fit a {own['backbone']}: {reason}") from None
+    return encoder.eval()

