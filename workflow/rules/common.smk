@@ -1,8 +1,10 @@
 # What the rules share: the parameters, and the stamp that tells whether an artifact is stale.
 #
-# Inputs that are artifacts are `ancient`: their modification times mean nothing after a checkout.
-# Each rule's `stamp` carries the decision instead: older than everything while the artifact on
-# disk is the one that today's parameters and inputs make, newer than everything once it is not.
+# Modification times mean nothing after a checkout, so content decides (reiqa.store.Freshness):
+# - a rule's `stamp` is older than everything while the artifact on disk is the one that today's
+#   parameters and inputs make, and newer than everything once it is not;
+# - an input that is fresh is `ancient`, so that its own time cannot trigger anything; one that is
+#   stale is not, so that its job takes those downstream along.
 import os
 import sys
 
@@ -32,6 +34,14 @@ def stamp(path, stage, item=""):
     return write_stamp(path, relevant(PARAMS, stage, item), FRESHNESS.fresh(path))
 
 
+def made(*paths):
+    return [ancient(path) if FRESHNESS.fresh(path) else path for path in paths]
+
+
+def both(dataset):
+    return made(*(layout.features(dataset, expert) for expert in EXPERTS))
+
+
 def shards(corpus):
     count = PARAMS.chunks.shard_count(catalog.get(corpus).images)
     return [layout.shard(corpus, number) for number in range(count)]
@@ -42,24 +52,20 @@ def training_inputs(wildcards):
     if section.source != "pretrain":
         return []
     if wildcards.expert == "quality":
-        return ancient(SHARDS)
-    return ancient([layout.index(corpus) for corpus in section.corpora])
+        return made(*SHARDS)
+    return made(*(layout.index(corpus) for corpus in section.corpora))
 
 
 def model_verb(wildcards):
     section = PARAMS.expert(wildcards.expert)
-    return {
-        "pretrain": "pretrain",
-        "import": f"weights import {section.file}",
-        "package": "weights use",
-    }[section.source]
+    if section.source == "import":
+        return f"weights import {section.file}"
+    return "weights use" if section.source == "package" else "pretrain"
 
 
-SHARDS = (
-    [path for corpus in PARAMS.chunks.corpora for path in shards(corpus)]
-    if PARAMS.quality.source == "pretrain"
-    else []
-)
+SHARDS = []
+if PARAMS.quality.source == "pretrain":
+    SHARDS = [path for corpus in PARAMS.chunks.corpora for path in shards(corpus)]
 
 
 wildcard_constraints:

@@ -16,7 +16,7 @@ rule fetch:
 
 rule index:
     input:
-        receipt=ancient(layout.receipt("{dataset}")),
+        receipt=lambda w: made(layout.receipt(w.dataset)),
         stamp=lambda w: stamp(layout.index(w.dataset), "index", w.dataset),
     output:
         layout.index("{dataset}"),
@@ -28,7 +28,7 @@ rule index:
 
 rule cut_chunks:
     input:
-        index=ancient(layout.index("{corpus}")),
+        index=lambda w: made(layout.index(w.corpus)),
         stamp=lambda w: stamp(layout.shard(w.corpus, int(w.number)), "chunks", w.corpus),
     output:
         "data/chunks/{corpus}/shard-{number}.h5",

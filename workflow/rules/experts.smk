@@ -21,8 +21,8 @@ rule make_expert:
 
 rule extract_features:
     input:
-        index=ancient(layout.index("{dataset}")),
-        model=ancient(layout.model("{expert}")),
+        index=lambda w: made(layout.index(w.dataset)),
+        model=lambda w: made(layout.model(w.expert)),
         stamp=lambda w: stamp(
             layout.features(w.dataset, w.expert), "features", f"{w.dataset}/{w.expert}"
         ),

@@ -3,8 +3,8 @@
 
 rule fit_dataset:
     input:
-        index=ancient(layout.index("{dataset}")),
-        features=[ancient(layout.features("{dataset}", expert)) for expert in EXPERTS],
+        index=lambda w: made(layout.index(w.dataset)),
+        features=lambda w: both(w.dataset),
         stamp=lambda w: stamp(layout.result(w.dataset), "fit", w.dataset),
     output:
         layout.result("{dataset}"),
@@ -17,12 +17,8 @@ rule fit_dataset:
 
 rule cross_datasets:
     input:
-        index=[ancient(layout.index(name)) for name in PARAMS.datasets],
-        features=[
-            ancient(layout.features(name, expert))
-            for name in PARAMS.datasets
-            for expert in EXPERTS
-        ],
+        index=made(*(layout.index(name) for name in PARAMS.datasets)),
+        features=[path for name in PARAMS.datasets for path in both(name)],
         stamp=lambda w: stamp(layout.CROSS, "cross"),
     output:
         layout.CROSS,
@@ -35,9 +31,9 @@ rule cross_datasets:
 
 rule write_report:
     input:
-        results=[ancient(layout.result(name)) for name in PARAMS.datasets],
-        cross=ancient(layout.CROSS),
-        models=[ancient(layout.model(expert)) for expert in EXPERTS],
+        results=made(*(layout.result(name) for name in PARAMS.datasets)),
+        cross=made(layout.CROSS),
+        models=made(*(layout.model(expert) for expert in EXPERTS)),
         stamp=lambda w: stamp(layout.ALL_SRCC, "report"),
     output:
         layout.ALL_SRCC,
