@@ -1,0 +1,396 @@
+"""Charts of the report as SVG that follows the page: its font, its colours, light or dark.
+
+Matplotlib draws in placeholder colours, which become CSS variables in the text of the SVG. Each
+chart is drawn about as wide as a phone, so that its lettering is readable there; the page sets
+several side by side where it has room. The same data gives the same bytes.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from reiqa.params import VARIANTS, Variant
+from reiqa.report.tables import Row
+
+Floats = NDArray[np.float64]
+
+INK, SOFT, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"
+SERIES: dict[Variant, str] = {"content": "#050505", "quality": "#060606", "both": "#070707"}
+#: Shape tells the variants apart where colour does not.
+MARKERS: dict[Variant, str] = {"content": "o", "quality": "s", "both": "D"}
+
+_VARIABLES = {
+    INK: "var(--ink)",
+    SOFT: "var(--soft)",
+    LINE: "var(--line)",
+    PAPER: "var(--paper)",
+    **{colour: f"var(--{variant})" for variant, colour in SERIES.items()},
+}
+#: A picture's pixels cannot follow a variable: one tone that reads on light and on dark.
+_PIXELS = "#4c8fc7"
+_VECTOR_POINTS = 1500
+_WIDTH = 3.5
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 8.0,
+    "axes.labelsize": 8.0,
+    "axes.titlesize": 8.5,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.5,
+    "text.color": INK,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": SOFT,
+    "ytick.labelcolor": SOFT,
+    "xtick.major.size": 0.0,
+    "ytick.major.size": 0.0,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart of the page.
+
+    Attributes:
+        key: unique in the page; every id inside the drawing begins with it.
+        title: its heading.
+        caption: what it shows, for those who see it.
+        label: what it shows, for those who do not.
+        svg: the drawing.
+    """
+
+    key: str
+    title: str
+    caption: str
+    label: str
+    svg: Markup
+
+
+def overview(rows: Sequence[Row], proxies: Sequence[str]) -> Chart:
+    """SRCC of each dataset and variant with its spread over splits, and the paper's mark.
+
+    Args:
+        rows: of the results table.
+        proxies: datasets whose ratings no human gave.
+    """
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    known = [(row, row.srcc) for row in rows if row.srcc is not None]
+    offset: dict[Variant, float] = {"content": -0.24, "quality": 0.0, "both": 0.24}
+
+    def plot(axes: Axes) -> None:
+        for row, srcc in known:
+            height = datasets.index(row.dataset) + offset[row.variant]
+            axes.errorbar(
+                srcc, height, xerr=row.srcc_std or 0.0, fmt=MARKERS[row.variant], markersize=5,
+                color=SERIES[row.variant], elinewidth=1.2, capsize=0, zorder=3,
+            )  # fmt: skip
+            if row.paper_srcc is not None:
+                axes.plot(
+                    row.paper_srcc, height, marker="|", markersize=11, markeredgewidth=2,
+                    color=PAPER, linestyle="none", zorder=4,
+                )  # fmt: skip
+        names = [f"{name}\n(proxy)" if name in proxies else name for name in datasets]
+        axes.set_yticks(range(len(datasets)), names)
+        axes.set_ylim(len(datasets) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        for height in range(1, len(datasets)):
+            axes.axhline(height - 0.5, color=LINE, linewidth=0.5)
+        low = min((srcc - (row.srcc_std or 0.0) for row, srcc in known), default=0.0)
+        axes.set_xlim(max(-1.0, np.floor(low * 10) / 10), 1.0)
+        axes.set_xlabel("SRCC")
+        _legend(axes, paper=any(row.paper_srcc is not None for row in rows))
+
+    return _chart(
+        "overview",
+        "SRCC of every dataset",
+        "Median over splits; whiskers span one standard deviation to each side.",
+        "; ".join(f"{row.dataset} {row.variant}: SRCC {srcc:.3f}" for row, srcc in known),
+        plot,
+        height=0.9 + 0.62 * len(datasets),
+    )
+
+
+def scatter(
+    key: str, variant: Variant, predicted: Floats, rated: Floats, curve: Floats | None, axis: str
+) -> Chart:
+    """Predicted against rated quality of the images left out, with the fitted logistic.
+
+    Args:
+        key: the chart's key.
+        variant: which features the regressor saw.
+        predicted: ``(N,)`` raw predictions.
+        rated: ``(N,)`` ratings.
+        curve: ``(M, 2)`` points of the logistic, prediction against mapped prediction.
+        axis: what the ratings are called.
+    """
+    many = len(predicted) > _VECTOR_POINTS
+
+    def plot(axes: Axes) -> None:
+        axes.scatter(
+            predicted, rated, s=3 if many else 11, linewidths=0,
+            c=_PIXELS if many else SERIES[variant],
+            alpha=0.25 if many else 0.55, rasterized=many, marker=MARKERS[variant],
+        )  # fmt: skip
+        if curve is not None:
+            axes.plot(curve[:, 0], curve[:, 1], color=INK, linewidth=1.6)
+        low, high = np.percentile(predicted, [0.2, 99.8])
+        margin = 0.06 * (high - low or 1.0)
+        axes.set_xlim(low - margin, high + margin)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel(axis)
+
+    return _chart(
+        key,
+        f"Predicted against rated: {variant}",
+        f"{len(predicted):,} images in test parts."
+        + (" The line is the fitted four-parameter logistic." if curve is not None else ""),
+        f"Scatter of {len(predicted)} predictions of the variant {variant} against {axis}.",
+        plot,
+    )
+
+
+def splits(key: str, values: Mapping[Variant, Floats], paper: float | None) -> Chart:
+    """SRCC of every split and variant, one thin line joining the same split.
+
+    Args:
+        key: the chart's key.
+        values: one SRCC a split, by variant.
+        paper: the published SRCC of both experts.
+    """
+    shown = [variant for variant in VARIANTS if variant in values]
+
+    def plot(axes: Axes) -> None:
+        table = np.stack([values[variant] for variant in shown])
+        axes.plot(range(len(shown)), table, color=SOFT, linewidth=0.6, alpha=0.45)
+        for place, variant in enumerate(shown):
+            axes.plot(
+                np.full(table.shape[1], place), table[place], MARKERS[variant],
+                color=SERIES[variant], markersize=4.5, alpha=0.8, markeredgewidth=0,
+            )  # fmt: skip
+            middle = float(np.median(table[place]))
+            axes.hlines(middle, place - 0.2, place + 0.2, color=SERIES[variant], linewidth=2)
+            axes.annotate(
+                f"{middle:.3f}", (place + 0.22, middle), va="center", fontsize=7.5, color=INK
+            )
+        if paper is not None:
+            axes.axhline(paper, color=PAPER, linewidth=1.2, linestyle=(0, (4, 2)))
+            axes.annotate(
+                f"paper {paper:.3f}", (-0.35, paper), va="bottom", fontsize=7.5, color=PAPER
+            )
+        axes.set_xticks(range(len(shown)), shown)
+        axes.set_xlim(-0.4, len(shown) - 0.3)
+        axes.grid(visible=False, axis="x")
+        axes.set_ylabel("SRCC")
+
+    medians = ", ".join(f"{variant} {np.median(values[variant]):.3f}" for variant in shown)
+    count = len(values[shown[0]])
+    return _chart(
+        key,
+        "Spread over splits",
+        f"{count} split{'s' if count != 1 else ''}; thin lines join the same split, "
+        "bars are medians.",
+        f"SRCC over {count} splits; medians: {medians}.",
+        plot,
+    )
+
+
+def categories(
+    key: str, title: str, caption: str, values: Mapping[str, Mapping[Variant, float | None]]
+) -> Chart:
+    """SRCC within each distortion (or level): a bar for both experts, marks for each alone.
+
+    Args:
+        key: the chart's key.
+        title: its heading.
+        caption: what the bars are.
+        values: SRCC by category, then variant; drawn in the order given.
+    """
+    names = list(values)
+
+    def plot(axes: Axes) -> None:
+        heights = np.arange(len(names))
+        for variant in reversed(VARIANTS):
+            known = [(h, values[n].get(variant)) for h, n in zip(heights, names, strict=True)]
+            points = [(h, value) for h, value in known if value is not None]
+            if not points:
+                continue
+            where, widths = np.array(points).T
+            if variant == "both":
+                axes.barh(where, widths, height=0.66, color=SERIES["both"], alpha=0.3)
+            axes.plot(
+                widths, where, MARKERS[variant], color=SERIES[variant], markersize=3.6,
+                linestyle="none", zorder=3,
+            )  # fmt: skip
+        axes.axvline(0, color=SOFT, linewidth=0.8)
+        axes.set_yticks(heights, [name.replace("_", " ") for name in names])
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlim(right=1.0)
+        axes.set_xlabel("SRCC")
+        _legend(axes, paper=False)
+
+    spoken = "; ".join(
+        f"{name} {value:.2f}" for name in names if (value := values[name].get("both")) is not None
+    )
+    return _chart(
+        key, title, caption, f"SRCC of both experts: {spoken}.", plot,
+        height=0.85 + 0.17 * len(names),
+    )  # fmt: skip
+
+
+def alphas(key: str, paths: Mapping[Variant, tuple[Floats, Floats]]) -> Chart:
+    """Validation SRCC along the penalty, a line a variant.
+
+    Args:
+        key: the chart's key.
+        paths: by variant: penalties ``(A,)`` and SRCC ``(A,)``.
+    """
+
+    def plot(axes: Axes) -> None:
+        for variant, (grid, values) in paths.items():
+            axes.plot(
+                grid, values, color=SERIES[variant], linewidth=1.2, marker=MARKERS[variant],
+                markersize=3,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.minorticks_off()
+        axes.set_xlabel("penalty alpha")
+        axes.set_ylabel("SRCC, validation part")
+        _legend(axes, paper=False, shown=list(paths))
+
+    return _chart(
+        key,
+        "Choice of the penalty",
+        "Mean over splits; each split takes its own best.",
+        f"Validation SRCC along the penalty for {', '.join(paths)}.",
+        plot,
+    )
+
+
+def curves(
+    key: str, title: str, step: Floats, series: Mapping[str, Floats], colour: Variant
+) -> Chart:
+    """Quantities of a pretraining run against its steps, one small panel each.
+
+    Args:
+        key: the chart's key.
+        title: its heading.
+        step: ``(N,)``.
+        series: ``(N,)`` each, by name.
+        colour: the expert, whose colour is taken.
+    """
+    names = list(series)
+    figure = _figure(0.3 + 1.15 * len(names))
+    with mpl.rc_context(_STYLE):
+        panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+        for panel, name in zip(panels, names, strict=True):
+            panel.plot(step, series[name], color=SERIES[colour], linewidth=0.7, alpha=0.45)
+            panel.plot(step, _smooth(series[name]), color=SERIES[colour], linewidth=1.6)
+            panel.set_ylabel(name.replace("_", " "))
+        panels[-1].set_xlabel("step")
+    ends = "; ".join(f"{name} ends at {series[name][-1]:.4g}" for name in names)
+    return Chart(
+        key,
+        title,
+        f"{int(step[-1]):,} steps; the bold line is smoothed.",
+        f"Curves of {title}. {ends}.",
+        _svg(figure, key, f"{title}: {ends}"),
+    )
+
+
+def bars(key: str, title: str, caption: str, values: Mapping[str, float], axis: str) -> Chart:
+    """A few named numbers as bars, each with its number written beside it."""
+    names = list(values)
+
+    def plot(axes: Axes) -> None:
+        heights = np.arange(len(names))
+        axes.barh(heights, list(values.values()), height=0.6, color=SERIES["quality"], alpha=0.35)
+        for height, value in zip(heights, values.values(), strict=True):
+            axes.annotate(f" {value:.3f}", (max(value, 0.0), height), va="center", color=INK)
+        axes.set_yticks(heights, [name.replace("_", " ") for name in names])
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
+        axes.margins(x=0.18)
+        axes.set_xlabel(axis)
+
+    spoken = "; ".join(f"{name} {value:.3f}" for name, value in values.items())
+    return _chart(key, title, caption, f"{spoken}.", plot, height=0.6 + 0.24 * len(names))
+
+
+def _chart(
+    key: str, title: str, caption: str, label: str, plot: Any, height: float = 2.6,
+    width: float = _WIDTH,
+) -> Chart:  # fmt: skip
+    figure = _figure(height, width)
+    with mpl.rc_context(_STYLE):
+        plot(figure.add_subplot())
+    return Chart(key, title, caption, label, _svg(figure, key, f"{title}. {label}"))
+
+
+def _figure(height: float, width: float = _WIDTH) -> Figure:
+    with mpl.rc_context(_STYLE):
+        return Figure(figsize=(width, height), layout="constrained")
+
+
+def _legend(axes: Axes, paper: bool, shown: Sequence[Variant] = VARIANTS) -> None:
+    """Name the series in one line above the plot."""
+    for variant in shown:
+        axes.plot([], [], MARKERS[variant], color=SERIES[variant], markersize=5, label=variant)
+    if paper:
+        axes.plot([], [], "|", color=PAPER, markersize=10, markeredgewidth=2, label="paper")
+    named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    axes.legend(
+        named.values(), named.keys(), loc="lower left", bbox_to_anchor=(0, 1), ncols=len(named),
+        borderaxespad=0.2, handletextpad=0.4, columnspacing=1.2, handlelength=1.2,
+    )  # fmt: skip
+
+
+def _smooth(values: Floats) -> Floats:
+    """Moving average over a fiftieth of the run, shorter at both ends."""
+    half = max(1, len(values) // 100)
+    window = np.ones(2 * half + 1)
+    total = np.convolve(values, window, mode="same")
+    return total / np.convolve(np.ones_like(values), window, mode="same")
+
+
+def _svg(figure: Figure, key: str, label: str) -> Markup:
+    """Return a figure as an inline, themed, self-describing SVG element."""
+    stream = io.StringIO()
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": key}):
+        figure.savefig(stream, format="svg", dpi=200, metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    # Several drawings share a page: an id must be one drawing's own.
+    text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{key}-", text)
+    for placeholder, variable in _VARIABLES.items():
+        text = text.replace(placeholder, variable)
+    opening = re.match(r"<svg[^>]*viewBox=\"([^\"]+)\"[^>]*>", text)
+    if opening is None:
+        raise ValueError("matplotlib wrote an SVG without a viewBox")
+    head = (
+        f'<svg class="chart" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="{opening[1]}" role="img" aria-label="{escape(label)}">'
+    )
+    return Markup(head + text[opening.end() :].strip())

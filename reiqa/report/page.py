@@ -1,0 +1,153 @@
+"""The report: one page that needs nothing but itself, and the same tables as text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reiqa import layout
+from reiqa.distortions import resolve
+from reiqa.params import EXPERTS, Bank, Params
+from reiqa.report import figures, pictures, results, sections, tables
+from reiqa.report.results import Crossing
+from reiqa.report.tables import Row
+from reiqa.store import Provenance, write_json, write_text
+
+MARKDOWN = layout.REPORT.with_suffix(".md")
+
+
+def write(params: Params) -> Path:
+    """Write ``report.html``, ``report.md``, ``summary.json`` and ``all_srcc.csv``.
+
+    Returns:
+        The path of ``all_srcc.csv``, written last.
+
+    Raises:
+        BadInputError: a result that the parameters ask for is missing or damaged.
+    """
+    found = results.read_results(params)
+    rows = tables.rows(found)
+    crossings = results.read_cross() if layout.CROSS.exists() else []
+    made = results.ancestry([*map(layout.result, params.datasets), layout.CROSS])
+    write_text(layout.REPORT, _page(params, found, rows, crossings, made))
+    write_text(MARKDOWN, _markdown(params, rows, crossings, made))
+    write_json(layout.SUMMARY, tables.summary(rows, crossings, results.read_probes()))
+    write_text(layout.ALL_SRCC, tables.to_csv(rows))
+    return layout.ALL_SRCC
+
+
+def _page(
+    params: Params,
+    found: Mapping[str, Mapping[str, Any]],
+    rows: Sequence[Row],
+    crossings: Sequence[Crossing],
+    made: Mapping[Path, Provenance],
+) -> str:
+    proxies = [name for name, tree in found.items() if tree["proxy"]]
+    experts = [part for name in EXPERTS if (part := sections.expert(name, made))]
+    matrix = sections.matrix(rows, crossings)
+    anchors = [
+        ("results", "Results"),
+        *([("cross", "Across datasets")] if matrix else []),
+        ("datasets", "Dataset by dataset"),
+        *([("experts", "The two experts")] if experts else []),
+        ("bank", "The bank"),
+        ("provenance", "What was run"),
+    ]
+    sets = [sections.dataset(name, tree, params.report.thumbnails) for name, tree in found.items()]
+    text = _environment().get_template("page.html").render(
+        style=Markup(_style()),
+        preset=params.preset,
+        proxies=proxies,
+        tiles=_tiles(rows, crossings),
+        sections=anchors,
+        overview=figures.overview(rows, proxies),
+        rows=rows,
+        matrix=matrix,
+        cross_head=tables.CROSS_HEAD,
+        cross_lines=[tables.cross_cells(crossing) for crossing in crossings],
+        sets=sets,
+        experts=experts,
+        bank=pictures.gallery(resolve(_bank(made))),
+        original=pictures.original(),
+        artifacts=sections.artifacts(made),
+        parameters=sections.parameters(made),
+    )  # fmt: skip
+    return text + "\n"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("reiqa.report", "."), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters["number"] = tables.number
+    environment.filters["groupby_first"] = _by_dataset
+    return environment
+
+
+def _style() -> str:
+    return (resources.files("reiqa.report") / "style.css").read_text(encoding="utf-8")
+
+
+def _by_dataset(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    for name, group in groupby(rows, key=lambda row: row.dataset):
+        yield name, list(group)
+
+
+def _bank(made: Mapping[Path, Provenance]) -> Bank:
+    """Return the bank that the quality expert learned from, else the published one."""
+    quality = made.get(layout.model("quality"))
+    return Bank.model_validate(quality.parameters.get("bank", {})) if quality else Bank()
+
+
+def _tiles(rows: Sequence[Row], crossings: Sequence[Crossing]) -> list[tuple[str, str]]:
+    """Return the page's headline numbers, each with what it means."""
+    both = [row for row in rows if row.variant == "both"]
+    tiles = [
+        (tables.number(row.srcc), f"SRCC on {row.dataset}"
+         + (f" ({tables.PROXY})" if row.ratings == tables.PROXY else ""))
+        for row in both[:4]
+    ]  # fmt: skip
+    across = [c.srcc for c in crossings if c.variant == "both" and c.srcc is not None]
+    if across:
+        tiles.append((f"{sum(across) / len(across):.3f}", "mean SRCC across datasets"))
+    return [*tiles, (f"{sum(row.n for row in both):,}", "rated images")]
+
+
+def _markdown(
+    params: Params,
+    rows: Sequence[Row],
+    crossings: Sequence[Crossing],
+    made: Mapping[Path, Provenance],
+) -> str:
+    parts = [
+        f"# Results of the preset {params.preset}",
+        "Medians over splits; ± is the standard deviation over splits. PLCC and RMSE are taken "
+        "after the four-parameter logistic.",
+        tables.to_markdown(tables.RESULT_HEAD, [tables.result_cells(row) for row in rows]),
+        "\n".join(f"- {name}: {group[0].protocol}" for name, group in _by_dataset(rows)),
+    ]
+    if crossings:
+        ratings = {row.dataset: row.ratings for row in rows}
+        lines = [(*tables.cross_cells(c), ratings.get(c.test, "")) for c in crossings]
+        parts += [
+            "## Across datasets",
+            tables.to_markdown((*tables.CROSS_HEAD, "ratings"), lines),
+        ]
+    if made:
+        parts += [
+            "## What was run",
+            tables.to_markdown(
+                ("stage", "artifact", "command", "revision", "SHA-256"),
+                [
+                    (a.stage, a.path, a.command, a.revision, a.digest[:12])
+                    for a in sections.artifacts(made)
+                ],
+            ),
+            "```yaml\n" + sections.parameters(made) + "\n```",
+        ]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,80 @@
+"""Photographs inside the page: thumbnails and the bank's gallery, as data URIs."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from skimage import data as photographs
+
+from reiqa.distortions import TYPES, distort
+from reiqa.errors import BadInputError
+from reiqa.images import read_rgb, to_tensor, to_uint8
+from reiqa.seeds import derive
+
+_LEVELS = (1, 2, 3, 4, 5)
+_THUMBNAIL = 320
+_TILE = 128
+#: Where the cat looks out of the embedded photograph: fur, an eye, a soft background.
+_CORNER = (70, 150)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One distortion at its five levels.
+
+    Attributes:
+        name: of the distortion.
+        family: which the bank counts it to.
+        meaning: what its levels are, in words.
+        uri: the picture, levels from left to right.
+    """
+
+    name: str
+    family: str
+    meaning: str
+    uri: str
+
+
+def thumbnail(path: Path) -> str | None:
+    """Return a photograph at most 320 px wide and high, or None where it cannot be read."""
+    try:
+        image = Image.fromarray(read_rgb(path))
+    except BadInputError:
+        return None
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+    return _uri(image)
+
+
+def original() -> str:
+    """Return the undistorted tile that `gallery` distorts."""
+    return _uri(Image.fromarray(_tile()))
+
+
+def gallery(types: Sequence[str]) -> list[Strip]:
+    """Return a strip of five levels for each distortion named."""
+    tile = to_tensor(_tile()).expand(len(_LEVELS), 3, _TILE, _TILE)
+    return [_strip(name, tile) for name in types]
+
+
+def _strip(name: str, tile: torch.Tensor) -> Strip:
+    seeds = [derive("report", name, level) for level in _LEVELS]
+    worn = to_uint8(distort(tile.clone(), [name] * len(_LEVELS), list(_LEVELS), seeds))
+    side_by_side = torch.cat(list(worn), dim=2).permute(1, 2, 0).numpy()
+    kind = TYPES[name]
+    return Strip(name, kind.family, kind.parameter, _uri(Image.fromarray(side_by_side)))
+
+
+def _tile() -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+    top, left = _CORNER
+    return np.ascontiguousarray(photographs.chelsea()[top : top + _TILE, left : left + _TILE])
+
+
+def _uri(image: Image.Image) -> str:
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", quality=82, method=4)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,161 @@
+"""What the earlier stages left on disk, read into records for the tables and charts."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reiqa import layout
+from reiqa.errors import BadInputError
+from reiqa.params import EXPERTS, VARIANTS, ExpertName, Params, Variant
+from reiqa.store import Provenance, read_json, read_provenance
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Every image that some test part held, each once.
+
+    Attributes:
+        images: path of each, relative to the dataset's raw folder; sorted.
+        rated: ``(N,)`` on the rating scale.
+        predicted: ``(N,)`` by variant: the mean over the splits that left the image out.
+    """
+
+    images: list[str]
+    rated: Floats
+    predicted: Mapping[Variant, Floats]
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """One regressor fitted on one dataset and tested on another."""
+
+    train: str
+    test: str
+    variant: Variant
+    srcc: float | None
+    plcc: float | None
+    n: int
+    paper_srcc: float | None
+
+
+def read_results(params: Params) -> dict[str, Mapping[str, Any]]:
+    """Return ``results/datasets/D.json`` of every dataset, in the order of the parameters.
+
+    Raises:
+        BadInputError: one is missing or damaged.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for name in params.datasets:
+        path = layout.result(name)
+        tree = read_json(path)
+        if not isinstance(tree, dict) or not set(VARIANTS) <= set(tree.get("variants", ())):
+            raise BadInputError(f"{path}: not a result; make it anew: reiqa fit --dataset {name}")
+        found[name] = tree
+    return found
+
+
+def read_predictions(dataset: str) -> Predictions:
+    """Read ``D.predictions.csv``, averaging each image's predictions over splits."""
+    path = layout.result(dataset).with_suffix(".predictions.csv")
+    sums: dict[str, list[Floats]] = {}
+    for row in _rows(path):
+        values = np.array([float(row[key]) for key in ("mos", *VARIANTS)])
+        sums.setdefault(row["image"], []).append(values)
+    images = sorted(sums)
+    table = np.array([np.mean(sums[image], axis=0) for image in images]).reshape(-1, 4)
+    return Predictions(
+        images, table[:, 0], {variant: table[:, 1 + i] for i, variant in enumerate(VARIANTS)}
+    )
+
+
+def read_alphas(dataset: str) -> dict[Variant, tuple[Floats, Floats]]:
+    """Read ``D.alphas.csv``: by variant, the penalties and the mean validation SRCC at each.
+
+    Of several mixing shares the best at each penalty is taken; an undefined value is NaN.
+    """
+    best: dict[Variant, dict[float, float]] = {variant: {} for variant in VARIANTS}
+    for row in _rows(layout.result(dataset).with_suffix(".alphas.csv")):
+        alpha = float(row["alpha"])
+        for variant in VARIANTS:
+            value = float(row[variant]) if row[variant] else np.nan
+            best[variant][alpha] = float(np.fmax(best[variant].get(alpha, np.nan), value))
+    return {
+        variant: (np.array(sorted(path)), np.array([path[alpha] for alpha in sorted(path)]))
+        for variant, path in best.items()
+    }
+
+
+def read_cross() -> list[Crossing]:
+    """Read ``results/cross.csv``; empty where there is a single dataset."""
+    return [
+        Crossing(
+            row["train"],
+            row["test"],
+            next(variant for variant in VARIANTS if variant == row["variant"]),
+            _number(row["srcc"]),
+            _number(row["plcc"]),
+            int(row["n"]),
+            _number(row["paper_srcc"]),
+        )
+        for row in _rows(layout.CROSS)
+    ]
+
+
+def read_card(expert: ExpertName) -> dict[str, Any]:
+    """Return the card beside an expert's weights; empty where it is not on this machine."""
+    path = layout.model(expert).with_suffix(".json")
+    return dict(read_json(path)) if path.exists() else {}
+
+
+def read_curve(expert: ExpertName) -> dict[str, Floats]:
+    """Return the columns of an expert's training curve; empty where it was not trained here."""
+    path = layout.model(expert).with_suffix(".curve.csv")
+    rows = list(_rows(path)) if path.exists() else []
+    if not rows:
+        return {}
+    return {key: np.array([_number(row[key]) or np.nan for row in rows]) for key in rows[0]}
+
+
+def read_probes() -> dict[str, Any]:
+    """Return the probe's numbers of each expert that has been probed."""
+    cards = {expert: read_card(expert) for expert in EXPERTS}
+    return {expert: card["probe"] for expert, card in cards.items() if card.get("probe")}
+
+
+def ancestry(paths: Sequence[Path]) -> dict[Path, Provenance]:
+    """Return the provenance of artifacts and of all they were made from, inputs first.
+
+    What has no sidecar on this machine is left out.
+    """
+    found: dict[Path, Provenance] = {}
+
+    def visit(path: Path) -> None:
+        made = read_provenance(path)
+        if made is None or path in found:
+            return
+        for source in made.inputs:
+            visit(Path(source))
+        found[path] = made
+
+    for path in paths:
+        visit(path)
+    return found
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            yield from csv.DictReader(stream)
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: no such file; run reiqa fit and reiqa cross first") from None
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None

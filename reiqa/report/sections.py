@@ -1,0 +1,305 @@
+"""The parts of the page, each composed from results into a plain record for the template."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from reiqa import layout
+from reiqa.data import catalog
+from reiqa.params import VARIANTS, ExpertName
+from reiqa.report import figures, pictures, results
+from reiqa.report.figures import Chart
+from reiqa.report.results import Crossing, Predictions
+from reiqa.report.tables import PROXY, Row
+from reiqa.store import Provenance
+
+Floats = NDArray[np.float64]
+Facts = list[tuple[str, str]]
+
+#: Columns of a training curve that are drawn.
+_CURVES = ("loss", "accuracy")
+#: Artifacts of one stage that are listed before the rest is only counted.
+_LISTED = 6
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph with its rating and what was predicted of it.
+
+    Attributes:
+        uri: the picture itself; None where it is not on this machine.
+    """
+
+    image: str
+    rated: str
+    predicted: str
+    uri: str | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What the page says of one dataset."""
+
+    name: str
+    title: str
+    proxy: bool
+    facts: Facts
+    warnings: list[str]
+    charts: list[Chart]
+    best: list[Photo]
+    worst: list[Photo]
+
+    @property
+    def suffix(self) -> str:
+        """Words that keep a proxy rating from passing for a human one."""
+        return f" ({PROXY})" if self.proxy else ""
+
+
+@dataclass(frozen=True)
+class Expert:
+    """What the page says of one expert."""
+
+    name: str
+    facts: Facts
+    charts: list[Chart]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One field of the cross-dataset matrix.
+
+    Attributes:
+        srcc: of both experts.
+        paper: the paper's, for its four pairs.
+        within: on the diagonal: the median over splits of one dataset.
+        tint: strength of the field's colour, per cent.
+    """
+
+    srcc: float
+    paper: float | None
+    within: bool
+    tint: int
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A line per training set, a column per test set."""
+
+    names: list[str]
+    lines: list[list[Cell | None]]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A line of the table of what was run."""
+
+    stage: str
+    path: str
+    command: str
+    revision: str
+    digest: str
+
+
+def dataset(name: str, tree: Mapping[str, Any], photos: int) -> Dataset:
+    """Compose the part of one dataset.
+
+    Args:
+        name: of the dataset.
+        tree: its ``results/datasets/D.json``.
+        photos: best and worst predictions shown.
+    """
+    entry = catalog.get(name)
+    predictions = results.read_predictions(name)
+    error = np.abs(predictions.predicted["both"] - predictions.rated)
+    order = np.argsort(error, kind="stable")
+    shown = min(photos, len(order) // 2)
+    return Dataset(
+        name=name,
+        title=entry.title,
+        proxy=tree["proxy"],
+        facts=_dataset_facts(tree),
+        warnings=list(tree["warnings"]),
+        charts=_dataset_charts(name, tree, predictions),
+        best=[_photo(name, predictions, int(row)) for row in order[:shown]],
+        worst=[_photo(name, predictions, int(row)) for row in order[::-1][:shown]],
+    )
+
+
+def _dataset_facts(tree: Mapping[str, Any]) -> Facts:
+    left_out = {
+        "missing": tree["missing"],
+        "unrated": tree["unrated"],
+        "unreadable": len(tree["errors"]),
+    }
+    absent = ", ".join(f"{count:,} {word}" for word, count in left_out.items() if count)
+    low, high = tree["rating"]["low"], tree["rating"]["high"]
+    references = tree["references"]
+    facts = [
+        ("images", f"{tree['n']:,}" + (f" ({absent})" if absent else "")),
+        (
+            "ratings",
+            f"{low:g} to {high:g}, higher is better"
+            + ("; proxy ratings, not human" if tree["proxy"] else ""),
+        ),
+        ("protocol", tree["protocol"]["text"]),
+    ]
+    if references:
+        facts.insert(1, ("references", f"{references:,}"))
+    return facts + [_test_fact(pair, test) for pair, test in sorted(tree["tests"].items())]
+
+
+def _mark(tree: Mapping[str, Any]) -> str:
+    return f"; {PROXY}" if tree["proxy"] else ""
+
+
+def _test_fact(pair: str, test: Mapping[str, Any]) -> tuple[str, str]:
+    words = [f"{test['difference']:+.3f} SRCC" if test["difference"] is not None else "undefined"]
+    if test["low"] is not None:
+        words.append(f"({test['low']:+.3f} to {test['high']:+.3f})")
+    for key, label in (("wilcoxon_p", "Wilcoxon p"), ("corrected_t_p", "corrected t-test p")):
+        if test.get(key) is not None:
+            words.append(f"{label} = {test[key]:.2g}")
+    return pair.replace("-", " less "), ", ".join(words)
+
+
+def _dataset_charts(name: str, tree: Mapping[str, Any], found: Predictions) -> list[Chart]:
+    axis = "proxy rating (not human)" if tree["proxy"] else "rated"
+    charts = [
+        figures.scatter(
+            f"{name}-scatter-{variant}",
+            variant,
+            found.predicted[variant],
+            found.rated,
+            _logistic(found.predicted[variant], found.rated),
+            axis,
+        )
+        for variant in reversed(VARIANTS)
+    ]
+    over_splits = {
+        variant: np.array(tree["variants"][variant]["srcc"]["splits"], dtype=np.float64)
+        for variant in VARIANTS
+    }
+    paper = (tree["variants"]["both"]["paper"] or {}).get("srcc")
+    charts.append(figures.splits(f"{name}-splits", over_splits, paper))
+    charts.append(figures.alphas(f"{name}-alphas", results.read_alphas(name)))
+    for key, title in (("by_distortion", "By distortion"), ("by_level", "By level")):
+        groups = tree["variants"]["both"][key]
+        if groups:
+            charts.append(_categories(name, tree, key, title))
+    return charts
+
+
+def _categories(name: str, tree: Mapping[str, Any], key: str, title: str) -> Chart:
+    both = tree["variants"]["both"][key]
+    if key == "by_distortion":
+        names = sorted(both, key=lambda kind: (-(both[kind]["srcc"] or 0.0), kind))
+    else:
+        names = sorted(both, key=int)
+    values = {
+        (f"level {kind}" if key == "by_level" else kind): {
+            variant: tree["variants"][variant][key].get(kind, {}).get("srcc")
+            for variant in VARIANTS
+        }
+        for kind in names
+    }
+    counts = [both[kind]["n"] for kind in names]
+    return figures.categories(
+        f"{name}-{key.replace('_', '-')}",
+        title,
+        f"SRCC within each group, test rows of all splits together; {min(counts):,} to "
+        f"{max(counts):,} rows a group.",
+        values,
+    )
+
+
+def _logistic(predicted: Floats, rated: Floats) -> Floats | None:
+    """Return ``(M, 2)`` points of the four-parameter logistic through predictions and ratings."""
+    return None
+
+
+def _photo(name: str, found: Predictions, row: int) -> Photo:
+    image = found.images[row]
+    return Photo(
+        image=image,
+        rated=f"{found.rated[row]:.3g}",
+        predicted=f"{found.predicted['both'][row]:.3g}",
+        uri=pictures.thumbnail(layout.raw(name) / image),
+    )
+
+
+def matrix(rows: Sequence[Row], crossings: Sequence[Crossing]) -> Matrix | None:
+    """Compose the cross-dataset matrix of both experts; None where there is a single dataset."""
+    across = {(c.train, c.test): c for c in crossings if c.variant == "both"}
+    if not across:
+        return None
+    within = {row.dataset: row.srcc for row in rows if row.variant == "both"}
+    names = [name for name in within if any(name in pair for pair in across)]
+    seen = [c.srcc for c in across.values()] + [within[name] for name in names]
+    known = [value for value in seen if value is not None]
+    low = min(known, default=0.0)
+
+    def cell(train: str, test: str) -> Cell | None:
+        found = across.get((train, test))
+        srcc = within[train] if train == test else found.srcc if found else None
+        if srcc is None:
+            return None
+        tint = round(4 + 44 * (srcc - low) / max(1.0 - low, 1e-9))
+        return Cell(srcc, found.paper_srcc if found else None, train == test, tint)
+
+    return Matrix(names, [[cell(train, test) for test in names] for train in names])
+
+
+def expert(name: ExpertName, made: Mapping[Path, Provenance]) -> Expert | None:
+    """Compose the part of one expert; None where nothing of it is on this machine."""
+    card, curve = results.read_card(name), results.read_curve(name)
+    provenance = made.get(layout.model(name))
+    if not card and provenance is None:
+        return None
+    charts = []
+    if curve:
+        step = curve["step"]
+        series = {key: values for key, values in curve.items() if key in _CURVES}
+        charts.append(figures.curves(f"{name}-curve", f"Pretraining, {name}", step, series, name))
+    return Expert(name, _expert_facts(card), charts)
+
+
+def _expert_facts(card: Mapping[str, Any]) -> Facts:
+    return [
+        (key.replace("_", " "), f"{value:,}" if isinstance(value, int) else f"{value}")
+        for key, value in card.items()
+        if isinstance(value, str | int | float)
+    ]
+
+
+def artifacts(made: Mapping[Path, Provenance]) -> list[Artifact]:
+    """Return the lines of what was run; of a stage's many artifacts the last are only counted."""
+    lines = []
+    for stage, group in groupby(
+        sorted(made.items(), key=lambda pair: (_STAGES.index(pair[1].stage), pair[0])),
+        key=lambda pair: pair[1].stage,
+    ):
+        members = list(group)
+        lines += [
+            Artifact(stage, path.as_posix(), one.command, one.revision, one.digest)
+            for path, one in members[:_LISTED]
+        ]
+        if len(members) > _LISTED:
+            lines.append(Artifact(stage, f"and {len(members) - _LISTED:,} more", "", "", ""))
+    return lines
+
+
+_STAGES = ("fetch", "index", "chunks", "model", "features", "fit", "cross", "report")
+
+
+def parameters(made: Mapping[Path, Provenance]) -> str:
+    """Return, as YAML, the parameters that the artifacts were made with."""
+    tree: dict[str, Any] = {}
+    for provenance in made.values():
+        tree.update(provenance.parameters)
+    return yaml.safe_dump(tree, sort_keys=True, allow_unicode=True, default_flow_style=None).strip()

@@ -1,0 +1,274 @@
+"""The results as tables: CSV for machines, Markdown for documents, columns for a terminal."""
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reiqa import layout
+from reiqa.errors import BadInputError
+from reiqa.params import VARIANTS, Variant
+from reiqa.report.results import Crossing
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+HUMAN = "human"
+PROXY = "proxy ratings, not human"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One dataset and variant; the columns of ``results/all_srcc.csv`` in their order.
+
+    Metrics are medians over the splits, ``_std`` their standard deviation; None where undefined.
+
+    Attributes:
+        srcc_low, srcc_high: 95 % bootstrap interval.
+        plcc: after the four-parameter logistic, as the paper reports it; ``plcc_raw`` before.
+        rmse: on the dataset's rating scale, after the logistic.
+        n: images used; ``missing`` are listed by the source but absent.
+        ratings: whether people gave them.
+        difference: SRCC less the paper's.
+    """
+
+    dataset: str
+    variant: Variant
+    srcc: float | None
+    srcc_std: float | None
+    srcc_low: float | None
+    srcc_high: float | None
+    plcc: float | None
+    plcc_std: float | None
+    plcc_raw: float | None
+    plcc_raw_std: float | None
+    krcc: float | None
+    krcc_std: float | None
+    rmse: float | None
+    rmse_std: float | None
+    n: int
+    missing: int
+    splits: int
+    protocol: str
+    ratings: str
+    paper_srcc: float | None
+    difference: float | None
+
+
+def rows(results: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """Return the results table, datasets in the order given, variants in their fixed order."""
+    return [_row(name, variant, result) for name, result in results.items() for variant in VARIANTS]
+
+
+def _row(name: str, variant: Variant, result: Mapping[str, Any]) -> Row:
+    found = result["variants"][variant]
+    paper = (found["paper"] or {}).get("srcc")
+    srcc = found["srcc"]["median"]
+    spread = {
+        f"{metric}{suffix}": found[metric][key]
+        for metric in ("srcc", "plcc", "plcc_raw", "krcc", "rmse")
+        for suffix, key in (("", "median"), ("_std", "std"))
+    }
+    return Row(
+        dataset=name,
+        variant=variant,
+        **spread,
+        srcc_low=found["srcc"]["low"],
+        srcc_high=found["srcc"]["high"],
+        n=result["n"],
+        missing=result["missing"],
+        splits=result["protocol"]["splits"],
+        protocol=result["protocol"]["text"],
+        ratings=PROXY if result["proxy"] else HUMAN,
+        paper_srcc=paper,
+        difference=None if paper is None or srcc is None else srcc - paper,
+    )
+
+
+def to_csv(table: Sequence[Row]) -> str:
+    """Return the table as CSV, numbers to four places, an empty cell for none."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Row))
+    for row in table:
+        writer.writerow(f"{v:.4f}" if isinstance(v, float) else v for v in astuple(row))
+    return stream.getvalue()
+
+
+def read(path: Path) -> list[Row]:
+    """Read a table that `to_csv` wrote.
+
+    Raises:
+        BadInputError: the file is missing or is not such a table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return [_parse(row) for row in csv.DictReader(stream)]
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: no such file; make it with: reiqa report") from None
+    except (KeyError, ValueError) as error:
+        raise BadInputError(f"{path}: not a results table ({error}); run: reiqa report") from None
+
+
+def _parse(row: Mapping[str, str]) -> Row:
+    def cell(name: str, kind: object) -> Any:
+        text = row[name]
+        if kind is int:
+            return int(text)
+        if kind == float | None:
+            return float(text) if text else None
+        return text
+
+    return Row(**{field.name: cell(field.name, field.type) for field in fields(Row)})
+
+
+def summary(
+    table: Sequence[Row], crossings: Sequence[Crossing], probes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the few numbers that two commits are compared by (``dvc metrics``)."""
+    tree: dict[str, Any] = {"datasets": {}}
+    for row in table:
+        tree["datasets"].setdefault(row.dataset, {})[row.variant] = {
+            "srcc": _rounded(row.srcc),
+            "plcc": _rounded(row.plcc),
+        }
+    for variant in VARIANTS:
+        scores = [c.srcc for c in crossings if c.variant == variant and c.srcc is not None]
+        if scores:
+            tree.setdefault("cross_mean_srcc", {})[variant] = round(statistics.fmean(scores), 4)
+    if probes:
+        tree["probe"] = probes
+    return tree
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+RESULT_HEAD = (
+    "dataset",
+    "variant",
+    "SRCC",
+    "± over splits",
+    "95 % interval",
+    "PLCC",
+    "KRCC",
+    "RMSE",
+    "n",
+    "missing",
+    "paper's SRCC",
+    "difference",
+    "ratings",
+)
+CROSS_HEAD = ("trained on", "tested on", "variant", "SRCC", "PLCC", "n", "paper's SRCC")
+
+
+def result_cells(row: Row) -> tuple[str, ...]:
+    """Return a row of the results table as a person reads it, under `RESULT_HEAD`."""
+    interval = (
+        f"{number(row.srcc_low)} to {number(row.srcc_high)}" if row.srcc_low is not None else "–"
+    )
+    return (
+        row.dataset,
+        row.variant,
+        number(row.srcc),
+        number(row.srcc_std),
+        interval,
+        number(row.plcc),
+        number(row.krcc),
+        number(row.rmse),
+        str(row.n),
+        str(row.missing),
+        number(row.paper_srcc),
+        number(row.difference, sign=True),
+        row.ratings,
+    )
+
+
+def cross_cells(crossing: Crossing) -> tuple[str, ...]:
+    """Return a row of the cross-dataset table as a person reads it, under `CROSS_HEAD`."""
+    return (
+        crossing.train,
+        crossing.test,
+        crossing.variant,
+        number(crossing.srcc),
+        number(crossing.plcc),
+        str(crossing.n),
+        number(crossing.paper_srcc),
+    )
+
+
+def number(value: float | None, sign: bool = False) -> str:
+    """Return a metric to three places, a dash for none."""
+    if value is None:
+        return "–"
+    return f"{value:+.3f}" if sign else f"{value:.3f}"
+
+
+def to_markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; text stands left, numbers right."""
+    numeric = [all(_is_number(line[i]) for line in body) for i in range(len(head))]
+    rule = ["---:" if right else "---" for right in numeric]
+    lines = [head, rule, *body]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def _is_number(text: str) -> bool:
+    return not text.strip("+-–0123456789.") or " to " in text
+
+
+def table_text(coloured: bool = False, width: int | None = None) -> str:
+    """Return the results table of this folder for a terminal.
+
+    Args:
+        coloured: use rules, weight and colour; else plain aligned columns.
+        width: characters a line; a coloured table is fitted to it, a plain one never is.
+
+    Raises:
+        BadInputError: there is no ``results/all_srcc.csv``.
+    """
+    from rich.console import Console
+
+    stream = io.StringIO()
+    table = _terminal_table(read(layout.ALL_SRCC), coloured)
+    Console(
+        file=stream,
+        force_terminal=coloured,
+        no_color=not coloured,
+        width=width if coloured and width else 200,
+        legacy_windows=False,
+    ).print(table)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+
+
+def _terminal_table(body: Sequence[Row], coloured: bool) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    heads = ("dataset", "variant", "SRCC", "± splits", "PLCC", "KRCC", "RMSE", "n", "paper", "diff")
+    table = Table(box=box.SIMPLE_HEAD if coloured else None, pad_edge=False)
+    for place, head in enumerate((*heads, "ratings")):
+        table.add_column(head, justify="right" if 2 <= place < len(heads) else "left", no_wrap=True)
+    for row in body:
+        first = row.variant == VARIANTS[0]
+        table.add_row(
+            row.dataset if first or not coloured else "",
+            row.variant,
+            number(row.srcc),
+            number(row.srcc_std),
+            number(row.plcc),
+            number(row.krcc),
+            number(row.rmse),
+            str(row.n),
+            number(row.paper_srcc),
+            number(row.difference, sign=True),
+            row.ratings if first or not coloured else "",
+            style="bold" if row.variant == "both" else "",
+            end_section=coloured and row.variant == VARIANTS[-1],
+        )
+    return table
