@@ -1,0 +1,300 @@
+"""The recipe of a chunk: everything that is drawn at random, and nothing that is pixels.
+
+Geometry, in pixels of the full frame unless said otherwise. The *frame* is the photograph without
+its last odd row or column, grown by reflection where it is too small. The *content* is a square
+of the frame in which every crop of both scales lies: two crops of side P that overlap by at least
+``ola[0]`` fit into a square of ``2 P - ceil(ola[0] P)``, which is 304 for P = 160 and 0.10; at
+half scale that is 608 of the frame. The *window* is what is stored: the content and a margin on
+each side, as wide as the widest filter of the bank needs; at a border of the frame it ends there,
+so that a distortion treats that border as it would in the whole photograph. All corners are even:
+the half-scale grid of a window is the half-scale grid of its frame.
+
+Sources: Re-IQA (CVPR 2023), section 3.2, for chunk, overlap and swap. The published code's second
+crop lies always below the first, and its overlap is skewed to the low end; here the overlap is
+uniform and the direction free.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reiqa import params, seeds
+from reiqa.distortions import TYPES, Frame
+from reiqa.errors import BadInputError
+
+LEVELS = 5
+
+#: Pixels on each side that the antialiased bicubic half-scale filter reads.
+HALVING_MARGIN = 4
+
+
+class Point(NamedTuple):
+    """Row and column of a corner."""
+
+    top: int
+    left: int
+
+
+class Pair(NamedTuple):
+    """Upper left corners of two crops, in pixels of the frame at the pair's own scale."""
+
+    first: Point
+    second: Point
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all recipes of one run have in common.
+
+    Attributes:
+        seed: from which every draw derives.
+        types: distortion types to draw from.
+        n_aug: types in a chunk, beside the undistorted version.
+        patch: side of a crop.
+        ola: least and greatest overlap of two crops, as a share of a crop's area.
+        scales: the scales at which pairs are cut.
+        swap: exchange query and key in half of the versions.
+    """
+
+    seed: int
+    types: tuple[str, ...]
+    n_aug: int
+    patch: int
+    ola: tuple[float, float]
+    scales: tuple[float, ...]
+    swap: bool
+
+    @property
+    def versions(self) -> int:
+        """Versions of a crop pair: the undistorted one and ``n_aug`` others."""
+        return self.n_aug + 1
+
+    @property
+    def content(self) -> int:
+        """Side of the square in which all crops of a recipe lie; even."""
+        least, _ = _overlap_bounds(self)
+        reach = 2 * self.patch - math.ceil(least / self.patch)
+        return 2 * reach if 0.5 in self.scales else reach + reach % 2
+
+    @property
+    def margin(self) -> int:
+        """Pixels around the content that the widest filter of the bank reads; even."""
+        return context(max(TYPES[name].margin for name in self.types))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one chunk is made from one window.
+
+    Attributes:
+        plan: what it shares with all recipes of the run.
+        corpus, image: where the photograph comes from.
+        draw: which of the photograph's windows this is.
+        epoch: which drawing of types, levels, seeds and crops this is.
+        frame: size of the whole frame, and where the window lies in it.
+        height, width: size of the window.
+        content: upper left corner of the content square in the frame.
+        types, levels, seeds: of each distorted version, in order; the undistorted one is first
+            in a chunk and not listed.
+        pairs: one a scale.
+    """
+
+    plan: Plan
+    corpus: str
+    image: str
+    draw: int
+    epoch: int
+    frame: Frame
+    height: int
+    width: int
+    content: Point
+    types: tuple[str, ...]
+    levels: tuple[int, ...]
+    seeds: tuple[int, ...]
+    pairs: tuple[Pair, ...]
+
+    def swapped(self, scale: int, version: int) -> bool:
+        """Say whether the second crop is the query there (``scale`` is an index).
+
+        At the first scale the first half of the versions swaps, at the second the other half.
+        """
+        return self.plan.swap and (version < self.plan.versions // 2) == (scale == 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(tree: Mapping[str, Any]) -> "Recipe":
+        """Read what `to_dict` gave, also after a way through JSON."""
+        plan = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in tree["plan"].items()
+        }
+        return Recipe(
+            **{
+                **tree,
+                "plan": Plan(**plan),
+                "frame": Frame(**tree["frame"]),
+                "content": Point(*tree["content"]),
+                "types": tuple(tree["types"]),
+                "levels": tuple(tree["levels"]),
+                "seeds": tuple(tree["seeds"]),
+                "pairs": tuple(Pair(Point(*one), Point(*two)) for one, two in tree["pairs"]),
+            }
+        )
+
+
+def plan(chunks: params.Chunks, types: tuple[str, ...], seed: int) -> Plan:
+    """Gather what all recipes of one run share.
+
+    Raises:
+        BadInputError: the bank has fewer types than a chunk needs.
+    """
+    if chunks.n_aug > len(types):
+        raise BadInputError(
+            f"chunks.n_aug: {chunks.n_aug} distinct types asked for, but bank names {len(types)};"
+            " lower chunks.n_aug or add to bank.types or bank.extras"
+        )
+    scales = tuple(chunks.scales)
+    return Plan(seed, types, chunks.n_aug, chunks.patch, chunks.ola, scales, chunks.swap)
+
+
+def draw(
+    chunks: params.Chunks,
+    types: tuple[str, ...],
+    seed: int,
+    corpus: str,
+    image: str,
+    draw: int,
+    height: int,
+    width: int,
+) -> Recipe | None:
+    """Draw a window of a photograph, and the recipe of its first epoch.
+
+    Args:
+        chunks: section of the parameters.
+        types: the bank (`reiqa.distortions.resolve`).
+        seed: ``params.seed``.
+        corpus: name of the corpus.
+        image: the photograph's path in it; with ``draw`` it decides every draw.
+        draw: number of the window among those of this photograph.
+        height: of the photograph in pixels.
+        width: of the photograph in pixels.
+
+    Returns:
+        None for a photograph so small that even its reflection cannot hold the crops: each pixel
+        may appear twice along an axis, not more often.
+
+    Raises:
+        BadInputError: the bank has fewer types than a chunk needs.
+    """
+    shared = plan(chunks, types, seed)
+    side = shared.content
+    if 2 * min(height, width) - 1 < side:
+        return None
+    tall, wide = (max(side, length - length % 2) for length in (height, width))
+    random = seeds.generator("window", seed, corpus, image, draw)
+    top, left = (
+        2 * int(random.integers(0, (length - side) // 2, endpoint=True)) for length in (tall, wide)
+    )
+    rows, columns = (
+        span(start, side, shared.margin, length) for start, length in ((top, tall), (left, wide))
+    )
+    blank = Recipe(
+        plan=shared,
+        corpus=corpus,
+        image=image,
+        draw=draw,
+        epoch=0,
+        frame=Frame(height=tall, width=wide, top=rows.start, left=columns.start),
+        height=len(rows),
+        width=len(columns),
+        content=Point(top, left),
+        types=(),
+        levels=(),
+        seeds=(),
+        pairs=(),
+    )
+    return redraw(blank, 0)
+
+
+def redraw(recipe: Recipe, epoch: int) -> Recipe:
+    """Keep the window and draw everything else for another epoch.
+
+    The draws depend on (seed, epoch, corpus, image, draw) alone; epoch 0 is what `draw` gives.
+    """
+    shared = recipe.plan
+    item = (shared.seed, epoch, recipe.corpus, recipe.image, recipe.draw)
+    random = seeds.generator("chunk", *item)
+    chosen = random.permutation(len(shared.types))[: shared.n_aug]
+    levels = random.integers(1, LEVELS, size=shared.n_aug, endpoint=True)
+    return replace(
+        recipe,
+        epoch=epoch,
+        types=tuple(shared.types[index] for index in chosen),
+        levels=tuple(int(level) for level in levels),
+        seeds=tuple(seeds.derive("version", *item, n) for n in range(shared.n_aug)),
+        pairs=tuple(_pair(random, recipe, scale) for scale in shared.scales),
+    )
+
+
+def context(margin: int) -> int:
+    """Pixels to keep around the content for a filter that reads ``margin``, and for halving.
+
+    Even, so that what is cut out stays in phase with the half-scale grid.
+    """
+    needed = margin + HALVING_MARGIN
+    return needed + needed % 2
+
+
+def span(start: int, side: int, margin: int, length: int) -> range:
+    """Return the pixels of one axis that hold ``start .. start + side`` and a margin around it.
+
+    At a border of the frame the span is moved inward instead of cut off, so that windows of large
+    photographs all have one shape.
+    """
+    size = min(length, side + 2 * margin)
+    first = min(max(0, start - margin), length - size)
+    return range(first, first + size)
+
+
+def _overlap_bounds(shared: Plan) -> tuple[int, int]:
+    """Least and greatest overlap area in whole pixels."""
+    area = shared.patch**2
+    least = math.ceil(round(shared.ola[0] * area, 6))
+    return least, max(least, math.floor(round(shared.ola[1] * area, 6)))
+
+
+def _overlap(random: np.random.Generator, shared: Plan) -> tuple[int, int]:
+    """Draw the height and width of the region that two crops share.
+
+    Its area is uniform between the bounds, to within half of its shorter side: the shorter side
+    is drawn first (its logarithm uniform between that of a square and of a full-length strip),
+    and the longer is the whole number that comes closest to the area.
+    """
+    least, most = _overlap_bounds(shared)
+    area = random.uniform(least, most)
+    share = (area / shared.patch**2) ** random.uniform(0.5, 1)
+    shorter = max(round(shared.patch * share), math.ceil(area / shared.patch))
+    lowest, highest = math.ceil(least / shorter), most // shorter
+    longer = round(area / shorter)
+    if lowest <= highest:
+        longer = min(max(longer, lowest), highest)
+    return (shorter, longer) if random.random() < 0.5 else (longer, shorter)
+
+
+def _pair(random: np.random.Generator, recipe: Recipe, scale: float) -> Pair:
+    """Draw where the two crops of one scale lie, in the frame's pixels at that scale."""
+    patch, side = recipe.plan.patch, int(recipe.plan.content * scale)
+    corners = []
+    for shared, start in zip(_overlap(random, recipe.plan), recipe.content, strict=True):
+        apart = patch - shared
+        first = int(start * scale) + int(random.integers(0, side - patch - apart, endpoint=True))
+        ends = (first, first + apart)
+        corners.append(ends if random.random() < 0.5 else ends[::-1])
+    (top, bottom), (left, right) = corners
+    return Pair(Point(top, left), Point(bottom, right))

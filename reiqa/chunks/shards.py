@@ -1,0 +1,271 @@
+"""Shards: HDF5 files of windows, losslessly compressed, each with its recipe.
+
+A shard is made in one pass and appears under its name when it is whole. Making one takes well
+under a minute, so what a kill costs is the shard in hand; the finished ones stay.
+
+Layout, described in the file as well: ``windows/00000042`` is one dataset of one chunk, so that a
+window is one read: ``(3, H, W)`` uint8, the planes being green, red minus green and blue minus
+green, each row but the first less the row above it, all modulo 256. Zstandard alone keeps about
+0.7 of a photograph's bytes, after this step about 0.45, and undoing it is one running sum. Its
+attributes are the recipe (JSON), the source's SHA-256 and that of the window's pixels.
+"""
+
+import hashlib
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+import torch
+from torch import Tensor
+
+from reiqa import distortions, images, layout, progress, store
+from reiqa.chunks import recipe as recipes
+from reiqa.chunks.recipe import Recipe
+from reiqa.data.index import CorpusImage, read_corpus
+from reiqa.errors import BadInputError
+from reiqa.params import Chunks, Params, relevant
+
+FORMAT = "reiqa chunks 1"
+
+_ENCODING = (
+    "windows/N: planes G, R-G, B-G (uint8, modulo 256), each row but the first less the row above;"
+    " to decode: running sum down the rows, then R = plane 1 + G and B = plane 2 + G"
+)
+#: Shards kept open at once by one reader and process.
+_OPEN = 64
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def count(images: int, chunks: Chunks) -> int:
+    """Return how many shards a corpus of so many photographs makes."""
+    return -(-images // chunks.images_per_shard)
+
+
+def write(corpus: str, number: int, of: int, params: Params) -> Path:
+    """Write one shard of a corpus: rows ``number N // of`` to ``(number + 1) N // of``.
+
+    A photograph that cannot be read, has changed since it was indexed or is too small is named on
+    stderr and in the shard's attribute ``skipped``, and left out.
+
+    Args:
+        corpus: name of an indexed corpus.
+        number: of the shard, from 0.
+        of: how many shards the corpus makes.
+        params: all parameters.
+
+    Returns:
+        ``layout.shard(corpus, number)``.
+
+    Raises:
+        BadInputError: there is no such shard or index, or the bank is smaller than n_aug.
+    """
+    if not 0 <= number < of:
+        raise BadInputError(f"chunks: shard {number} of {of}: numbers run from 0 to {of - 1}")
+    rows = read_corpus(layout.index(corpus))
+    rows = rows[number * len(rows) // of : (number + 1) * len(rows) // of]
+    types = distortions.resolve(params.bank)
+    recipes.plan(params.chunks, types, params.seed)
+    path = layout.shard(corpus, number)
+    # The latest file format puts a checksum on all that is not pixels; those have a digest.
+    with (
+        store.atomic(path) as temporary,
+        h5py.File(temporary, "w", libver="latest") as file,
+    ):
+        group = file.create_group("windows")
+        skipped: dict[str, str] = {}
+        for row in progress.track(rows, f"chunks {corpus} {number + 1}/{of}"):
+            try:
+                _add(group, corpus, row, types, params)
+            except BadInputError as error:
+                progress.say(f"skipped: {error}")
+                skipped[row.image] = str(error)
+        file.attrs.update(
+            {
+                "format": FORMAT,
+                "encoding": _ENCODING,
+                "corpus": corpus,
+                "shard": f"{number}/{of}",
+                "windows": len(group),
+                "photographs": len(rows) - len(skipped),
+                "skipped": json.dumps(skipped),
+                "parameters": json.dumps(relevant(params, "chunks"), sort_keys=True),
+                "bank_version": distortions.VERSION,
+            }
+        )
+    return path
+
+
+def _add(
+    group: h5py.Group, corpus: str, row: CorpusImage, types: tuple[str, ...], params: Params
+) -> None:
+    """Store all windows of one photograph."""
+    path = layout.raw(corpus) / row.image
+    pixels = images.read_rgb(path)
+    digest = store.file_digest(path)
+    if digest != row.digest:
+        raise BadInputError(f"{path}: changed since it was indexed; run: reiqa index again")
+    height, width, _ = pixels.shape
+    for number in range(params.chunks.draws):
+        recipe = recipes.draw(
+            params.chunks, types, params.seed, corpus, row.image, number, height, width
+        )
+        if recipe is None:
+            raise BadInputError(f"{path}: {width}x{height} pixels are too few to cut a chunk from")
+        top, left = recipe.frame.top, recipe.frame.left
+        window = pixels[top : top + recipe.height, left : left + recipe.width]
+        _store(group, window, recipe, digest)
+
+
+def _store(group: h5py.Group, window: Pixels, recipe: Recipe, source: str) -> None:
+    planes = encode(window)
+    dataset = group.create_dataset(
+        f"{len(group):08d}",
+        data=planes,
+        chunks=planes.shape,
+        track_times=False,
+        **hdf5plugin.Zstd(clevel=6),
+    )
+    text = json.dumps(recipe.to_dict(), separators=(",", ":"))
+    dataset.attrs["recipe"] = text
+    dataset.attrs["source"] = source
+    dataset.attrs["digest"] = _digest(planes, text)
+
+
+def encode(window: Pixels) -> Pixels:
+    """Decorrelate ``(H, W, 3)`` pixels into ``(3, H, W)`` differences (see the module)."""
+    green = window[..., 1]
+    planes = np.stack([green, window[..., 0] - green, window[..., 2] - green])
+    planes[:, 1:] -= planes[:, :-1].copy()
+    return planes
+
+
+def decode(planes: Pixels) -> Pixels:
+    """Undo `encode`, in the order of a tensor: ``(3, H, W)`` red, green, blue."""
+    planes = np.add.accumulate(planes, axis=1, dtype=np.uint8)
+    planes[1:] += planes[0]
+    return planes[[1, 0, 2]]
+
+
+def _digest(planes: Pixels, recipe: str) -> str:
+    sha = hashlib.sha256(np.ascontiguousarray(planes))
+    sha.update(recipe.encode())
+    return sha.hexdigest()
+
+
+class Reader:
+    """Windows and recipes of several shards, under one running number.
+
+    Files are opened when first needed, by each process anew: a reader may be made before workers
+    are forked, and may be sent to them.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Look into each shard.
+
+        Raises:
+            BadInputError: a shard is missing, cut off, damaged, or of another bank.
+        """
+        self._paths = list(paths)
+        self._open: OrderedDict[Path, h5py.File] = OrderedDict()
+        self._process = os.getpid()
+        counts = [int(self._file(path).attrs["windows"]) for path in self._paths]
+        self._ends = np.cumsum([0, *counts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": OrderedDict(), "_process": None}
+
+    def window(self, index: int) -> tuple[Tensor, Recipe]:
+        """Read one window and the recipe of its first epoch.
+
+        Returns:
+            ``(3, H, W)`` uint8, and the recipe.
+
+        Raises:
+            BadInputError: its bytes are not those that were written.
+            IndexError: there is no such window.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        shard = int(np.searchsorted(self._ends, index, side="right")) - 1
+        path = self._paths[shard]
+        try:
+            dataset = self._file(path)[f"windows/{index - self._ends[shard]:08d}"]
+            planes = dataset[...]
+            text = str(dataset.attrs["recipe"])
+            sound = _digest(planes, text) == dataset.attrs["digest"]
+        except (OSError, KeyError, RuntimeError) as error:
+            raise _damaged(path, error) from None
+        if not sound:
+            raise _damaged(path, f"window {index - self._ends[shard]} is not what was written")
+        recipe = Recipe.from_dict(json.loads(text))
+        window = torch.from_numpy(decode(planes))
+        return images.reflect(window[None], recipe.height, recipe.width)[0], recipe
+
+    def close(self) -> None:
+        """Close all files of this process; they are opened again when needed."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _file(self, path: Path) -> h5py.File:
+        if self._process != os.getpid():
+            # Handles of the parent are its own: forgotten here, never closed.
+            self._open, self._process = OrderedDict(), os.getpid()
+        if path not in self._open:
+            if len(self._open) >= _OPEN:
+                self._open.popitem(last=False)[1].close()
+            self._open[path] = _opened(path)
+        self._open.move_to_end(path)
+        return self._open[path]
+
+
+def _opened(path: Path) -> h5py.File:
+    if not path.exists():
+        raise BadInputError(f"{path}: no such file; make it with: reiqa chunks")
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise _damaged(path, error) from None
+    try:
+        kind, bank = file.attrs.get("format"), file.attrs.get("bank_version")
+        whole = kind == FORMAT and len(file["windows"]) == file.attrs["windows"]
+    except (OSError, KeyError, RuntimeError) as error:
+        raise _damaged(path, error) from None
+    if not whole:
+        raise _damaged(path, f"not a whole file of format {FORMAT!r}")
+    if bank != distortions.VERSION:
+        raise BadInputError(
+            f"{path}: made for version {bank} of the bank, this is {distortions.VERSION};"
+            " delete it and run: reiqa chunks"
+        )
+    return file
+
+
+def _damaged(path: Path, reason: object) -> BadInputError:
+    said = " ".join(str(reason).split())
+    return BadInputError(f"{path}: damaged ({said}); delete it and run: reiqa chunks")
+
+
+def verify(path: Path) -> int:
+    """Read every window of a shard.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        BadInputError: the shard is damaged.
+    """
+    reader = Reader([path])
+    for index in range(len(reader)):
+        reader.window(index)
+    reader.close()
+    return len(reader)
