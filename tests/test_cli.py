@@ -1,0 +1,100 @@
+"""The face of the program: help at once, one line and the right exit code for a user's mistake."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from reiqa.cli import app
+
+VERBS = (
+    "preset", "datasets", "fetch", "index", "distort", "chunks", "pretrain", "features",
+    "fit", "cross", "report", "doctor",
+)  # fmt: skip
+HEAVY = ("torch", "dvc", "snakemake", "h5py", "scipy", "sklearn", "matplotlib", "numpy", "PIL")
+
+
+def _reiqa(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "reiqa", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def _assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['reiqa', '--help']\n"
+        "from reiqa.cli import main\n"
+        "try: main()\n"
+        "finally: print('HEAVY', sorted(set(sys.modules) & set(sys.argv[1:] or "
+        f"{HEAVY!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.partition("HEAVY")[2].strip(" []\n").replace("'", "").split(", "))
+    assert not loaded & set(HEAVY)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_explains_itself_with_an_example(verb: str) -> None:
+    shown = CliRunner().invoke(app, [verb, "--help"])
+    assert shown.exit_code == 0
+    assert "Example:" in shown.output
+
+
+def test_a_preset_is_written_and_an_unknown_one_refused(tmp_path: Path) -> None:
+    assert _reiqa(tmp_path, "preset", "paper").returncode == 0
+    assert (tmp_path / "params.yaml").read_text().count("preset: paper") == 1
+    _assert_refused(_reiqa(tmp_path, "preset", "papre"), "papre", "biq2021, demo, paper")
+
+
+def test_a_missing_parameter_file_is_one_line(tmp_path: Path) -> None:
+    _assert_refused(_reiqa(tmp_path, "cross"), "params.yaml: no such file", "reiqa preset demo")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("n_aug: 7", "n_agu: 7", ("params.yaml: chunks.n_agu: unknown key", "n_aug")),
+        ("n_aug: 7", "n_aug: many", ("params.yaml: chunks.n_aug", "integer", "'many'")),
+        ("model: ridge", "model: forest", ("regression.model", "'ridge' or 'elasticnet'")),
+        ("[demo, demo_mixed]", "[demo, koniq]", ("datasets: unknown name 'koniq'", "koniq10k")),
+        ("[demo_corpus]", "[coca]", ("chunks.corpora: unknown name 'coca'", "coco")),
+        ("fractions: [0.7, 0.1, 0.2]", "fractions: [0.7, 0.2, 0.2]", ("add up to 1",)),
+        ("seed: 0", "seed: [", ("not readable as YAML",)),
+    ],
+)
+def test_a_wrong_parameter_is_one_line_that_names_the_key_and_what_is_allowed(
+    tmp_path: Path, old: str, new: str, words: tuple[str, ...]
+) -> None:
+    _reiqa(tmp_path, "preset", "demo")
+    file = tmp_path / "params.yaml"
+    file.write_text(file.read_text().replace(old, new, 1))
+    _assert_refused(_reiqa(tmp_path, "cross"), *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("fetch", "--dataset", "koniq"), ("koniq", "koniq10k")),
+        (("index", "--dataset", "demo"), ("data/raw/demo.json", "not made yet")),
+        (("fit", "--dataset", "demo"), ("data/index/demo.csv", "not made yet")),
+        (("features", "--dataset", "demo"), ("models/content.safetensors", "reiqa pretrain")),
+        (("features",), ("--dataset", "--images")),
+        (("chunks", "--shard", "7/3"), ("--shard 7/3", "0/3")),
+        (("distort",), ("photograph",)),
+        (("weights", "import", "none.pth", "--expert", "quality"), ("none.pth",)),
+    ],
+)
+def test_a_verb_refuses_what_it_cannot_use_in_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    _reiqa(tmp_path, "preset", "demo")
+    _assert_refused(_reiqa(tmp_path, *arguments), *words)

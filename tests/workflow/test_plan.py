@@ -1,0 +1,89 @@
+"""What the engines would do, without doing it: every preset plans, every stage has its target."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from support.project import ROOT, Project
+
+from reiqa import layout, params
+from reiqa.data import catalog
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project.new(tmp_path / "project")
+
+
+def test_the_committed_parameters_are_the_demo_preset() -> None:
+    committed = (ROOT / "params.yaml").read_text()
+    assert committed == (ROOT / "reiqa" / "presets" / "demo.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["demo", "biq2021", "paper"])
+def test_every_preset_is_sound(name: str) -> None:
+    file = ROOT / "reiqa" / "presets" / f"{name}.yaml"
+    tree = params.load(file, datasets=catalog.rated(), corpora=catalog.corpora())
+    assert tree.preset == name
+
+
+@pytest.mark.parametrize("name", ["demo", "biq2021", "paper"])
+def test_every_preset_plans_from_nothing(name: str, project: Project) -> None:
+    project.must("reiqa", "preset", name)
+    jobs = project.planned()
+    tree = params.load(project.folder / "params.yaml")
+    assert jobs["fit_dataset"] == len(tree.datasets)
+    assert jobs["extract_features"] == 2 * len(tree.datasets)
+    assert jobs["make_expert"] == 2
+    assert jobs["cross_datasets"] == jobs["write_report"] == 1
+    assert jobs["index"] == jobs["fetch"] == len({*tree.datasets, *tree.corpora()})
+
+
+def test_an_expert_from_a_package_needs_neither_chunks_nor_corpora(project: Project) -> None:
+    for expert in ("content", "quality"):
+        project.set_parameter(expert, "source", "package")
+        project.set_parameter(expert, "backbone", "efficientnet_lite0")
+    jobs = project.planned()
+    assert "cut_chunks" not in jobs
+    assert jobs["index"] == 2
+
+
+def test_a_bad_parameter_stops_the_engine_with_the_line_that_reiqa_prints(project: Project) -> None:
+    project.set_parameter("chunks", "n_agu", 3)
+    refused = project.run("snakemake", "-n")
+    assert refused.returncode != 0
+    assert "params.yaml: chunks.n_agu: unknown key; allowed here: corpora, n_aug" in refused.stderr
+
+
+def test_each_dvc_stage_is_a_snakemake_target(project: Project) -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    rules = set(project.must("snakemake", "--list-rules").split())
+    assert {stage["cmd"] for stage in stages.values()} == {f"snakemake {name}" for name in stages}
+    assert set(stages) <= rules
+    assert list(stages) == ["data", "chunks", "pretrain", "features", "fit", "report"]
+
+
+def test_each_dvc_stage_depends_on_every_parameter_that_decides_what_it_makes() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    tree = params.load(ROOT / "params.yaml")
+    made = {
+        "data": ("fetch", "index"),
+        "chunks": ("chunks",),
+        "pretrain": ("model",),
+        "features": ("features",),
+        "fit": ("fit", "cross"),
+        "report": ("report",),
+    }
+    for stage, kinds in made.items():
+        watched = set(stages[stage]["params"])
+        for kind in kinds:
+            for item in params.EXPERTS:
+                assert set(params.relevant(tree, kind, item)) <= watched, stage
+
+
+def test_no_output_of_a_stage_is_tracked_by_git(project: Project) -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    outs = [next(iter(out)) for stage in stages.values() for out in stage.get("outs", [])]
+    ignored = project.must("git", "check-ignore", *outs).split()
+    assert ignored == outs
+    assert str(layout.ALL_SRCC) in outs
