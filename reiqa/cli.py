@@ -203,8 +203,8 @@ def pretrain(
     source = params.expert(name).source
     if source != "pretrain":
         raise BadInputError(
-            f"{file}: {name}.source is {source}; this expert is not trained here."
-            f" Make it with: reiqa weights {'use' if source == 'package' else 'import'}"
+            f"{file}: {name}.source is {source}, so it is not trained;"
+            f" make it with: reiqa weights import --expert {name}"
         )
     from reiqa.pretrain import pretrain as train
 
@@ -216,45 +216,33 @@ def pretrain(
 
 @weights.command("import")
 def weights_import(
-    checkpoint: Annotated[Path, typer.Argument(help="A published checkpoint.")],
     expert: Annotated[ExpertChoice, typer.Option(help="Which encoder it becomes.")],
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="A published checkpoint; params.yaml's own if not given.")
+    ] = None,
     file: ParamsFile = layout.PARAMS,
     force: Force = False,
 ) -> None:
     """Turn a published checkpoint (Re-IQA, MoCo-v2 or torchvision layout) into an expert.
 
-    Example: `reiqa weights import re-iqa_quality.pth --expert quality`
+    With `source: package` in params.yaml, the weights that a package ships.
+
+    Example: `reiqa weights import quality.pth --expert quality`
     """
     from reiqa import encoders
 
     params = _load(file)
     name = expert.value
-    backbone = params.expert(name).backbone
-
-    def work() -> None:
-        encoders.install(name, encoders.import_weights(checkpoint, name, backbone), checkpoint)
-
-    store.make(layout.model(name), "model", name, params, [], work, force)
-
-
-@weights.command("use")
-def weights_use(
-    expert: Annotated[ExpertChoice, typer.Option(help="Which encoder.")],
-    file: ParamsFile = layout.PARAMS,
-    force: Force = False,
-) -> None:
-    """Take an expert from an installed package, as `source: package` asks.
-
-    Example: `reiqa weights use --expert content`
-    """
-    from reiqa import encoders
-
-    params = _load(file)
-    name = expert.value
-
-    def work() -> None:
-        encoders.install(name, encoders.packaged(name), None)
-
+    section = params.expert(name)
+    if checkpoint is not None and not checkpoint.exists():
+        raise BadInputError(f"{checkpoint}: no such file")
+    if section.source == "pretrain" or (checkpoint and str(checkpoint) != section.file):
+        wanted = checkpoint or "FILE"
+        raise BadInputError(
+            f"{file}: set {name}.source to import and {name}.file to {wanted},"
+            " or the next run of the pipeline would undo this"
+        )
+    work = _bound(encoders.obtain, name, params)
     store.make(layout.model(name), "model", name, params, [], work, force)
 
 

@@ -57,10 +57,8 @@ def training_inputs(wildcards):
 
 
 def model_verb(wildcards):
-    section = PARAMS.expert(wildcards.expert)
-    if section.source == "import":
-        return f"weights import {section.file}"
-    return "weights use" if section.source == "package" else "pretrain"
+    source = PARAMS.expert(wildcards.expert).source
+    return "pretrain" if source == "pretrain" else "weights import"
 
 
 SHARDS = []
