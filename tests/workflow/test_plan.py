@@ -52,7 +52,7 @@ def test_a_bad_parameter_stops_the_engine_with_the_line_that_reiqa_prints(projec
     project.set_parameter("chunks", "n_agu", 3)
     refused = project.run("snakemake", "-n")
     assert refused.returncode != 0
-    assert "params.yaml: chunks.n_agu: unknown key; allowed here: corpora, n_aug" in refused.stderr
+    assert "params.yaml: chunks.n_agu: unknown key; allowed here: corpora, n_aug" in refused.stdout
 
 
 def test_each_dvc_stage_is_a_snakemake_target(project: Project) -> None:
@@ -83,7 +83,8 @@ def test_each_dvc_stage_depends_on_every_parameter_that_decides_what_it_makes() 
 
 def test_no_output_of_a_stage_is_tracked_by_git(project: Project) -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    outs = [next(iter(out)) for stage in stages.values() for out in stage.get("outs", [])]
+    made = [stage.get("outs", []) + stage.get("metrics", []) for stage in stages.values()]
+    outs = [next(iter(out)) for stage in made for out in stage]
     ignored = project.must("git", "check-ignore", *outs).split()
     assert ignored == outs
     assert str(layout.ALL_SRCC) in outs

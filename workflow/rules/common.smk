@@ -17,9 +17,8 @@ from reiqa.params import EXPERTS, load, relevant
 from reiqa.store import Freshness, write_stamp
 
 # The `reiqa` of the environment that runs this engine, activated or not.
-os.environ["PATH"] = os.pathsep.join(
-    [os.path.dirname(sys.executable), os.environ["PATH"]]
-)
+SCRIPTS = os.path.dirname(sys.executable)
+os.environ.update(PATH=os.pathsep.join([SCRIPTS, os.environ.get("PATH", "")]))
 
 try:
     PARAMS = load(layout.PARAMS, datasets=catalog.rated(), corpora=catalog.corpora())

@@ -8,6 +8,8 @@ rule fetch:
         layout.receipt("{dataset}"),
     log:
         "work/logs/fetch/{dataset}.log",
+    conda:
+        "../envs/reiqa.yaml"
     resources:
         network=1,
     shell:
@@ -22,6 +24,8 @@ rule index:
         layout.index("{dataset}"),
     log:
         "work/logs/index/{dataset}.log",
+    conda:
+        "../envs/reiqa.yaml"
     shell:
         "reiqa index --dataset {wildcards.dataset} > {log} 2>&1"
 
@@ -34,6 +38,8 @@ rule cut_chunks:
         "data/chunks/{corpus}/shard-{number}.h5",
     log:
         "work/logs/chunks/{corpus}-{number}.log",
+    conda:
+        "../envs/reiqa.yaml"
     params:
         number=lambda w: int(w.number),
         of=lambda w: len(shards(w.corpus)),

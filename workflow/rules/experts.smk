@@ -10,6 +10,8 @@ rule make_expert:
         layout.model("{expert}").with_suffix(".json"),
     log:
         "work/logs/pretrain/{expert}.log",
+    conda:
+        "../envs/reiqa.yaml"
     threads: PARAMS.compute.threads
     resources:
         gpu=GPU,
@@ -30,6 +32,8 @@ rule extract_features:
         layout.features("{dataset}", "{expert}"),
     log:
         "work/logs/features/{dataset}-{expert}.log",
+    conda:
+        "../envs/reiqa.yaml"
     threads: PARAMS.compute.threads
     resources:
         gpu=GPU,

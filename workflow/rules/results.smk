@@ -10,6 +10,8 @@ rule fit_dataset:
         layout.result("{dataset}"),
     log:
         "work/logs/fit/{dataset}.log",
+    conda:
+        "../envs/reiqa.yaml"
     threads: PARAMS.compute.threads
     shell:
         "reiqa fit --dataset {wildcards.dataset} > {log} 2>&1"
@@ -24,6 +26,8 @@ rule cross_datasets:
         layout.CROSS,
     log:
         "work/logs/cross.log",
+    conda:
+        "../envs/reiqa.yaml"
     threads: PARAMS.compute.threads
     shell:
         "reiqa cross > {log} 2>&1"
@@ -41,5 +45,7 @@ rule write_report:
         layout.REPORT,
     log:
         "work/logs/report.log",
+    conda:
+        "../envs/reiqa.yaml"
     shell:
         "reiqa report > {log} 2>&1"
