@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reiqa import layout, progress
+from reiqa import layout, progress, store
 from reiqa.encoders.backbones import LITE, Encoder, build
 from reiqa.encoders.files import save
 from reiqa.errors import BadInputError
@@ -140,8 +140,13 @@ def obtain(expert: ExpertName, params: Params) -> Path:
     section = params.expert(expert)
     if section.source == "import":
         assert section.file is not None  # params checks it
-        encoder = import_weights(Path(section.file), expert, section.backbone)
-        card = {"source": "import", "file": section.file}
+        file = Path(section.file)
+        encoder = import_weights(file, expert, section.backbone)
+        card = {
+            "source": "import",
+            "file": file.name,
+            "file_digest": store.file_digest(file),
+        }
     else:
         encoder = packaged(expert)
         card = {

@@ -1,0 +1,129 @@
+"""Checkpoints: all that a run needs to go on as if it had never stopped.
+
+What is random has a seed that follows from the step, and the learning rate and the order of the
+items follow from it too; so the step is the whole state of generators, schedule and sampler. There
+is no gradient scaler: bfloat16 needs none.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reiqa import params as parameters
+from reiqa import store
+from reiqa.errors import BadInputError, WorkFailedError
+from reiqa.params import ExpertName, Params
+
+#: Raised by one when what a checkpoint holds changes.
+FORMAT = 1
+
+# Settings that change what is kept, and not what is learnt.
+_HOUSEKEEPING = ("checkpoint_every", "keep")
+
+
+def identity(expert: ExpertName, params: Params, inputs: list[Path]) -> dict[str, Any]:
+    """Return what makes a run this run and no other: parameters, and digests of what it reads."""
+    tree = parameters.relevant(params, "model", expert)
+    training = {k: v for k, v in tree[expert]["training"].items() if k not in _HOUSEKEEPING}
+    return {
+        "format": FORMAT,
+        "parameters": {**tree, expert: {**tree[expert], "training": training}},
+        "inputs": {path.as_posix(): _digest(path) for path in inputs},
+    }
+
+
+def folder(expert: ExpertName, run: Mapping[str, Any]) -> Path:
+    """Return where the checkpoints of a run lie."""
+    return store.WORK / "pretrain" / f"{expert}-{parameters.digest(run)[:16]}"
+
+
+class Checkpoints:
+    """The checkpoints of one run, in its own folder."""
+
+    def __init__(self, place: Path, run: Mapping[str, Any], keep: int) -> None:
+        """Take the folder, the run's `identity`, and how many to keep."""
+        self.place = place
+        self._run = dict(run)
+        self._keep = keep
+
+    def paths(self) -> list[Path]:
+        """Return the checkpoints that are there, oldest first."""
+        return sorted(self.place.glob("step-*.pt"))
+
+    def write(self, step: int, state: Mapping[str, Any]) -> Path:
+        """Write the state after ``step`` steps, then delete what is over the number to keep.
+
+        Raises:
+            WorkFailedError: a weight is not finite; nothing is written, nothing deleted.
+        """
+        for name, value in state["model"].items():
+            if not torch.isfinite(value).all():
+                raise WorkFailedError(
+                    f"pretrain: diverged by step {step}: {name} is not finite;"
+                    f" lower training.learning_rate. Last good checkpoint: {self.last()}"
+                )
+        path = self.place / f"step-{step:09d}.pt"
+        with store.atomic(path) as temporary:
+            torch.save({"run": json.dumps(self._run), "step": step, **state}, temporary)
+        for old in self.paths()[: -self._keep]:
+            old.unlink()
+        return path
+
+    def read(self, device: torch.device) -> dict[str, Any] | None:
+        """Return the latest state; None where there is none.
+
+        Raises:
+            BadInputError: it is damaged, or of another configuration; the message lists the keys
+                that differ.
+        """
+        paths = self.paths()
+        if not paths:
+            return None
+        state = read(paths[-1], device)
+        differing = differences(json.loads(state["run"]), self._run)
+        if differing:
+            raise BadInputError(
+                f"{paths[-1]}: of another configuration; these differ: {', '.join(differing)}"
+            )
+        return state
+
+    def last(self) -> str:
+        """Name the latest checkpoint, or say ``none``."""
+        paths = self.paths()
+        return str(paths[-1]) if paths else "none"
+
+
+def read(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises:
+        BadInputError: it is damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        # Whatever is wrong with a damaged file, torch.load has no one error for it.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInputError(f"{path}: damaged ({reason}); delete it and run again") from None
+    return state
+
+
+def differences(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
+    """Return the dotted keys at which two trees of JSON data differ."""
+    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
+        return [] if ours == theirs else [prefix]
+    return [
+        found
+        for key in sorted({*ours, *theirs})
+        for found in differences(
+            ours.get(key), theirs.get(key), f"{prefix}.{key}" if prefix else str(key)
+        )
+    ]
+
+
+def _digest(path: Path) -> str:
+    made = store.read_provenance(path)
+    return made.digest if made else store.file_digest(path)

@@ -1,0 +1,261 @@
+"""The run itself: from views to a pretrained encoder, one step after the other."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset
+
+from reiqa import devices, encoders, layout, progress, seeds
+from reiqa import params as parameters
+from reiqa.params import ExpertName, Params, Training
+from reiqa.pretrain import checkpoints, moco, optimisers, parallel, watch
+from reiqa.pretrain.checkpoints import Checkpoints
+from reiqa.pretrain.order import Order
+from reiqa.pretrain.parallel import Ranks
+from reiqa.pretrain.views import Views, views
+
+
+def curve_path(expert: ExpertName) -> Path:
+    """Return where the course of an expert's pretraining is kept, beside its weights."""
+    return layout.model(expert).with_suffix(".curve.csv")
+
+
+def pretrain(expert: ExpertName, params: Params) -> Path:
+    """Pretrain an expert, from the latest checkpoint if there is one.
+
+    On the CPU the weights depend on the parameters and the input alone, to the last bit, however
+    often the run was cut off. Under torchrun every process calls this; the first writes.
+
+    Args:
+        expert: which of the two.
+        params: all parameters; ``params.expert(expert).training`` must be there.
+
+    Returns:
+        ``layout.model(expert)``: weights; beside them the card and the curve.
+
+    Raises:
+        BadInputError: an input is missing or damaged, or a setting is impossible.
+        WorkFailedError: the run diverged; the last good checkpoint stays.
+    """
+    with (
+        devices.device(params.compute) as device,
+        parallel.joined(device) as ranks,
+        _deterministic(device),
+    ):
+        run = Run(expert, params, views(expert, params), device, ranks)
+        run.go()
+        if ranks.first:
+            run.save()
+    return layout.model(expert)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What one step shows, as scalars still on the device."""
+
+    loss: Tensor
+    top1: Tensor
+    alignment: Tensor
+    uniformity: Tensor
+    spread: Tensor
+
+
+class Run:
+    """One pretraining run: its models, its place in the schedule, its files."""
+
+    def __init__(
+        self, expert: ExpertName, params: Params, source: Views, device: torch.device, ranks: Ranks
+    ) -> None:
+        """Build everything, then go to where the latest checkpoint stands."""
+        section = params.expert(expert)
+        assert section.training is not None  # params checks it
+        self.expert, self.source = expert, source
+        self.settings: Training = section.training
+        self.device, self.ranks = device, ranks
+        self._seed = seeds.derive("pretrain", expert, params.seed)
+        self._autocast = device.type == "cuda" and params.compute.precision == "bf16"
+        self.order = Order(len(source), self.settings.images, self._seed, ranks.rank, ranks.world)
+        self.total = self.settings.epochs * self.order.steps_per_epoch
+        self._warmup = round(self.settings.warmup_epochs * self.order.steps_per_epoch)
+        self._rate = optimisers.full_rate(self.settings, self.settings.images * source.pairs)
+        self.moco = self._models(section.backbone)
+        self.optimiser = optimisers.optimiser(self.settings, self.moco.query, self._rate)
+        self.query = self._distributed(self.moco.query)
+        self.identity = checkpoints.identity(expert, params, source.inputs)
+        place = checkpoints.folder(expert, self.identity)
+        self.checkpoints = Checkpoints(place, self.identity, self.settings.keep)
+        self.step = 0
+        self.curve = watch.Curve(self.total)
+        self._resume()
+
+    def go(self) -> None:
+        """Take all steps that are left."""
+        images = self.settings.images
+        live = watch.Live(self.checkpoints.place / "live") if self.ranks.first else None
+        start, first = time.monotonic(), self.step
+        with progress.meter(
+            f"pretrain {self.expert}", self.total * images, "images", self.step * images
+        ) as shown:
+            for read in self._loaded():
+                query, key = self.source.render(read, self.device)
+                measures = self.learn(query, key)
+                if self.curve.add(self.step, self.epoch, measures) and live:
+                    seconds = time.monotonic() - start
+                    live.row(self.curve.last(), (self.step - first) * images / seconds)
+                if self.ranks.first:
+                    shown.advance(images, watch.note(measures))
+                    if self.step % self.settings.checkpoint_every == 0 or self.step == self.total:
+                        self.checkpoints.write(self.step, self._state())
+        if live:
+            live.close()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs begun."""
+        return -(-self.step // self.order.steps_per_epoch)
+
+    def learn(self, query: Tensor, key: Tensor) -> dict[str, float]:
+        """Take one step.
+
+        Args:
+            query: ``(G, V, 3, P, P)`` in [0, 1]: V versions of the same content in each group.
+            key: the positives, each at its query's place.
+
+        Returns:
+            What the step shows, over all processes.
+
+        Raises:
+            WorkFailedError: the loss is not finite, or the embedding has collapsed.
+        """
+        torch.manual_seed(seeds.derive("step", self._seed, self.step, self.ranks.rank))
+        rate = optimisers.rate_at(self.step, self._rate, self._warmup, self.total)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        measured = self._update(query, key)
+        self.step += 1
+        values = self.ranks.mean(torch.stack(list(vars(measured).values())))
+        measures = dict(zip(vars(measured), values.tolist(), strict=True))
+        watch.check(self.step, measures["loss"], measures["spread"], self.checkpoints.last())
+        return {**measures, "learning_rate": rate}
+
+    def _update(self, query: Tensor, key: Tensor) -> _Measured:
+        groups, settings = query.shape[:2], self.settings
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            queries = self.query(self._laid_out(query)).unflatten(0, groups)
+            with torch.no_grad():
+                everywhere = self._keys(self._laid_out(key))
+        keys = self.ranks.share(everywhere).unflatten(0, groups)
+        within = settings.negatives == "queue+chunk"
+        cosines = moco.logits(queries, keys, self.moco.queue, within)
+        loss = moco.info_nce(cosines, settings.temperature)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.moco.follow(settings.momentum)
+        self.moco.enqueue(everywhere)
+        flat, positive = queries.detach().flatten(0, 1), keys.flatten(0, 1)
+        return _Measured(
+            loss.detach(),
+            moco.top1(cosines.detach()),
+            watch.alignment(flat, positive),
+            watch.uniformity(flat),
+            watch.spread(flat),
+        )
+
+    def _keys(self, images: Tensor) -> Tensor:
+        if self.settings.batchnorm == "shuffle":
+            seed = seeds.derive("shuffle", self._seed, self.step)
+            return parallel.shuffled(self.moco.key, images, self.ranks, seed)
+        encoded: Tensor = self.moco.key(images)
+        return self.ranks.gather(encoded)
+
+    def _laid_out(self, views: Tensor) -> Tensor:
+        return views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+
+    def _models(self, backbone: str) -> moco.Moco:
+        encoder = encoders.build(backbone, self.expert, seeds.derive("weights", self._seed))
+        models = moco.Moco(encoder, self.settings, seeds.derive("head", self._seed))
+        if self.ranks.world > 1 and self.settings.batchnorm == "sync":
+            parallel.synchronised(models, self.device)
+        # channels_last: tensor cores want it, and on a CPU it costs nothing.
+        models.to(self.device).to(memory_format=torch.channels_last)
+        return models
+
+    def _distributed(self, query: nn.Module) -> nn.Module:
+        return query if self.ranks.world == 1 else DistributedDataParallel(query)
+
+    def _loaded(self) -> Iterator[list[Any]]:
+        # On a CPU the loader would only take time from training; a GPU must be kept fed.
+        processors = os.cpu_count() or 1
+        workers = 0 if self.device.type == "cpu" else min(8, processors // self.ranks.world)
+        yield from DataLoader(
+            _Items(self.source),
+            batch_sampler=self.order.since(self.step, self.total),
+            collate_fn=list,
+            num_workers=workers,
+        )
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": self.moco.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "curve": self.curve.state(),
+        }
+
+    def _resume(self) -> None:
+        state = self.checkpoints.read(self.device)
+        if state is None:
+            return
+        self.step = state["step"]
+        self.moco.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.curve = watch.Curve(self.total, state["curve"])
+        if self.ranks.first:
+            progress.say(f"pretrain {self.expert}: goes on after step {self.step}/{self.total}")
+
+    def save(self) -> None:
+        """Write the curve, the weights and the card."""
+        self.curve.write(curve_path(self.expert))
+        card = {
+            "source": "pretrain",
+            "epochs": self.settings.epochs,
+            "steps": self.total,
+            "pairs_per_step": self.settings.images * self.source.pairs,
+            "full_learning_rate": self._rate,
+            "last": self.curve.last(),
+            "parameters": parameters.digest(self.identity["parameters"]),
+            "inputs": self.identity["inputs"],
+        }
+        encoders.save(self.moco.query.encoder, layout.model(self.expert), card)
+
+
+class _Items(Dataset[Any]):
+    """Views as a data loader reads them: by item and turn."""
+
+    def __init__(self, source: Views) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, place: tuple[int, int]) -> Any:
+        return self._source.read(*place)
+
+
+@contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """Refuse operations whose result depends on timing, on the CPU; leave the setting as it was."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,156 @@
+"""What a step sees: pairs of views, read on the CPU and made on the training device.
+
+Quality: the crop pairs of a chunk, rendered from window and recipe. Content: two augmented crops
+of one photograph, MoCo-v2's augmentation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from reiqa import images, layout, seeds
+from reiqa.chunks.recipe import Recipe, redraw
+from reiqa.chunks.render import render
+from reiqa.chunks.shards import Reader, count
+from reiqa.data.index import read_corpus
+from reiqa.params import ExpertName, Params
+
+# Decoded photographs kept by the content views: small corpora come round every few steps.
+_KEPT = 16
+
+
+class Views(Protocol):
+    """A source of pairs.
+
+    Attributes:
+        inputs: the artifacts that are read.
+        pairs: pairs of an item.
+    """
+
+    inputs: list[Path]
+    pairs: int
+
+    def __len__(self) -> int:
+        """How many items there are."""
+
+    def read(self, item: int, turn: int) -> Any:
+        """Read what is needed for an item's pairs; runs in loader processes."""
+
+    def render(self, read: Sequence[Any], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Make queries and keys ``(G, V, 3, P, P)`` float32 in [0, 1] of what was read.
+
+        Pairs of a group (G) are versions (V) of the same content; G is a multiple of the items.
+        """
+
+
+class QualityViews:
+    """Chunks: each item is a window, each turn another drawing of distortions and crops."""
+
+    def __init__(self, params: Params) -> None:
+        chunks = params.chunks
+        self.inputs = [
+            layout.shard(corpus, number)
+            for corpus in chunks.corpora
+            for number in range(count(len(read_corpus(layout.index(corpus))), chunks))
+        ]
+        self.pairs = len(chunks.scales) * (chunks.n_aug + 1)
+        self._reader = Reader(self.inputs)
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def read(self, item: int, turn: int) -> tuple[Tensor, Recipe]:
+        """Return a window, and the recipe of this turn."""
+        window, recipe = self._reader.window(item)
+        return window, redraw(recipe, turn)
+
+    def render(
+        self, read: Sequence[tuple[Tensor, Recipe]], device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Render chunks; a group is one chunk at one scale."""
+        pairs = render([window for window, _ in read], [recipe for _, recipe in read], device)
+        return pairs.query.flatten(0, 1), pairs.key.flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A decoded photograph and the seed of the two views to be made of it."""
+
+    pixels: Tensor
+    seed: int
+
+
+class ContentViews:
+    """Photographs: each item gives one pair of augmented crops."""
+
+    pairs = 1
+
+    def __init__(self, params: Params) -> None:
+        self.inputs = [layout.index(corpus) for corpus in params.content.corpora]
+        self._side = params.content.view
+        self._seed = params.seed
+        self._photographs = [
+            (corpus, row.image)
+            for corpus in params.content.corpora
+            for row in read_corpus(layout.index(corpus))
+        ]
+
+    def __len__(self) -> int:
+        return len(self._photographs)
+
+    def read(self, item: int, turn: int) -> Photograph:
+        """Decode a photograph."""
+        corpus, image = self._photographs[item]
+        pixels = _decoded(layout.raw(corpus) / image)
+        return Photograph(pixels, seeds.derive("view", self._seed, turn, corpus, image))
+
+    def render(self, read: Sequence[Photograph], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Make two views of each; a group is a single pair."""
+        augment = augmentation(self._side)
+        views = []
+        with torch.random.fork_rng(devices=[]):
+            for photograph in read:
+                torch.manual_seed(photograph.seed)
+                pixels = photograph.pixels.to(device, non_blocking=True)
+                views.append(torch.stack([augment(pixels), augment(pixels)]))
+        query, key = torch.stack(views, dim=1)
+        return query[:, None], key[:, None]
+
+
+def augmentation(side: int) -> Any:
+    """Return MoCo-v2's augmentation: ``(3, H, W)`` uint8 to ``(3, side, side)`` in [0, 1].
+
+    The draws come from torch's generator on the CPU, whatever the device of the image. The blur's
+    kernel is a tenth of the side, which is 23 at 224 as in SimCLR.
+    """
+    from torchvision.transforms import v2
+
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(side, scale=(0.2, 1.0), antialias=True),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
+            v2.RandomGrayscale(0.2),
+            v2.RandomApply([v2.GaussianBlur(side // 10 | 1, sigma=(0.1, 2.0))], p=0.5),
+            v2.RandomHorizontalFlip(),
+        ]
+    )
+
+
+def views(expert: ExpertName, params: Params) -> Views:
+    """Return where an expert's pairs come from.
+
+    Raises:
+        BadInputError: an index or shard is missing or damaged.
+    """
+    return QualityViews(params) if expert == "quality" else ContentViews(params)
+
+
+@lru_cache(maxsize=_KEPT)
+def _decoded(path: Path) -> Tensor:
+    return torch.from_numpy(images.read_rgb(path).copy()).permute(2, 0, 1)
