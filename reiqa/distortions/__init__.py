@@ -1,0 +1,29 @@
+"""The distortion bank: `distort` a batch by any of `TYPES`, at any of five levels.
+
+The names below load torch when first used, not when the package is imported.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reiqa.distortions.batch import distort
+    from reiqa.distortions.frame import Frame
+    from reiqa.distortions.registry import TYPES, VERSION, Distortion, resolve
+
+__all__ = ["TYPES", "VERSION", "Distortion", "Frame", "distort", "resolve"]
+
+_HOMES = {
+    "distort": "batch",
+    "Frame": "frame",
+    "TYPES": "registry",
+    "VERSION": "registry",
+    "Distortion": "registry",
+    "resolve": "registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

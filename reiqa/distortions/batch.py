@@ -1,0 +1,85 @@
+"""Distort a batch in which every image has its own type, level and seed."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from reiqa.distortions.frame import Frame
+from reiqa.distortions.registry import TYPES
+from reiqa.errors import BadInputError
+from reiqa.images import to_uint8
+
+
+def distort(
+    images: Tensor,
+    types: Sequence[str],
+    levels: Sequence[int],
+    seeds: Sequence[int],
+    frames: Sequence[Frame] | None = None,
+) -> Tensor:
+    """Distort each image of a batch by its own type, level and seed.
+
+    The bytes of a result depend on its image, type, level, seed and frame alone: not on the rest
+    of the batch, the order, the number of threads or the process.
+
+    Args:
+        images: ``(N, 3, H, W)``, float32 in [0, 1] or uint8, on any device; floats are first
+            rounded to the 8-bit grid, on which photographs lie.
+        types: N names out of `TYPES`.
+        levels: N levels, 1 to 5.
+        seeds: N seeds; types that draw nothing ignore theirs.
+        frames: where each window lies in its photograph; None where the images are whole
+            photographs. Within ``TYPES[name].margin`` pixels of a side of the window that is not
+            a side of the photograph, pixels may differ from a render of the whole photograph.
+
+    Returns:
+        ``(N, 3, H, W)`` of the same dtype and device: uint8, or float32 with values k/255.
+
+    Raises:
+        BadInputError: a type or level that the bank does not have.
+    """
+    _check(images, types, levels, seeds, frames)
+    pixels = images if images.dtype == torch.uint8 else to_uint8(images)
+    height, width = images.shape[-2:]
+    whole = [Frame(height, width)] * len(images) if frames is None else frames
+    out = torch.empty_like(pixels)
+    for (name, level), members in _groups(types, levels, images.device).items():
+        distortion = TYPES[name]
+        out[members] = distortion.apply(
+            pixels[members],
+            distortion.levels[level - 1],
+            [seeds[member] for member in members],
+            [whole[member] for member in members],
+        )
+    return out if images.dtype == torch.uint8 else out.float().div_(255)
+
+
+def _groups(
+    types: Sequence[str], levels: Sequence[int], device: torch.device
+) -> dict[tuple[str, int], list[int]]:
+    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for number, key in enumerate(zip(types, levels, strict=True)):
+        groups[key].append(number)
+    return groups
+
+
+def _check(
+    images: Tensor,
+    types: Sequence[str],
+    levels: Sequence[int],
+    seeds: Sequence[int],
+    frames: Sequence[Frame] | None,
+) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[-2:]:
+        raise BadInputError(f"distort: images of shape (N, 3, H, W), not {tuple(images.shape)}")
+    counts = {len(images), len(types), len(levels), len(seeds)}
+    if len(counts | ({len(frames)} if frames is not None else set())) > 1:
+        raise BadInputError("distort: one type, level, seed and frame an image")
+    if unknown := sorted({*types} - {*TYPES}):
+        raise BadInputError(
+            f"distort: no type named {', '.join(unknown)}; list them with: reiqa distort --list"
+        )
+    if wrong := [level for level in levels if level not in range(1, 6)]:
+        raise BadInputError(f"distort: level {wrong[0]} is not one of 1 to 5")

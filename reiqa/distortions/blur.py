@@ -1,0 +1,123 @@
+"""Blurs: Gaussian, lens (a disk), motion (a line at any angle)."""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from reiqa import seeds as project_seeds
+from reiqa.distortions import fixed
+from reiqa.distortions.frame import Frame, extend
+
+#: A pixel's share of a disk is counted on a grid of 8 x 8 points.
+_SUBPIXELS = 8
+
+
+def gaussian_taps(sigma: float) -> list[int]:
+    """Return the integer taps of a Gaussian cut at 3.5 standard deviations."""
+    radius = math.ceil(3.5 * sigma)
+    return fixed.weights([math.exp(-0.5 * (x / sigma) ** 2) for x in range(-radius, radius + 1)])
+
+
+def gaussian_blur(
+    images: Tensor, sigma: float, seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Blur with a Gaussian of standard deviation ``sigma`` pixels."""
+    planes = fixed.separable(fixed.to_planes(images), gaussian_taps(sigma))
+    return fixed.to_images(planes)
+
+
+def lens_blur(
+    images: Tensor, radius: float, seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Blur with a disk of ``radius`` pixels, its rim weighted by the area it covers.
+
+    Each row of the disk is a sum of centred runs, and a run is a difference of two running sums:
+    the cost grows with the radius, not with the area. Running sums may wrap round in int32;
+    differences of them do not.
+    """
+    kernel = disk(radius)
+    reach = len(kernel) // 2
+    height, width = images.shape[-2:]
+    padded = extend(extend(images.to(torch.int32), -2, reach, reach), -1, reach + 1, reach)
+    sums = padded.cumsum(-1, dtype=torch.int32)
+    total = torch.zeros_like(images, dtype=torch.int32)
+    rows = torch.empty_like(sums[..., :height, :])
+    pair = torch.empty_like(rows)
+    for half in range(reach + 1):
+        beyond = kernel[:, reach + half + 1] if half < reach else np.zeros(2 * reach + 1, int)
+        steps = kernel[:, reach + half] - beyond
+        if not steps.any():
+            continue
+        torch.mul(sums.narrow(-2, reach, height), int(steps[reach]), out=rows)
+        for distance in range(1, reach + 1):
+            if step := int(steps[reach + distance]):
+                above = sums.narrow(-2, reach - distance, height)
+                below = sums.narrow(-2, reach + distance, height)
+                rows.add_(torch.add(above, below, out=pair), alpha=step)
+        total.add_(rows.narrow(-1, reach + half + 1, width))
+        total.sub_(rows.narrow(-1, reach - half, width))
+    return total.to(torch.float32).div_(int(kernel.sum())).round_().to(torch.uint8)
+
+
+def motion_blur(
+    images: Tensor, length: float, seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Blur along a straight line of ``length`` pixels, its angle drawn from the seed."""
+    blurred = [
+        _along_line(
+            image[None], line(length, project_seeds.generator("motion", seed).uniform(0, math.pi))
+        )
+        for image, seed in zip(images, seeds, strict=True)
+    ]
+    return torch.cat(blurred)
+
+
+@lru_cache(maxsize=16)
+def disk(radius: float) -> npt.NDArray[np.int64]:
+    """Return a square kernel of integers: the points of each pixel that lie inside the disk."""
+    reach = math.ceil(radius - 0.5)
+    points = (np.arange(_SUBPIXELS * (2 * reach + 1)) + 0.5) / _SUBPIXELS - reach - 0.5
+    inside = points[:, None] ** 2 + points[None, :] ** 2 <= radius**2
+    side = 2 * reach + 1
+    counts: npt.NDArray[np.int64] = inside.reshape(side, _SUBPIXELS, side, -1).sum((1, 3))
+    return counts
+
+
+def line(length: float, angle: float) -> dict[tuple[int, int], int]:
+    """Return integer taps by (row, column) of a centred line, spread bilinearly over pixels.
+
+    Args:
+        length: in pixels.
+        angle: from the horizontal, anticlockwise, in radians.
+    """
+    along = np.linspace(-length / 2, length / 2, max(3, 8 * math.ceil(length) + 1))
+    rows, columns = -along * math.sin(angle), along * math.cos(angle)
+    reach = math.ceil(length / 2) + 1
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
+    top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
+    for down in (0, 1):
+        for right in (0, 1):
+            share = np.abs(1 - down - (rows - top)) * np.abs(1 - right - (columns - left))
+            np.add.at(kernel, (top + down + reach, left + right + reach), share)
+    taps = np.array(fixed.weights(kernel.ravel().tolist())).reshape(kernel.shape)
+    return {
+        (int(row) - reach, int(column) - reach): int(taps[row, column])
+        for row, column in zip(*np.nonzero(taps), strict=True)
+    }
+
+
+def _along_line(image: Tensor, taps: dict[tuple[int, int], int]) -> Tensor:
+    reach = max(max(abs(row), abs(column)) for row, column in taps)
+    height, width = image.shape[-2:]
+    planes = fixed.to_planes(image)
+    padded = extend(extend(planes, -2, reach, reach), -1, reach, reach)
+    total = torch.zeros_like(planes)
+    for (row, column), tap in taps.items():
+        shifted = padded.narrow(-2, reach + row, height).narrow(-1, reach + column, width)
+        total.add_(shifted, alpha=tap)
+    return fixed.to_images(total, fixed.WEIGHT_BITS + fixed.PLANE_BITS)

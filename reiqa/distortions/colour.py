@@ -1,0 +1,133 @@
+"""Distortions of colour: diffusion, a shifted channel, and saturation up and down."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from reiqa import seeds as project_seeds
+from reiqa.distortions import fixed
+from reiqa.distortions.blur import gaussian_taps
+from reiqa.distortions.colourspace import from_responses, responses
+from reiqa.distortions.frame import Frame, align, extend, unalign
+
+#: Chroma planes of colour diffusion are blurred on a grid this much coarser.
+_COARSE = 4
+#: Digits behind the point of f(X) - f(Y) and f(Z) - f(Y) as integers.
+_CHROMA_BITS = 13
+#: Smoothed gradients of grey (per pixel, full range 1) at which colour shift begins and is whole.
+_EDGE_FROM, _EDGE_TO = 0.01, 0.08
+_EDGE_SIGMA = 4.0
+
+
+def colour_diffusion(
+    images: Tensor, amount: float, seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Blur a and b of Lab by sigma = 1.5 amount + 2 pixels and multiply them by ``amount``.
+
+    The blur runs on means over 4 x 4 cells of the frame and is interpolated linearly; the variance
+    that averaging and interpolation add is taken off the Gaussian's.
+    """
+    height, width = images.shape[-2:]
+    compressed = responses(images)
+    light = compressed[:, 1:2]
+    chroma = torch.cat([compressed[:, :1] - light, compressed[:, 2:] - light], 1)
+    chroma = align(chroma.mul_(1 << _CHROMA_BITS).round_().to(torch.int32), frames, _COARSE)
+    sigma = math.sqrt((1.5 * amount + 2) ** 2 - _COARSE**2 / 4) / _COARSE
+    blurred = fixed.separable(_cell_means(chroma), gaussian_taps(sigma))
+    spread = unalign(_interpolate(blurred), frames, _COARSE, height, width)
+    spread = spread.float().mul_(amount / (1 << _CHROMA_BITS))
+    return from_responses(torch.cat([light + spread[:, :1], light, light + spread[:, 1:]], 1))
+
+
+def colour_shift(
+    images: Tensor, distance: float, seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Shift green by ``distance`` pixels in a drawn direction where the image has edges.
+
+    The published mask is stretched by the extremes of the whole image; here the stretch is fixed,
+    so that a window and its photograph agree.
+    """
+    mask = _edges(images)
+    reach = math.ceil(distance)
+    green = extend(extend(images[:, 1:2], -2, reach, reach), -1, reach, reach)
+    height, width = images.shape[-2:]
+    moved = []
+    for number, seed in enumerate(seeds):
+        angle = project_seeds.generator("colour_shift", seed).uniform(0, 2 * math.pi)
+        down, right = round(distance * math.sin(angle)), round(distance * math.cos(angle))
+        rows = green[number].narrow(-2, reach - down, height)
+        moved.append(rows.narrow(-1, reach - right, width))
+    own = images[:, 1].float()
+    change = torch.cat(moved).float().sub_(own).mul_(mask)
+    out = images.clone()
+    out[:, 1] = change.add_(own).round_().to(torch.uint8)
+    return out
+
+
+def desaturation(
+    images: Tensor, share: float, seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Keep ``share`` of the HSV saturation: each channel moves towards the greatest one."""
+    greatest = images.amax(1, keepdim=True).float()
+    # max - share (max - c): hue and value stay, saturation scales.
+    kept = images.float().sub_(greatest).mul_(share)
+    return kept.add_(greatest).round_().to(torch.uint8)
+
+
+def saturation(
+    images: Tensor, factor: float, seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Multiply a and b of Lab by ``factor``."""
+    compressed = responses(images)
+    light = compressed[:, 1:2].clone()
+    return from_responses(compressed.sub_(light).mul_(factor).add_(light))
+
+
+def _edges(images: Tensor) -> Tensor:
+    """Return ``(N, H, W)`` float32 in [0, 1]: where the smoothed gradient of grey is strong."""
+    red, green, blue = (images[:, channel].to(torch.int32) for channel in range(3))
+    # The luma of Rec. 601 in 256ths; its products are exact, and so are the differences.
+    grey = red.mul_(77).add_(green.mul_(150)).add_(blue.mul_(29)).float()
+    height, width = grey.shape[-2:]
+    rows, columns = extend(grey, -2, 1, 1), extend(grey, -1, 1, 1)
+    down = rows.narrow(-2, 2, height) - rows.narrow(-2, 0, height)
+    right = columns.narrow(-1, 2, width) - columns.narrow(-1, 0, width)
+    strength = down.mul_(down).add_(right.mul_(right)).sqrt_()
+    # Half the difference, full range 1, in 2**-14: at most 1.42 / 2 * 2**14, 14 bits.
+    planes = strength.mul_(2**14 / (2 * 256 * 255)).round_().to(torch.int32)
+    smooth = fixed.separable(planes, gaussian_taps(_EDGE_SIGMA)).float().mul_(2**-14)
+    return smooth.sub_(_EDGE_FROM).div_(_EDGE_TO - _EDGE_FROM).clamp_(0, 1)
+
+
+def _cell_means(planes: Tensor) -> Tensor:
+    """Average int32 planes over cells of `_COARSE` squared pixels, rounding halves up."""
+    shape = planes.shape
+    rows = planes.view(*shape[:-2], shape[-2] // _COARSE, _COARSE, shape[-1])
+    sums = rows[..., 0, :] + rows[..., 1, :]
+    for row in range(2, _COARSE):
+        sums.add_(rows[..., row, :])
+    total = sums[..., ::_COARSE] + sums[..., 1::_COARSE]
+    for column in range(2, _COARSE):
+        total.add_(sums[..., column::_COARSE])
+    return fixed.rounded_shift(total, 4)
+
+
+def _interpolate(cells: Tensor) -> Tensor:
+    """Spread cells to pixels, linearly between their centres, edges extended."""
+    return _interpolate_along(_interpolate_along(cells, -1), -2)
+
+
+def _interpolate_along(cells: Tensor, dim: int) -> Tensor:
+    length = cells.shape[dim]
+    padded = extend(cells, dim, 1, 1)
+    before, own, after = (padded.narrow(dim, start, length) for start in range(3))
+    eighths = 2 * _COARSE
+    phases = []
+    for phase in range(_COARSE):
+        offset = 2 * phase + 1 - _COARSE
+        other = after if offset > 0 else before
+        mixed = own * (eighths - abs(offset))
+        phases.append(fixed.rounded_shift(mixed.add_(other, alpha=abs(offset)), 3))
+    return torch.stack(phases, dim).flatten(dim - 1, dim)

@@ -1,0 +1,92 @@
+"""Between 8-bit sRGB and CIE Lab by tables, elementwise.
+
+Lab is kept as its three compressed responses f(X), f(Y), f(Z), from which
+L = 116 f(Y) - 16, a = 500 (f(X) - f(Y)), b = 200 (f(Y) - f(Z)).
+Roots and powers come from tables computed once in double precision; per pixel only additions,
+multiplications and look-ups run, each rounded alike on every device.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Rec. 709 primaries to XYZ under D65, and D65's white (IEC 61966-2-1, 2 degree observer).
+_TO_XYZ = np.array(
+    [
+        [0.412453, 0.357580, 0.180423],
+        [0.212671, 0.715160, 0.072169],
+        [0.019334, 0.119193, 0.950227],
+    ]
+)
+_WHITE = np.array([0.95047, 1.0, 1.08883])
+_STEPS = 65535
+_DELTA = 6 / 29
+
+
+def mix(planes: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
+    """Multiply each pixel by a matrix, elementwise and in one order: any batch, same bytes.
+
+    Args:
+        planes: ``(N, 3, H, W)`` float32.
+        matrix: three rows of three.
+    """
+    out = torch.empty_like(planes)
+    spare = torch.empty_like(planes[:, 0])
+    for row, (first, second, third) in enumerate(matrix):
+        target = out[:, row]
+        torch.mul(planes[:, 0], first, out=target)
+        target.add_(torch.mul(planes[:, 1], second, out=spare))
+        target.add_(torch.mul(planes[:, 2], third, out=spare))
+    return out
+
+
+def look_up(table: Tensor, index: Tensor) -> Tensor:
+    """Read ``table`` (1-D, any dtype) at every element of an integer tensor."""
+    flat = index.reshape(-1).to(torch.int32)
+    return table.to(index.device).index_select(0, flat).view(index.shape)
+
+
+def responses(images: Tensor) -> Tensor:
+    """Turn ``(N, 3, H, W)`` uint8 sRGB into f(X), f(Y), f(Z), float32 of the same shape."""
+    normalised = (_TO_XYZ / _WHITE[:, None]).tolist()
+    xyz = mix(look_up(_linear(), images), normalised)
+    return look_up(_compressed(), _index(xyz))
+
+
+def from_responses(compressed: Tensor) -> Tensor:
+    """Turn f(X), f(Y), f(Z) into uint8 sRGB, what lies outside the gamut clipped."""
+    floor = compressed.clamp(min=_DELTA)
+    # The cube, and below delta its tangent: 3 delta^2 (f - 4/29).
+    cube = floor * floor
+    cube.mul_(floor)
+    cube.add_(compressed.sub(floor).mul_(3 * _DELTA**2))
+    restored = (np.linalg.inv(_TO_XYZ) * _WHITE).tolist()
+    return look_up(_encoded(), _index(mix(cube, restored)))
+
+
+def _index(values: Tensor) -> Tensor:
+    return values.mul_(_STEPS).add_(0.5).clamp_(0, _STEPS).to(torch.int32)
+
+
+@lru_cache(maxsize=1)
+def _linear() -> Tensor:
+    coded = np.arange(256) / 255
+    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    return torch.from_numpy(linear.astype(np.float32))
+
+
+@lru_cache(maxsize=1)
+def _compressed() -> Tensor:
+    share = np.arange(_STEPS + 1) / _STEPS
+    root = np.where(share > _DELTA**3, np.cbrt(share), share / (3 * _DELTA**2) + 4 / 29)
+    return torch.from_numpy(root.astype(np.float32))
+
+
+@lru_cache(maxsize=1)
+def _encoded() -> Tensor:
+    linear = np.arange(_STEPS + 1) / _STEPS
+    coded = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return torch.from_numpy(np.rint(coded * 255).astype(np.uint8))

@@ -1,0 +1,86 @@
+"""Codecs and quantisers: JPEG, JPEG 2000, few levels, few colours."""
+
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
+
+from reiqa.distortions.colourspace import look_up
+from reiqa.distortions.frame import Frame, align, unalign
+
+#: With 4:2:0 the codec's blocks are 16 pixels wide.
+JPEG_GRID = 16
+
+
+def jpeg(images: Tensor, quality: int, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:
+    """Code and decode as JPEG of ``quality`` (libjpeg's scale), chroma 4:2:0.
+
+    The codec runs on the CPU wherever the images lie, so its bytes are the same on every device.
+    """
+    height, width = images.shape[-2:]
+    blocks = align(images.cpu(), frames, JPEG_GRID)
+    coded = [
+        decode_jpeg(encode_jpeg(image, quality=quality), mode=ImageReadMode.RGB) for image in blocks
+    ]
+    return unalign(torch.stack(coded), frames, JPEG_GRID, height, width).to(images.device)
+
+
+def jpeg2000(images: Tensor, ratio: float, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:
+    """Code and decode as JPEG 2000 (irreversible) at compression ``ratio``.
+
+    Not local: the codec spends its bytes over the whole of what it is given, here the window.
+    """
+    return _through_pillow(images, lambda image: _through_jpeg2000(image, ratio))
+
+
+def colour_quantisation(
+    images: Tensor, colours: int, seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Paint with ``colours`` colours found by median cut, without dither.
+
+    Not local: the palette is that of the window.
+    """
+    return _through_pillow(
+        images,
+        lambda image: image.quantize(
+            colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+        ).convert("RGB"),
+    )
+
+
+def quantisation(
+    images: Tensor, steps: int, seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Round each channel to ``steps`` equally spaced values."""
+    greys = np.arange(256) / 255
+    table = np.rint(np.rint(greys * (steps - 1)) / (steps - 1) * 255).astype(np.uint8)
+    return look_up(torch.from_numpy(table), images)
+
+
+def _through_jpeg2000(image: Image.Image, ratio: float) -> Image.Image:
+    stream = io.BytesIO()
+    # Levels of the wavelet: as many as the image has halvings, five at most.
+    levels = min(6, min(image.size).bit_length())
+    image.save(
+        stream,
+        "JPEG2000",
+        quality_mode="rates",
+        quality_layers=[ratio],
+        irreversible=True,
+        num_resolutions=levels,
+    )
+    return Image.open(stream).convert("RGB")
+
+
+def _through_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
+    changed = [
+        torch.from_numpy(
+            np.array(change(Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())))
+        ).permute(2, 0, 1)
+        for image in images
+    ]
+    return torch.stack(changed).contiguous().to(images.device)

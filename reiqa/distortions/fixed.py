@@ -1,0 +1,75 @@
+"""Linear filters in exact arithmetic.
+
+Weights are multiples of 2**-12 and planes are int32, so no sum is ever rounded: its value does not
+depend on order, vector width, threads, batch or device. Only the two divisions that end a filter
+round, and they are shifts. This is what makes a render the same bytes everywhere.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from reiqa.distortions.frame import extend
+
+#: Binary digits of a weight behind the point.
+WEIGHT_BITS = 12
+#: Binary digits that a plane keeps behind the point between the passes of a filter.
+PLANE_BITS = 4
+
+_ONE = 1 << WEIGHT_BITS
+
+
+def weights(values: Sequence[float]) -> list[int]:
+    """Scale an odd number of weights to integers that add up to exactly 2**12.
+
+    What rounding leaves over goes to the middle one.
+    """
+    total = sum(values)
+    scaled = [round(value / total * _ONE) for value in values]
+    scaled[len(scaled) // 2] += _ONE - sum(scaled)
+    return scaled
+
+
+def rounded_shift(planes: Tensor, bits: int) -> Tensor:
+    """Divide int32 in place by 2**bits, rounding halves up."""
+    return planes.add_(1 << (bits - 1)).bitwise_right_shift_(bits)
+
+
+def to_planes(images: Tensor) -> Tensor:
+    """Turn uint8 into int32 planes with `PLANE_BITS` digits behind the point."""
+    return images.to(torch.int32).bitwise_left_shift_(PLANE_BITS)
+
+
+def to_images(planes: Tensor, bits: int = PLANE_BITS) -> Tensor:
+    """Round int32 planes with ``bits`` digits behind the point to uint8."""
+    return rounded_shift(planes, bits).clamp_(0, 255).to(torch.uint8)
+
+
+def along(planes: Tensor, taps: Sequence[int], dim: int) -> Tensor:
+    """Correlate int32 planes with symmetric taps along one axis, edges extended.
+
+    Args:
+        planes: ``(..., H, W)`` int32 of at most 15 significant bits and a sign.
+        taps: an odd number of integers, the same read backwards (see `weights`).
+        dim: -2 or -1.
+
+    Returns:
+        int32 of the same shape, `WEIGHT_BITS` more digits behind the point.
+    """
+    radius, length = len(taps) // 2, planes.shape[dim]
+    padded = extend(planes, dim, radius, radius)
+    total = planes * taps[radius]
+    pair = torch.empty_like(total)
+    for distance in range(1, radius + 1):
+        if tap := taps[radius + distance]:
+            left = padded.narrow(dim, radius - distance, length)
+            right = padded.narrow(dim, radius + distance, length)
+            total.add_(torch.add(left, right, out=pair), alpha=tap)
+    return total
+
+
+def separable(planes: Tensor, taps: Sequence[int]) -> Tensor:
+    """Correlate int32 planes with the same symmetric taps along rows and columns."""
+    once = rounded_shift(along(planes, taps, -2), WEIGHT_BITS)
+    return rounded_shift(along(once, taps, -1), WEIGHT_BITS)

@@ -1,0 +1,109 @@
+"""Noises: white, coloured, impulses, multiplicative, and white noise half removed."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reiqa import seeds as project_seeds
+from reiqa.distortions import fixed
+from reiqa.distortions.blur import gaussian_taps
+from reiqa.distortions.colourspace import mix
+from reiqa.distortions.fields import bits, normals
+from reiqa.distortions.frame import Frame
+
+#: YCbCr (studio range, Rec. 601) to RGB, for differences in units of the full 8-bit range.
+_FROM_YCBCR = np.linalg.inv(
+    np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]])
+    / 255
+).tolist()
+
+
+def white_noise(
+    images: Tensor, variance: float, seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Add normal noise of ``variance`` (full range 1), independent in each channel."""
+    return _to_uint8(_field(images, variance, seeds, frames).add_(images))
+
+
+def colour_noise(
+    images: Tensor, variance: float, seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Add normal noise of ``variance`` (full range 1) to each of Y, Cb and Cr."""
+    field = mix(_field(images, variance, seeds, frames), _FROM_YCBCR)
+    return _to_uint8(field.add_(images))
+
+
+def impulse_noise(
+    images: Tensor, share: float, seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Turn ``share`` of the pixels black or white, half of them each."""
+    drawn = bits(_shape(images), seeds, frames, "impulse", images.device)
+    half = round(share / 2 * 2**32)
+    black, white = drawn < -(2**31) + half, drawn >= 2**31 - half
+    keep = (~black).to(torch.uint8).mul_(255)[:, None]
+    return (images & keep) | white.to(torch.uint8).mul_(255)[:, None]
+
+
+def multiplicative_noise(
+    images: Tensor, variance: float, seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Multiply each value by 1 + a normal number of ``variance``."""
+    values = images.float()
+    field = normals(3, math.sqrt(variance), _shape(images), seeds, frames, images.device)
+    return _to_uint8(field.mul_(values).add_(values))
+
+
+def denoise(
+    images: Tensor,
+    strength: tuple[float, float],
+    seeds: Sequence[int],
+    frames: Sequence[Frame],
+) -> Tensor:
+    """Add white noise, then smooth it: a Gaussian or a box of the same variance, by the seed.
+
+    Args:
+        images: ``(N, 3, H, W)`` uint8.
+        strength: variance of the noise (full range 1), sigma of the smoothing in pixels.
+        seeds: one an image.
+        frames: where each window lies.
+    """
+    variance, sigma = strength
+    noisy = white_noise(images, variance, seeds, frames)
+    smoothed = [
+        fixed.to_images(fixed.separable(fixed.to_planes(image[None]), _smoother(sigma, seed)))
+        for image, seed in zip(noisy, seeds, strict=True)
+    ]
+    return torch.cat(smoothed)
+
+
+def box_taps(sigma: float) -> list[int]:
+    """Return integer taps of the box of standard deviation ``sigma``, its ends weighted."""
+    # A box of 2 r + 1 pixels and two ends of weight w has variance
+    # (r (r + 1) (2 r + 1) / 3 + 2 w (r + 1)^2) / (2 r + 1 + 2 w): solved for w in [0, 1).
+    radius = math.floor((math.sqrt(12 * sigma**2 + 1) - 1) / 2)
+    inner, side = radius * (radius + 1) * (2 * radius + 1) / 3, 2 * radius + 1
+    end = (sigma**2 * side - inner) / (2 * ((radius + 1) ** 2 - sigma**2))
+    return fixed.weights([end, *[1.0] * side, end])
+
+
+def _smoother(sigma: float, seed: int) -> list[int]:
+    box = project_seeds.derive("denoise", seed) & 1
+    return box_taps(sigma) if box else gaussian_taps(sigma)
+
+
+def _field(
+    images: Tensor, variance: float, seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    scale = 255 * math.sqrt(variance)
+    return normals(3, scale, _shape(images), seeds, frames, images.device)
+
+
+def _shape(images: Tensor) -> tuple[int, int]:
+    return images.shape[-2], images.shape[-1]
+
+
+def _to_uint8(values: Tensor) -> Tensor:
+    return values.clamp_(0, 255).round_().to(torch.uint8)
