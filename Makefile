@@ -25,7 +25,7 @@ demo: setup  ## Run the main job on the embedded demo and print its table
 	@reiqa report
 
 test: setup  ## Run the tests
-	pytest
+	pytest -n 2 --dist loadgroup
 
 lint: setup  ## Check style, types and workflow
 	ruff check .

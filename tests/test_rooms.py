@@ -1,4 +1,4 @@
-"""Data flows one way: a room imports the ground floor and earlier rooms, and nothing imports cli."""
+"""Data flows one way: a room imports what comes before it, and nothing imports cli."""
 
 import ast
 from pathlib import Path
