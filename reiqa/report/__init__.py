@@ -12,8 +12,8 @@ def write(params: Params) -> Path:
     return page.write(params)
 
 
-def table_text(coloured: bool = False, width: int | None = None) -> str:
+def table_text(coloured: bool | None = None) -> str:
     """Return the results table for a terminal (see `reiqa.report.tables.table_text`)."""
     from reiqa.report import tables
 
-    return tables.table_text(coloured, width)
+    return tables.table_text(coloured)

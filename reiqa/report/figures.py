@@ -78,6 +78,7 @@ class Chart:
         caption: what it shows, for those who see it.
         label: what it shows, for those who do not.
         svg: the drawing.
+        tall: it is much higher than wide.
     """
 
     key: str
@@ -85,6 +86,7 @@ class Chart:
     caption: str
     label: str
     svg: Markup
+    tall: bool = False
 
 
 def overview(rows: Sequence[Row], proxies: Sequence[str]) -> Chart:
@@ -307,7 +309,7 @@ def curves(
         for panel, name in zip(panels, names, strict=True):
             panel.plot(step, series[name], color=SERIES[colour], linewidth=0.7, alpha=0.45)
             panel.plot(step, _smooth(series[name]), color=SERIES[colour], linewidth=1.6)
-            panel.set_ylabel(name.replace("_", " "))
+            panel.set_ylabel(name)
         panels[-1].set_xlabel("step")
     ends = "; ".join(f"{name} ends at {series[name][-1]:.4g}" for name in names)
     return Chart(
@@ -345,7 +347,8 @@ def _chart(
     figure = _figure(height, width)
     with mpl.rc_context(_STYLE):
         plot(figure.add_subplot())
-    return Chart(key, title, caption, label, _svg(figure, key, f"{title}. {label}"))
+    drawing = _svg(figure, key, f"{title}. {label}")
+    return Chart(key, title, caption, label, drawing, tall=height > 1.2 * width)
 
 
 def _figure(height: float, width: float = _WIDTH) -> Figure:

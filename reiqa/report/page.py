@@ -12,7 +12,7 @@ from markupsafe import Markup
 from reiqa import layout
 from reiqa.distortions import resolve
 from reiqa.params import EXPERTS, Bank, Params
-from reiqa.report import figures, pictures, results, sections, tables
+from reiqa.report import figures, pictures, plots, results, sections, tables
 from reiqa.report.results import Crossing
 from reiqa.report.tables import Row
 from reiqa.store import Provenance, write_json, write_text
@@ -21,7 +21,7 @@ MARKDOWN = layout.REPORT.with_suffix(".md")
 
 
 def write(params: Params) -> Path:
-    """Write ``report.html``, ``report.md``, ``summary.json`` and ``all_srcc.csv``.
+    """Write the page, ``report.md``, ``summary.json``, data of plots, and ``all_srcc.csv``.
 
     Returns:
         The path of ``all_srcc.csv``, written last.
@@ -36,6 +36,7 @@ def write(params: Params) -> Path:
     write_text(layout.REPORT, _page(params, found, rows, crossings, made))
     write_text(MARKDOWN, _markdown(params, rows, crossings, made))
     write_json(layout.SUMMARY, tables.summary(rows, crossings, results.read_probes()))
+    plots.write(params.datasets)
     write_text(layout.ALL_SRCC, tables.to_csv(rows))
     return layout.ALL_SRCC
 

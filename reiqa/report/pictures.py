@@ -28,14 +28,12 @@ class Strip:
     """One distortion at its five levels.
 
     Attributes:
-        name: of the distortion.
-        family: which the bank counts it to.
+        title: of the distortion.
         meaning: what its levels are, in words.
         uri: the picture, levels from left to right.
     """
 
-    name: str
-    family: str
+    title: str
     meaning: str
     uri: str
 
@@ -66,7 +64,7 @@ def _strip(name: str, tile: torch.Tensor) -> Strip:
     worn = to_uint8(distort(tile.clone(), [name] * len(_LEVELS), list(_LEVELS), seeds))
     side_by_side = torch.cat(list(worn), dim=2).permute(1, 2, 0).numpy()
     kind = TYPES[name]
-    return Strip(name, kind.family, kind.parameter, _uri(Image.fromarray(side_by_side)))
+    return Strip(kind.title, kind.parameter, _uri(Image.fromarray(side_by_side)))
 
 
 def _tile() -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:

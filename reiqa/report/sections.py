@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from reiqa import layout
 from reiqa.data import catalog
 from reiqa.params import VARIANTS, ExpertName
+from reiqa.regression import metrics
 from reiqa.report import figures, pictures, results
 from reiqa.report.figures import Chart
 from reiqa.report.results import Crossing, Predictions
@@ -22,8 +23,8 @@ from reiqa.store import Provenance
 Floats = NDArray[np.float64]
 Facts = list[tuple[str, str]]
 
-#: Columns of a training curve that are drawn.
-_CURVES = ("loss", "accuracy")
+#: Columns of a training curve that are drawn, and what the page calls them.
+_CURVES = {"loss": "loss", "top1": "top-1 accuracy"}
 #: Artifacts of one stage that are listed before the rest is only counted.
 _LISTED = 6
 
@@ -119,6 +120,9 @@ def dataset(name: str, tree: Mapping[str, Any], photos: int) -> Dataset:
     error = np.abs(predictions.predicted["both"] - predictions.rated)
     order = np.argsort(error, kind="stable")
     shown = min(photos, len(order) // 2)
+    # Three digits that mean something, be the scale 0 to 1 or 0 to 100.
+    width = tree["rating"]["high"] - tree["rating"]["low"]
+    places = max(0, 3 - round(np.log10(width))) if width > 0 else 3
     return Dataset(
         name=name,
         title=entry.title,
@@ -126,8 +130,8 @@ def dataset(name: str, tree: Mapping[str, Any], photos: int) -> Dataset:
         facts=_dataset_facts(tree),
         warnings=list(tree["warnings"]),
         charts=_dataset_charts(name, tree, predictions),
-        best=[_photo(name, predictions, int(row)) for row in order[:shown]],
-        worst=[_photo(name, predictions, int(row)) for row in order[::-1][:shown]],
+        best=[_photo(name, predictions, int(row), places) for row in order[:shown]],
+        worst=[_photo(name, predictions, int(row), places) for row in order[::-1][:shown]],
     )
 
 
@@ -159,9 +163,10 @@ def _mark(tree: Mapping[str, Any]) -> str:
 
 
 def _test_fact(pair: str, test: Mapping[str, Any]) -> tuple[str, str]:
-    words = [f"{test['difference']:+.3f} SRCC" if test["difference"] is not None else "undefined"]
-    if test["low"] is not None:
-        words.append(f"({test['low']:+.3f} to {test['high']:+.3f})")
+    if test["difference"] is None:
+        return pair.replace("-", " less "), "undefined"
+    interval = f" ({test['low']:+.3f} to {test['high']:+.3f})" if test["low"] is not None else ""
+    words = [f"{test['difference']:+.3f} SRCC{interval}"]
     for key, label in (("wilcoxon_p", "Wilcoxon p"), ("corrected_t_p", "corrected t-test p")):
         if test.get(key) is not None:
             words.append(f"{label} = {test[key]:.2g}")
@@ -209,26 +214,30 @@ def _categories(name: str, tree: Mapping[str, Any], key: str, title: str) -> Cha
         for kind in names
     }
     counts = [both[kind]["n"] for kind in names]
+    rows = f"{min(counts):,}" + (f" to {max(counts):,}" if min(counts) < max(counts) else "")
     return figures.categories(
         f"{name}-{key.replace('_', '-')}",
         title,
-        f"SRCC within each group, test rows of all splits together; {min(counts):,} to "
-        f"{max(counts):,} rows a group.",
+        f"SRCC within each group, test rows of all splits together; {rows} rows a group.",
         values,
     )
 
 
 def _logistic(predicted: Floats, rated: Floats) -> Floats | None:
     """Return ``(M, 2)`` points of the four-parameter logistic through predictions and ratings."""
-    return None
+    curve = metrics.fit_logistic(predicted, rated)
+    if curve is None:
+        return None
+    points = np.linspace(predicted.min(), predicted.max(), 80)
+    return np.stack([points, curve(points)], axis=1)
 
 
-def _photo(name: str, found: Predictions, row: int) -> Photo:
+def _photo(name: str, found: Predictions, row: int, places: int) -> Photo:
     image = found.images[row]
     return Photo(
         image=image,
-        rated=f"{found.rated[row]:.3g}",
-        predicted=f"{found.predicted['both'][row]:.3g}",
+        rated=f"{found.rated[row]:.{places}f}",
+        predicted=f"{found.predicted['both'][row]:.{places}f}",
         uri=pictures.thumbnail(layout.raw(name) / image),
     )
 
@@ -249,7 +258,7 @@ def matrix(rows: Sequence[Row], crossings: Sequence[Crossing]) -> Matrix | None:
         srcc = within[train] if train == test else found.srcc if found else None
         if srcc is None:
             return None
-        tint = round(4 + 44 * (srcc - low) / max(1.0 - low, 1e-9))
+        tint = round(4 + 52 * (srcc - low) / max(1.0 - low, 1e-9))
         return Cell(srcc, found.paper_srcc if found else None, train == test, tint)
 
     return Matrix(names, [[cell(train, test) for test in names] for train in names])
@@ -264,16 +273,28 @@ def expert(name: ExpertName, made: Mapping[Path, Provenance]) -> Expert | None:
     charts = []
     if curve:
         step = curve["step"]
-        series = {key: values for key, values in curve.items() if key in _CURVES}
+        series = {label: curve[key] for key, label in _CURVES.items() if key in curve}
         charts.append(figures.curves(f"{name}-curve", f"Pretraining, {name}", step, series, name))
+    if card.get("probe"):
+        charts.append(
+            figures.bars(
+                f"{name}-probe",
+                f"Probe, {name}",
+                "What a linear probe reads from the frozen features.",
+                card["probe"],
+                "score",
+            )
+        )
     return Expert(name, _expert_facts(card), charts)
 
 
 def _expert_facts(card: Mapping[str, Any]) -> Facts:
+    """Return what a person asks of an expert first; the rest stands in its card."""
+    shown = ("source", "backbone", "width", "epochs", "steps", "pairs_per_step", "weights")
     return [
-        (key.replace("_", " "), f"{value:,}" if isinstance(value, int) else f"{value}")
-        for key, value in card.items()
-        if isinstance(value, str | int | float)
+        (key.replace("_", " "), f"{card[key]:,}" if isinstance(card[key], int) else str(card[key]))
+        for key in shown
+        if key in card
     ]
 
 

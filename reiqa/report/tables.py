@@ -3,6 +3,7 @@
 import csv
 import io
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -222,27 +223,24 @@ def _is_number(text: str) -> bool:
     return not text.strip("+-–0123456789.") or " to " in text
 
 
-def table_text(coloured: bool = False, width: int | None = None) -> str:
+def table_text(coloured: bool | None = None) -> str:
     """Return the results table of this folder for a terminal.
 
     Args:
-        coloured: use rules, weight and colour; else plain aligned columns.
-        width: characters a line; a coloured table is fitted to it, a plain one never is.
+        coloured: use rules, weight and colour, else plain aligned columns; None decides by
+            whether stdout is a terminal.
 
     Raises:
         BadInputError: there is no ``results/all_srcc.csv``.
     """
     from rich.console import Console
 
+    styled = sys.stdout.isatty() if coloured is None else coloured
     stream = io.StringIO()
-    table = _terminal_table(read(layout.ALL_SRCC), coloured)
-    Console(
-        file=stream,
-        force_terminal=coloured,
-        no_color=not coloured,
-        width=width if coloured and width else 200,
-        legacy_windows=False,
-    ).print(table)
+    console = Console(
+        file=stream, force_terminal=styled, no_color=not styled, width=160, legacy_windows=False
+    )
+    console.print(_terminal_table(read(layout.ALL_SRCC), styled))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 

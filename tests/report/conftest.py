@@ -145,7 +145,7 @@ def write_experts(settings) -> None:
         path.write_bytes(expert.encode())
         store.write_json(path.with_suffix(".json"), card(expert))
         if expert == "quality":
-            lines = ["step,epoch,loss,accuracy,learning_rate"]
+            lines = ["step,epoch,loss,top1,learning_rate"]
             for step in range(1, 201):
                 loss = 7 * np.exp(-step / 80) + 1 + draw.normal(0, 0.2)
                 lines.append(f"{step},{step // 100},{loss:.6g},{1 - np.exp(-step / 90):.6g},0.001")
@@ -154,7 +154,14 @@ def write_experts(settings) -> None:
 
 
 def card(expert: str) -> dict:
-    return {"expert": expert, "backbone": "shufflenet_v2_x0_5", "width": 1024}
+    return {
+        "expert": expert,
+        "source": "pretrain",
+        "backbone": "shufflenet_v2_x0_5",
+        "width": 1024,
+        "steps": 200,
+        "probe": {"distortion": 0.71, "level": 0.48},
+    }
 
 
 def seal(settings, path: Path, stage: str, item: str, inputs: list[Path]) -> None:

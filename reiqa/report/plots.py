@@ -1,0 +1,54 @@
+"""Data of the plots that ``dvc plots`` draws and compares between two commits."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from reiqa.params import EXPERTS, VARIANTS
+from reiqa.report import results
+from reiqa.store import write_text
+
+FOLDER = Path("results/plots")
+
+
+def write(datasets: Sequence[str]) -> None:
+    """Write ``predictions.csv``, ``alphas.csv`` and ``pretraining.csv`` to `FOLDER`."""
+    _write("predictions", ("dataset", "image", "rated", *VARIANTS), _predictions(datasets))
+    _write("alphas", ("dataset", "log10_alpha", *VARIANTS), _alphas(datasets))
+    _write("pretraining", ("step", *EXPERTS), _losses())
+
+
+def _predictions(datasets: Sequence[str]) -> Iterable[Sequence[str | float]]:
+    for name in datasets:
+        found = results.read_predictions(name)
+        columns = [found.rated, *(found.predicted[variant] for variant in VARIANTS)]
+        for image, *values in zip(found.images, *columns, strict=True):
+            yield name, image, *values
+
+
+def _alphas(datasets: Sequence[str]) -> Iterable[Sequence[str | float]]:
+    for name in datasets:
+        paths = results.read_alphas(name)
+        columns = [paths[variant][1] for variant in VARIANTS]
+        for alpha, *values in zip(paths[VARIANTS[0]][0], *columns, strict=True):
+            yield name, float(np.log10(alpha)), *values
+
+
+def _losses() -> Iterable[Sequence[str | float]]:
+    """Yield a row for every step that some expert took; one that is done leaves its field empty."""
+    curves = [results.read_curve(expert) for expert in EXPERTS]
+    losses = [dict(zip(c["step"], c["loss"], strict=True)) if c else {} for c in curves]
+    for step in sorted(set().union(*losses)):
+        yield int(step), *(loss.get(step, np.nan) for loss in losses)
+
+
+def _write(name: str, head: Sequence[str], rows: Iterable[Sequence[str | float]]) -> None:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(head)
+    for row in rows:
+        writer.writerow("" if v != v else f"{v:.6g}" if isinstance(v, float) else v for v in row)
+    write_text(FOLDER / f"{name}.csv", stream.getvalue())
