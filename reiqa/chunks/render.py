@@ -93,9 +93,13 @@ def _distorted(
         parts.append(
             windows[job.chunk][:, top : top + len(job.rows), left : left + len(job.columns)]
         )
-    versions = torch.stack(parts).float().div_(255)
-    if jobs[0].version == 0:
-        return versions
+    versions = torch.stack(parts)
+    if jobs[0].version > 0:
+        versions = _distort(versions, jobs, recipes)
+    return versions.float().div_(255)
+
+
+def _distort(versions: Tensor, jobs: Sequence[_Job], recipes: Sequence[Recipe]) -> Tensor:
     return distort(
         versions,
         [recipes[job.chunk].types[job.version - 1] for job in jobs],

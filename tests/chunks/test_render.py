@@ -1,0 +1,192 @@
+"""Windows and recipes to pixels: against a plain reference, and the same bytes in any company."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from reiqa import images
+from reiqa.chunks import render as module
+from reiqa.chunks.recipe import Recipe, context, draw, redraw
+from reiqa.chunks.render import render
+from reiqa.distortions import TYPES, Frame, distort, resolve
+from reiqa.params import Bank, Chunks
+
+PUBLISHED = resolve(Bank())
+CHUNKS = Chunks(corpora=["c"], n_aug=5, patch=32)
+STEADY = tuple(name for name in PUBLISHED if TYPES[name].local and not TYPES[name].random)
+
+
+def drawn(number: int, chunks: Chunks = CHUNKS, types=PUBLISHED, size=(331, 288)) -> Recipe:
+    recipe = draw(chunks, types, 5, "c", "a.png", number, *size)
+    assert recipe is not None
+    return recipe
+
+
+def frame_of(pixels: np.ndarray, recipe: Recipe) -> Tensor:
+    """The whole frame as a float image ``(1, 3, H, W)``."""
+    whole = images.to_tensor(pixels)[None]
+    grown = images.reflect(whole, recipe.frame.height, recipe.frame.width)
+    return grown[..., : recipe.frame.height, : recipe.frame.width]
+
+
+def window_of(pixels: np.ndarray, recipe: Recipe) -> Tensor:
+    """What a shard gives: ``(3, h, w)`` uint8."""
+    frame = recipe.frame
+    cut = frame_of(pixels, recipe)[0, :, frame.top :, frame.left :]
+    return images.to_uint8(cut[:, : recipe.height, : recipe.width])
+
+
+@pytest.fixture
+def chunks(photograph) -> tuple[list[Tensor], list[Recipe]]:
+    """Six windows of photographs of three sizes, one of them reflected."""
+    sizes = [(331, 288), (240, 301), (100, 122)]
+    recipes = [drawn(number, size=sizes[number % 3]) for number in range(6)]
+    pixels = [photograph(*sizes[number % 3], number) for number in range(6)]
+    return [window_of(*pair) for pair in zip(pixels, recipes, strict=True)], recipes
+
+
+def slow(window: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """One version, one scale, one crop at a time, in the plainest words; query and key."""
+    patch, side = recipe.plan.patch, recipe.plan.content
+    query = torch.empty(len(recipe.pairs), recipe.plan.versions, 3, patch, patch)
+    key = torch.empty_like(query)
+    for version in range(recipe.plan.versions):
+        kind = recipe.types[version - 1] if version else None
+        room = context(TYPES[kind].margin if kind else 0)
+        frame = recipe.frame
+        size = [min(whole, side + 2 * room) for whole in (frame.height, frame.width)]
+        corner = [
+            max(0, min(inner - room, whole - length))
+            for inner, whole, length in zip(
+                recipe.content, (frame.height, frame.width), size, strict=True
+            )
+        ]
+        top, left = corner[0] - frame.top, corner[1] - frame.left
+        image = window[None, :, top : top + size[0], left : left + size[1]].float() / 255
+        if kind:
+            place = Frame(frame.height, frame.width, *corner)
+            level, seed = recipe.levels[version - 1], recipe.seeds[version - 1]
+            image = distort(image, [kind], [level], [seed], [place])
+        for scale, pair in enumerate(recipe.pairs):
+            shrunk = image if scale == 0 else images.half(image)
+            crops = []
+            for y, x in pair:
+                y, x = y - corner[0] // (scale + 1), x - corner[1] // (scale + 1)
+                crops.append(shrunk[0, :, y : y + patch, x : x + patch].clone())
+            swap = version < recipe.plan.versions // 2
+            if scale == 1:
+                swap = not swap
+            query[scale, version], key[scale, version] = reversed(crops) if swap else crops
+    return query, key
+
+
+def test_a_batch_is_what_a_plain_loop_makes(chunks):
+    windows, recipes = chunks
+    pairs = render(windows, recipes)
+    assert pairs.query.shape == pairs.key.shape == (6, 2, 6, 3, 32, 32)
+    for number, (window, recipe) in enumerate(zip(windows, recipes, strict=True)):
+        query, key = slow(window, recipe)
+        assert torch.equal(pairs.query[number], query)
+        assert torch.equal(pairs.key[number], key)
+
+
+def test_the_bytes_do_not_depend_on_company_order_or_group_size(chunks, monkeypatch):
+    windows, recipes = chunks
+    together = render(windows, recipes)
+    backwards = render(windows[::-1], recipes[::-1])
+    assert torch.equal(together.query, backwards.query.flip(0))
+    assert torch.equal(together.key, backwards.key.flip(0))
+    monkeypatch.setitem(module._PIXELS_AT_ONCE, "cpu", 1)
+    alone = [render([window], [recipe]) for window, recipe in zip(windows, recipes, strict=True)]
+    assert torch.equal(together.query, torch.cat([pairs.query for pairs in alone]))
+    assert torch.equal(together.key, torch.cat([pairs.key for pairs in alone]))
+
+
+def test_each_version_is_distorted_once_for_both_scales(chunks, monkeypatch):
+    windows, recipes = chunks
+    seen = []
+
+    def counted(batch, types, levels, seeds, frames):
+        seen.extend(seeds)
+        return distort(batch, types, levels, seeds, frames)
+
+    monkeypatch.setattr(module, "distort", counted)
+    render(windows, recipes)
+    assert sorted(seen) == sorted(seed for recipe in recipes for seed in recipe.seeds)
+
+
+def test_swapping_only_exchanges_query_and_key(chunks):
+    windows, recipes = chunks
+    plain = [replace(recipe, plan=replace(recipe.plan, swap=False)) for recipe in recipes]
+    with_swap, without = render(windows, recipes), render(windows, plain)
+    for scale in range(2):
+        for version in range(6):
+            place = (slice(None), scale, version)
+            ours = (with_swap.query[place], with_swap.key[place])
+            theirs = (without.query[place], without.key[place])
+            if recipes[0].swapped(scale, version):
+                theirs = theirs[::-1]
+            assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert with_swap.query.min() >= 0 and with_swap.query.max() <= 1
+
+
+def test_the_two_crops_agree_where_they_overlap(chunks):
+    windows, recipes = chunks
+    pairs = render(windows, recipes)
+    for number, recipe in enumerate(recipes):
+        for scale, ((y, x), (v, u)) in enumerate(recipe.pairs):
+            for version in range(recipe.plan.versions):
+                first, second = (
+                    pairs.query[number, scale, version],
+                    pairs.key[number, scale, version],
+                )
+                if recipe.swapped(scale, version):
+                    first, second = second, first
+                down, right = v - y, u - x
+                one = first[:, max(0, down) :, max(0, right) :]
+                one = one[:, : 32 - abs(down), : 32 - abs(right)]
+                two = second[:, max(0, -down) :, max(0, -right) :]
+                two = two[:, : 32 - abs(down), : 32 - abs(right)]
+                assert torch.equal(one, two)
+
+
+def test_the_undistorted_version_is_the_photograph_and_half_of_it(photograph):
+    pixels = photograph(331, 288, 0)
+    for number in range(30):
+        recipe = drawn(number)
+        pairs = render([window_of(pixels, recipe)], [recipe])
+        frame = frame_of(pixels, recipe)
+        for scale, whole in enumerate((frame, images.half(frame))):
+            top, left = recipe.pairs[scale].second if scale == 0 else recipe.pairs[scale].first
+            region = whole[0, :, top : top + 32, left : left + 32]
+            torch.testing.assert_close(pairs.query[0, scale, 0], region, atol=1e-6, rtol=0)
+
+
+def test_half_of_an_odd_photograph_is_half_of_it_without_its_last_row_and_column(photograph):
+    pixels = photograph(331, 289, 0)
+    recipe = drawn(0, size=(331, 289))
+    assert (recipe.frame.height, recipe.frame.width) == (330, 288)
+    even = images.half(frame_of(pixels, recipe))
+    assert even.shape == images.half(images.to_tensor(pixels)[None]).shape
+
+
+@pytest.mark.parametrize("name", STEADY)
+def test_a_crop_is_the_region_of_the_whole_frame_distorted(name, photograph):
+    """So every grid lies where the frame would put it, and every border is the frame's own."""
+    one = CHUNKS.model_copy(update={"n_aug": 1})
+    size = (451, 388)
+    pixels = photograph(*size, 3)
+    for number in range(4):
+        recipe = redraw(drawn(number, one, (name,), size), number)
+        frame = frame_of(pixels, recipe)
+        whole = distort(frame, [name], list(recipe.levels), list(recipe.seeds))
+        pairs = render([window_of(pixels, recipe)], [recipe])
+        for scale, image in enumerate((whole, images.half(whole))):
+            top, left = recipe.pairs[scale].first if scale == 0 else recipe.pairs[scale].second
+            region = image[0, :, top : top + 32, left : left + 32]
+            apart = (pairs.query[0, scale, 1] - region).abs()
+            assert apart.max() <= 1.01 / 255
+            assert apart.mean() <= 0.02 / 255
