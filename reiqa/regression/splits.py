@@ -117,7 +117,9 @@ def write_splits(path: Path, index: Index, splits: Sequence[Split]) -> None:
     store.write_text(path, text.getvalue())
 
 
-def read_splits(path: Path, index: Index, fractions: Fractions, seed: int) -> list[Split]:
+def read_splits(
+    path: Path, index: Index, fractions: Fractions = (0.7, 0.1, 0.2), seed: int = 0
+) -> list[Split]:
     """Read splits that `write_splits` or a person wrote, and hold them against an index.
 
     Columns other than ``image`` and ``split...`` are not read. A split without validation images
