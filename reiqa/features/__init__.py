@@ -1,0 +1,21 @@
+"""From a frozen expert and a list of photographs to one row of numbers each, kept as HDF5.
+
+The names below are loaded when first used: reading a cache needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reiqa.features.cache import Features, read
+    from reiqa.features.extraction import extract, extract_folder
+
+__all__ = ["Features", "extract", "extract_folder", "read"]
+
+_HOMES = {"Features": "cache", "read": "cache"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'extraction')}"), name)

@@ -1,0 +1,116 @@
+"""The feature cache: one HDF5 file that says what was computed, with what, from what."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import h5py
+import numpy as np
+
+from reiqa import store
+from reiqa.errors import BadInputError
+
+Rows: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+Column: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float32]]
+
+#: Rows in one checksummed piece of the file.
+_PIECE = 256
+
+_TEXTS = ("image", "digest", "error")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the value of a feature: caches of different recipes are never mixed.
+
+    Attributes:
+        weights: digest of the weights of each expert, in the order of the columns.
+        preprocessing: scales, resize, max_pixels, normalisation and arithmetic, as JSON data.
+    """
+
+    weights: Mapping[str, str]
+    preprocessing: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a list of images.
+
+    Attributes:
+        images: names as in the index, in its order.
+        values: ``(N, D)`` float32; a row is NaN where and only where ``errors`` has a line.
+        digests: SHA-256 of each image file; empty where it could not be read.
+        errors: one line for an image that could not be used, else empty.
+        shrunk: ``(N,)`` factor by which an image too large was scaled down; 1 where it was not.
+        recipe: weights and preprocessing.
+        index: digest of the index, or of the list of names, that the images come from.
+    """
+
+    images: Sequence[str]
+    values: Rows
+    digests: Sequence[str]
+    errors: Sequence[str]
+    shrunk: Column
+    recipe: Recipe
+    index: str
+
+
+def write(path: Path, features: Features) -> None:
+    """Write a cache atomically; the same features give the same bytes."""
+    texts = {"image": features.images, "digest": features.digests, "error": features.errors}
+    attributes = {
+        "weights": features.recipe.weights,
+        "preprocessing": features.recipe.preprocessing,
+        "index": features.index,
+    }
+    with store.atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        for name in _TEXTS:
+            encoded = np.array([text.encode() for text in texts[name]], dtype=np.bytes_)
+            _put(file, name, encoded.astype(f"S{max(1, encoded.itemsize)}"))
+        _put(file, "features", features.values)
+        _put(file, "scaled", features.shrunk)
+        for name, tree in attributes.items():
+            file.attrs[name] = json.dumps(tree, sort_keys=name != "weights")
+
+
+def read(path: Path) -> Features:
+    """Read a whole cache.
+
+    Raises:
+        BadInputError: it is missing, cut off, damaged or not a feature cache.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            image, digest, error = (
+                [text.decode() for text in file[name][:].tolist()] for name in _TEXTS
+            )
+            recipe = Recipe(
+                json.loads(file.attrs["weights"]), json.loads(file.attrs["preprocessing"])
+            )
+            features = Features(
+                image,
+                file["features"][:],
+                digest,
+                error,
+                file["scaled"][:],
+                recipe,
+                json.loads(file.attrs["index"]),
+            )
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: no such file; make it with: reiqa features") from None
+    except (OSError, KeyError, ValueError, RuntimeError) as fault:
+        reason = " ".join(str(fault).split())
+        raise BadInputError(
+            f"{path}: not a whole feature cache ({reason}); delete it and run reiqa features again"
+        ) from None
+    if not len(image) == len(digest) == len(error) == len(features.values) == len(features.shrunk):
+        raise BadInputError(f"{path}: its columns differ in length; delete it and make it again")
+    return features
+
+
+def _put(file: h5py.File, name: str, data: np.ndarray[Any, Any]) -> None:
+    """Store an array in checksummed pieces: bytes that rot on disk are found when read."""
+    pieces = (min(_PIECE, len(data)), *data.shape[1:]) if data.size else None
+    file.create_dataset(name, data=data, chunks=pieces, fletcher32=data.size > 0, track_times=False)

@@ -1,0 +1,111 @@
+"""What has to be encoded: each distinct file once, files of one shape together."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from reiqa import images, store
+from reiqa.errors import BadInputError
+from reiqa.params import Features as Settings
+
+
+@dataclass(frozen=True)
+class Viewing:
+    """How large the encoder sees an image.
+
+    Attributes:
+        resize: length that the shorter side is scaled down to, as the dataset's users agree on;
+            None leaves images as they are.
+        max_pixels: an image still larger is scaled down to this many.
+        batch: images encoded at once, at most.
+    """
+
+    resize: int | None
+    max_pixels: int
+    batch: int
+
+    @classmethod
+    def of(cls, settings: Settings, resize: int | None) -> "Viewing":
+        """Take the bounds from params.yaml, the convention from the dataset."""
+        return cls(resize, settings.max_pixels, settings.batch)
+
+    def size(self, height: int, width: int) -> tuple[int, int, float]:
+        """Return (height, width) as encoded, and the factor that ``max_pixels`` accounts for."""
+        if self.resize is not None and min(height, width) > self.resize:
+            factor = self.resize / min(height, width)
+            height, width = max(1, round(height * factor)), max(1, round(width * factor))
+        if height * width <= self.max_pixels:
+            return height, width, 1.0
+        factor = math.sqrt(self.max_pixels / (height * width))
+        return max(1, int(height * factor)), max(1, int(width * factor)), factor
+
+    def load(
+        self, path: Path
+    ) -> tuple[np.ndarray[tuple[int, int, int], np.dtype[np.uint8]], float]:
+        """Decode an image as the encoder sees it.
+
+        Scaling is done on the decoded bytes: the floats of a huge image never exist.
+
+        Returns:
+            ``(H, W, 3)`` uint8, and the factor of `size`.
+
+        Raises:
+            BadInputError: the file cannot be read.
+        """
+        pixels = images.read_rgb(path)
+        height, width, shrunk = self.size(*pixels.shape[:2])
+        if (height, width) != pixels.shape[:2]:
+            scaled = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+            pixels = np.asarray(scaled, dtype=np.uint8)
+        return pixels, shrunk
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to encode."""
+
+    path: Path
+    digest: str
+
+
+def digests(paths: Sequence[Path], pool: ThreadPoolExecutor) -> list[str]:
+    """Return the SHA-256 of each file; empty for one that cannot be read."""
+
+    def digest(path: Path) -> str:
+        try:
+            return store.file_digest(path)
+        except OSError:
+            return ""
+
+    return list(pool.map(digest, paths))
+
+
+def batches(jobs: Iterable[Job], viewing: Viewing, pool: ThreadPoolExecutor) -> list[list[Job]]:
+    """Group jobs by the shape the encoder will see, as the headers tell it.
+
+    No group holds more than ``viewing.batch`` images or, unless it is a single image, more than
+    ``viewing.max_pixels`` pixels. Jobs whose header cannot be read come alone.
+    """
+
+    def shape(job: Job) -> tuple[int, int]:
+        try:
+            return viewing.size(*images.read_size(job.path))[:2]
+        except BadInputError:
+            return (0, 0)
+
+    jobs = list(jobs)
+    groups: dict[tuple[int, int], list[Job]] = defaultdict(list)
+    for job, seen in zip(jobs, pool.map(shape, jobs), strict=True):
+        groups[seen].append(job)
+    planned = []
+    for (height, width), group in groups.items():
+        fits = viewing.max_pixels // (height * width) if height else 1
+        length = max(1, min(viewing.batch, fits))
+        planned += [group[start : start + length] for start in range(0, len(group), length)]
+    return planned

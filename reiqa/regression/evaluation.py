@@ -1,0 +1,198 @@
+"""The protocol over all splits of a dataset: trials of every variant, and what they amount to."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median_low
+from typing import Any
+
+import numpy as np
+
+from reiqa.params import VARIANTS, Params, Regression, Variant
+from reiqa.progress import meter
+from reiqa.regression import metrics, paper, statistics
+from reiqa.regression.linear import Penalty, grid
+from reiqa.regression.metrics import Logistic
+from reiqa.regression.protocol import Trial, attempt
+from reiqa.regression.sample import Sample
+from reiqa.regression.splits import Split
+from reiqa.regression.standard import Vector
+from reiqa.seeds import generator
+
+_METRICS = ("srcc", "plcc", "plcc_raw", "krcc", "rmse")
+
+
+class Notes:
+    """Warnings of single trials, gathered so that one reason makes one line."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._places: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+
+    def add(self, reason: str, variant: Variant, split: int) -> None:
+        """Note what happened in one split of one variant."""
+        self._places[reason][variant].append(split)
+
+    def lines(self) -> list[str]:
+        """Return a line for each reason, with where it held."""
+        return [
+            f"{reason} ("
+            + "; ".join(f"{name}, split {', '.join(map(str, s))}" for name, s in places.items())
+            + ")"
+            for reason, places in self._places.items()
+        ]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All trials of a dataset.
+
+    Attributes:
+        splits: of the sample's rows.
+        trials: one a split, by variant.
+        notes: what was not as it should be.
+    """
+
+    splits: list[Split]
+    trials: dict[Variant, list[Trial]]
+    notes: Notes
+
+    def kept_penalty(self, variant: Variant) -> Penalty:
+        """Return the lower median of the penalties chosen: that of the regressor that is kept."""
+        return median_low([trial.penalty for trial in self.trials[variant]])
+
+
+def evaluate(sample: Sample, splits: Sequence[Split], settings: Regression) -> Evaluation:
+    """Run every split of every variant.
+
+    Raises:
+        BadInputError: a part of a split is empty, or ratings do not vary.
+    """
+    local = [sample.localise(split) for split in splits]
+    penalties = grid(settings)
+    notes = Notes()
+    trials: dict[Variant, list[Trial]] = {variant: [] for variant in VARIANTS}
+    with meter(f"fit {sample.dataset}", len(local) * len(VARIANTS), unit="fits") as shown:
+        for number, split in enumerate(local):
+            for variant in VARIANTS:
+                trial = attempt(sample.of(variant), sample.ratings, split, penalties)
+                for note in trial.notes:
+                    notes.add(note, variant, number)
+                trials[variant].append(trial)
+                shown.advance()
+    return Evaluation(local, trials, notes)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics of one variant, a list each with one value a split, and the curve of each split."""
+
+    values: dict[str, list[float]]
+    curves: list[Logistic | None]
+
+
+def measure(evaluation: Evaluation, ratings: Vector, variant: Variant) -> Measured:
+    """Compare each split's test predictions with the ratings.
+
+    The logistic curve is fitted on the test part itself, as is the custom: it removes the scale
+    of the predictions, and PLCC and RMSE then tell only of what is left.
+    """
+    values: dict[str, list[float]] = {name: [] for name in _METRICS}
+    curves = []
+    for number, (split, trial) in enumerate(
+        zip(evaluation.splits, evaluation.trials[variant], strict=True)
+    ):
+        rated, predicted = ratings[split.test], trial.predictions
+        curve = metrics.fit_logistic(predicted, rated)
+        mapped = curve(predicted) if curve else metrics.fit_line(predicted, rated)
+        values["srcc"].append(metrics.srcc(predicted, rated))
+        values["plcc"].append(metrics.plcc(mapped, rated))
+        values["plcc_raw"].append(metrics.plcc(predicted, rated))
+        values["krcc"].append(metrics.krcc(predicted, rated))
+        values["rmse"].append(metrics.rmse(mapped, rated))
+        curves.append(curve)
+        if np.isnan(values["srcc"][-1]):
+            reason = "no correlation exists: test ratings or predictions are constant"
+            evaluation.notes.add(reason, variant, number)
+        elif curve is None:
+            reason = "no logistic curve could be fitted: PLCC and RMSE after a straight line"
+            evaluation.notes.add(reason, variant, number)
+    return Measured(values, curves)
+
+
+def summarise(evaluation: Evaluation, sample: Sample, params: Params) -> dict[str, Any]:
+    """Return the ``variants`` and ``tests`` sections of a result, as JSON data."""
+    ratings = sample.ratings
+    measured = {variant: measure(evaluation, ratings, variant) for variant in VARIANTS}
+    tests = [split.test for split in evaluation.splits]
+    draws = statistics.bootstrap(
+        tests,
+        ratings,
+        {v: [t.predictions for t in trials] for v, trials in evaluation.trials.items()},
+        sample.groups,
+        params.regression.bootstrap,
+        generator(params.seed, "bootstrap", sample.dataset),
+    )
+    variants = {}
+    for variant in VARIANTS:
+        section = {name: statistics.spread(measured[variant].values[name]) for name in _METRICS}
+        low, high = statistics.interval(draws[variant])
+        section["srcc"] |= {"low": low, "high": high}
+        first = measured[variant].curves[0]
+        variants[variant] = {
+            "width": sample.of(variant).shape[1],
+            **section,
+            **_chosen(evaluation, variant, params.regression),
+            "logistic": [statistics.number(b) for b in first] if first else None,
+            "paper": _published(sample.dataset, variant),
+            "by_distortion": _parts(evaluation, sample, variant, sample.index.distortion),
+            "by_level": _parts(evaluation, sample, variant, sample.index.level),
+        }
+    share = float(np.mean([len(split.test) / len(split.train) for split in evaluation.splits]))
+    compared = {}
+    for expert in ("content", "quality"):
+        low, high = statistics.interval(draws["both"] - draws[expert])
+        compared[f"both-{expert}"] = {
+            **statistics.paired(
+                measured["both"].values["srcc"], measured[expert].values["srcc"], share
+            ),
+            "low": low,
+            "high": high,
+        }
+    return {"variants": variants, "tests": compared}
+
+
+def _chosen(evaluation: Evaluation, variant: Variant, settings: Regression) -> dict[str, Any]:
+    kept = evaluation.kept_penalty(variant)
+    chosen = [trial.penalty for trial in evaluation.trials[variant]]
+    result: dict[str, Any] = {
+        "alpha": {
+            "kept": statistics.number(kept.alpha),
+            "splits": [statistics.number(penalty.alpha) for penalty in chosen],
+        },
+        "l1_ratio": None,
+    }
+    if settings.model == "elasticnet":
+        ratios = [statistics.number(penalty.l1_ratio) for penalty in chosen]
+        result["l1_ratio"] = {"kept": statistics.number(kept.l1_ratio), "splits": ratios}
+    return result
+
+
+def _published(dataset: str, variant: Variant) -> dict[str, float | None] | None:
+    found = paper.WITHIN.get((dataset, variant))
+    return dict(found._asdict()) if found else None
+
+
+def _parts(
+    evaluation: Evaluation, sample: Sample, variant: Variant, labels: Sequence[str | int]
+) -> dict[str, Any]:
+    """SRCC within each distortion or level, over the test predictions of all splits together."""
+    label = np.array([str(labels[row] or "") for row in sample.rows.tolist()])
+    rows = np.concatenate([split.test for split in evaluation.splits])
+    predictions = np.concatenate([trial.predictions for trial in evaluation.trials[variant]])
+    parts = {}
+    for name in sorted(set(label[rows]) - {""}):
+        these = label[rows] == name
+        value = metrics.srcc(predictions[these], sample.ratings[rows[these]])
+        parts[name] = {"srcc": statistics.number(value), "n": len(np.unique(rows[these]))}
+    return parts

@@ -1,0 +1,247 @@
+"""``reiqa fit``: one dataset by the protocol, from features to results/datasets/D.json."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from reiqa import layout, store
+from reiqa import params as parameters
+from reiqa.data import catalog
+from reiqa.params import EXPERTS, VARIANTS, Params, Variant
+from reiqa.regression import regressor, splits
+from reiqa.regression.evaluation import Evaluation, evaluate, summarise
+from reiqa.regression.linear import alphas, grid
+from reiqa.regression.protocol import refit
+from reiqa.regression.regressor import Regressor
+from reiqa.regression.sample import Sample, gather
+from reiqa.regression.splits import Split
+from reiqa.regression.statistics import number
+
+
+def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
+    """Fit and judge the regressors of a dataset, and keep them.
+
+    Beside the result stand its predictions, splits and alpha path as CSV, and the regressors of
+    all variants, refitted on every usable image with the lower median of the penalties that the
+    splits chose. The result is written last.
+
+    Args:
+        dataset: its index and the features of both experts must be there.
+        params: ``regression``, ``seed`` and ``compute.threads`` matter.
+        splits_file: a table of splits to use instead of the protocol's.
+
+    Returns:
+        ``layout.result(dataset)``.
+
+    Raises:
+        BadInputError: an input is missing, damaged or too small for the protocol.
+    """
+    path = layout.result(dataset)
+    with threadpool_limits(params.compute.threads):
+        judged = judge(dataset, params, splits_file)
+        sections = summarise(judged.evaluation, judged.sample, params)
+        kept = retrain(judged)
+    files = {
+        name: path.with_name(f"{dataset}.{name}.csv")
+        for name in ("predictions", "splits", "alphas")
+    }
+    splits.write(files["splits"], judged.sample.index, judged.splits)
+    store.write_text(files["predictions"], _predictions(judged))
+    store.write_text(files["alphas"], _alphas(judged, params))
+    files["regressor"] = regressor_path(dataset)
+    regressor.save(files["regressor"], kept, _card(judged, params))
+    result = {
+        **describe(judged, params),
+        **sections,
+        "warnings": judged.evaluation.notes.lines(),
+        "files": {name: file.name for name, file in files.items()}
+        | {"regressor_sha256": store.file_digest(files["regressor"])},
+    }
+    store.write_json(path, result)
+    return path
+
+
+def regressor_path(dataset: str) -> Path:
+    """Return where the regressors of a dataset are kept."""
+    return layout.result(dataset).with_name(f"{dataset}.regressor.safetensors")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A dataset that went through the protocol.
+
+    Attributes:
+        sample: its usable images.
+        splits: of the index's rows.
+        evaluation: the trials.
+        given: whether the splits are a person's own.
+        key: digest of all that decides the regressors: what is kept under another key is not it.
+    """
+
+    sample: Sample
+    splits: Sequence[Split]
+    evaluation: Evaluation
+    given: bool
+    key: str
+
+
+def judge(dataset: str, params: Params, splits_file: Path | None = None) -> Judged:
+    """Run the protocol on a dataset."""
+    sample = gather(dataset)
+    parts = _splits(sample, params, splits_file)
+    evaluation = evaluate(sample, parts, params.regression)
+    key = key_of(sample, params, splits_file)
+    return Judged(sample, parts, evaluation, splits_file is not None, key)
+
+
+def retrain(judged: Judged) -> dict[Variant, Regressor]:
+    """Fit the regressors that are kept: every usable image, the middle one of the penalties."""
+    return {
+        variant: refit(
+            judged.sample.of(variant),
+            judged.sample.ratings,
+            judged.evaluation.kept_penalty(variant),
+        )
+        for variant in VARIANTS
+    }
+
+
+def key_of(sample: Sample, params: Params, splits_file: Path | None = None) -> str:
+    """Return the digest of everything that decides a dataset's regressors."""
+    return parameters.digest(
+        {
+            "parameters": parameters.relevant(params, "fit", sample.dataset),
+            "recipes": sample.recipes,
+            "index": store.file_digest(layout.index(sample.dataset)),
+            "images": sample.digests,
+            "splits": store.file_digest(splits_file) if splits_file else None,
+        }
+    )
+
+
+def describe(judged: Judged, params: Params) -> dict[str, Any]:
+    """Return the part of a result that says what was done to what."""
+    sample, settings = judged.sample, params.regression
+    entry = catalog.get(sample.dataset)
+    return {
+        "dataset": sample.dataset,
+        "title": entry.title,
+        "n": len(sample.rows),
+        "listed": sample.index.header["listed"],
+        "indexed": len(sample.index.images),
+        "missing": sample.index.header["missing"],
+        "unrated": sample.unrated,
+        "errors": sample.errors,
+        "scaled": sample.scaled,
+        "proxy": entry.proxy,
+        "rating": _rating(sample),
+        "references": int(sample.groups.max()) + 1 if entry.grouped else None,
+        "protocol": _protocol(judged, params),
+        "regression": {
+            "model": settings.model,
+            "alphas": [number(alpha) for alpha in alphas(settings)],
+            "l1_ratios": list(settings.l1_ratios) if settings.model == "elasticnet" else None,
+        },
+        "experts": {
+            expert: {
+                "weights": sample.recipes[expert]["weights"],
+                "width": sample.widths[expert],
+            }
+            for expert in EXPERTS
+        },
+    }
+
+
+def _splits(sample: Sample, params: Params, file: Path | None) -> Sequence[Split]:
+    settings, index = params.regression, sample.index
+    if file:
+        return splits.read(file, index, settings.fractions, params.seed)
+    return splits.make_splits(
+        index, settings.protocol, settings.splits, settings.fractions, params.seed
+    )
+
+
+def _protocol(judged: Judged, params: Params) -> dict[str, Any]:
+    settings, count = params.regression, len(judged.splits)
+    resolved = splits.resolve_protocol(judged.sample.index, settings.protocol)
+    used, note = (resolved.name, resolved.note) if not judged.given else ("given", "")
+    shares = "/".join(f"{100 * share:g}" for share in settings.fractions)
+    unit = "reference" if catalog.get(judged.sample.dataset).grouped else "image"
+    text = {
+        "official": "the official split",
+        "random": f"{count} random splits {shares} by {unit}",
+        "given": f"{count} splits from a file",
+    }[used]
+    return {
+        "asked": settings.protocol,
+        "used": used,
+        "splits": count,
+        "fractions": list(settings.fractions),
+        "seed": params.seed,
+        "text": text + (f" ({note})" if note else ""),
+    }
+
+
+def _rating(sample: Sample) -> dict[str, float | None]:
+    header = sample.index.header
+    return {"low": header["rating_low"], "high": header["rating_high"]}
+
+
+def _card(judged: Judged, params: Params) -> dict[str, Any]:
+    sample = judged.sample
+    return {
+        "dataset": sample.dataset,
+        "key": judged.key,
+        "n": len(sample.rows),
+        "model": params.regression.model,
+        "rating": {**_rating(sample), "direction": "higher is better"},
+        "proxy": catalog.get(sample.dataset).proxy,
+        "experts": sample.recipes,
+    }
+
+
+def _predictions(judged: Judged) -> str:
+    sample, evaluation = judged.sample, judged.evaluation
+    lines: list[list[str]] = []
+    for number_, split in enumerate(evaluation.splits):
+        columns = [evaluation.trials[variant][number_].predictions for variant in VARIANTS]
+        residual = columns[-1] - sample.ratings[split.test]
+        for place, row in enumerate(split.test):
+            values = [sample.ratings[row], *(c[place] for c in columns), residual[place]]
+            lines.append([str(number_), sample.images[row], *(f"{v:.6g}" for v in values)])
+    return _table(["split", "image", "mos", *VARIANTS, "residual"], lines)
+
+
+def _alphas(judged: Judged, params: Params) -> str:
+    """Mean validation SRCC of every penalty over the splits where there is one."""
+    means = []
+    for variant in VARIANTS:
+        scores = np.array([trial.scores for trial in judged.evaluation.trials[variant]])
+        there = np.isfinite(scores)
+        total = np.where(there, scores, 0).sum(axis=0)
+        means.append(
+            np.divide(total, there.sum(axis=0), out=np.full(len(total), np.nan), where=there.any(0))
+        )
+    lines = [
+        [
+            f"{penalty.l1_ratio:g}",
+            f"{penalty.alpha:.6g}",
+            *("" if np.isnan(mean[at]) else f"{mean[at]:.6g}" for mean in means),
+        ]
+        for at, penalty in enumerate(grid(params.regression))
+    ]
+    return _table(["l1_ratio", "alpha", *VARIANTS], lines)
+
+
+def _table(head: list[str], lines: list[list[str]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(lines)
+    return text.getvalue()

@@ -1,0 +1,39 @@
+"""The published results that every table sets beside its own.
+
+SRCC and PLCC of "Re-IQA" (CVPR 2023) as they stand in the authors' slides and, where the slides
+are silent, in the independent reprints of the paper's Table 2, which agree with one another.
+"""
+
+from typing import NamedTuple
+
+from reiqa.params import Variant
+
+
+class Published(NamedTuple):
+    """What the paper reports of one dataset and variant; None where it reports nothing."""
+
+    srcc: float
+    plcc: float | None
+
+
+#: By dataset and variant. The quality expert alone is published for two datasets only.
+WITHIN: dict[tuple[str, Variant], Published] = {
+    ("koniq10k", "both"): Published(0.914, 0.923),
+    ("clive", "both"): Published(0.840, 0.854),
+    ("flive", "both"): Published(0.645, 0.733),
+    ("spaq", "both"): Published(0.918, 0.925),
+    ("live", "both"): Published(0.970, 0.971),
+    ("live", "quality"): Published(0.971, None),
+    ("csiq", "both"): Published(0.947, 0.960),
+    ("csiq", "quality"): Published(0.944, None),
+    ("tid2013", "both"): Published(0.804, 0.861),
+    ("kadid10k", "both"): Published(0.872, 0.885),
+}
+
+#: SRCC of both experts, by (trained on, tested on).
+ACROSS: dict[tuple[str, str], float] = {
+    ("clive", "koniq10k"): 0.769,
+    ("koniq10k", "clive"): 0.791,
+    ("live", "csiq"): 0.808,
+    ("csiq", "live"): 0.929,
+}

@@ -1,0 +1,145 @@
+"""One split of one variant: fit on train, choose the penalty on validation, predict test.
+
+The regressor that is judged is the one that was validated: it is not refitted on train and
+validation together. (Neither paper nor slides say; the penalty suits the size it was chosen at,
+and one factorisation serves the split.)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reiqa.errors import BadInputError
+from reiqa.regression import metrics
+from reiqa.regression.linear import Penalty, fit_path
+from reiqa.regression.regressor import Regressor
+from reiqa.regression.splits import Split
+from reiqa.regression.standard import Matrix, Raw, RowNumbers, Scaling, Standardised, Vector
+
+#: Validation images below which a rank correlation says too little to choose by.
+LEAST_FOR_RANKS = 3
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A point of the grid.
+
+    Attributes:
+        at: its number.
+        scores: validation SRCC of every point; NaN where there is none.
+        note: why the choice was not made by SRCC, else empty.
+    """
+
+    at: int
+    scores: Vector
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one split gave for one variant.
+
+    Attributes:
+        penalty: chosen on the validation part.
+        scores: validation SRCC of every penalty.
+        predictions: for the test rows, in the order of ``split.test``, on the rating scale.
+        notes: what was not as it should be.
+    """
+
+    penalty: Penalty
+    scores: Vector
+    predictions: Vector
+    notes: list[str]
+
+
+def attempt(values: Raw, ratings: Vector, split: Split, penalties: list[Penalty]) -> Trial:
+    """Run one split.
+
+    Args:
+        values: ``(N, D)`` features.
+        ratings: ``(N,)``.
+        split: row numbers of train, val and test.
+        penalties: to choose from.
+    """
+    mean, deviation = _standardisation(ratings[split.train])
+    scaling = Scaling.of(values, split.train)
+    train = Standardised(values, split.train, scaling)
+    path = fit_path(train, (ratings[split.train] - mean) / deviation, penalties)
+    predicted = Standardised(values, split.val, scaling).times(path.weights)
+    choice = choose(predicted * deviation + mean, ratings[split.val], penalties)
+    weights = path.weights[:, choice.at] * deviation
+    regressor = Regressor(scaling, weights, mean, penalties[choice.at])
+    notes = path.notes + ([choice.note] if choice.note else [])
+    if not scaling.inverse.any():
+        notes.append("no feature varies in the training part")
+    predictions = regressor.predict(values, split.test)
+    return Trial(regressor.penalty, choice.scores, predictions, notes)
+
+
+def refit(values: Raw, ratings: Vector, penalty: Penalty) -> Regressor:
+    """Fit the regressor that is kept: all rows, one penalty."""
+    rows: RowNumbers = np.arange(len(values))
+    mean, deviation = _standardisation(ratings)
+    scaling = Scaling.of(values, rows)
+    path = fit_path(Standardised(values, rows, scaling), (ratings - mean) / deviation, [penalty])
+    return Regressor(scaling, path.weights[:, 0] * deviation, mean, penalty)
+
+
+def choose(predicted: Matrix, ratings: Vector, penalties: list[Penalty]) -> Choice:
+    """Choose the penalty by validation SRCC; of equals, the greatest.
+
+    Where SRCC cannot decide, for the validation part is too small or all predictions are
+    constant, the least squared error decides.
+
+    Args:
+        predicted: ``(validation rows, P)``; a column may be NaN.
+        ratings: ``(validation rows,)``.
+        penalties: P of them.
+
+    Raises:
+        BadInputError: no penalty gives finite predictions.
+    """
+    finite = np.isfinite(predicted.sum(axis=0))
+    if not finite.any():
+        raise BadInputError(
+            "regression.alphas: too small for these features, nothing can be solved"
+        )
+    scores = np.array(
+        [
+            metrics.srcc(column, ratings) if sound else np.nan
+            for column, sound in zip(predicted.T, finite, strict=True)
+        ]
+    )
+    if len(ratings) >= LEAST_FOR_RANKS and not np.isnan(scores).all():
+        return Choice(_best(scores, penalties), scores)
+    if len(ratings) == 0:
+        middle = sorted(np.flatnonzero(finite), key=lambda at: penalties[at])[
+            int(finite.sum()) // 2
+        ]
+        return Choice(int(middle), scores, "no validation image: the middle of the grid was taken")
+    errors = np.where(finite, -np.mean((predicted - ratings[:, None]) ** 2, axis=0), np.nan)
+    note = f"{len(ratings)} validation images: alpha chosen by squared error, not by SRCC"
+    if len(ratings) >= LEAST_FOR_RANKS:
+        note = "no validation SRCC exists: alpha chosen by squared error"
+    return Choice(_best(errors, penalties), scores, note)
+
+
+def _best(scores: Vector, penalties: list[Penalty]) -> int:
+    """Number of the greatest score that is not NaN; differences of rounding count as none."""
+    rounded = np.round(scores, 9)
+    there = np.flatnonzero(~np.isnan(scores)).tolist()
+    return max(there, key=lambda at: (rounded[at], penalties[at]))
+
+
+def _standardisation(ratings: Vector) -> tuple[float, float]:
+    """Mean and deviation of the training ratings.
+
+    Raises:
+        BadInputError: there are fewer than two, or all are equal.
+    """
+    if len(ratings) < 2 or np.ptp(ratings) == 0:
+        raise BadInputError(
+            f"ratings: {len(ratings)} training images with "
+            f"{len(np.unique(ratings))} distinct ratings are too few to fit"
+        )
+    return float(ratings.mean()), float(ratings.std())

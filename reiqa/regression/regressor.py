@@ -1,0 +1,124 @@
+"""The linear regressor that is kept: all that turns features into a score on the rating scale."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from safetensors.numpy import save as to_bytes
+
+from reiqa import store
+from reiqa.errors import BadInputError
+from reiqa.params import ExpertName, Variant
+from reiqa.regression.linear import Penalty
+from reiqa.regression.standard import Raw, RowNumbers, Scaling, Standardised, Vector
+
+EXPERTS_OF: dict[Variant, tuple[ExpertName, ...]] = {
+    "content": ("content",),
+    "quality": ("quality",),
+    "both": ("content", "quality"),
+}
+
+
+@dataclass(frozen=True)
+class Regressor:
+    """A linear model on standardised features.
+
+    Attributes:
+        scaling: of the features, ``(D,)`` each.
+        weights: ``(D,)``, for standardised features, on the rating scale.
+        intercept: the mean rating of the training part.
+        penalty: chosen on a validation part.
+    """
+
+    scaling: Scaling
+    weights: Vector
+    intercept: float
+    penalty: Penalty
+
+    def predict(self, values: Raw, rows: RowNumbers | None = None) -> Vector:
+        """Return scores ``(N,)`` float64, higher is better.
+
+        Args:
+            values: ``(N, D)`` float32; for both experts, content first.
+            rows: only these.
+
+        Raises:
+            BadInputError: the features have another width.
+        """
+        if values.shape[1] != len(self.weights):
+            raise BadInputError(
+                f"features of width {values.shape[1]}, but the regressor takes {len(self.weights)}"
+            )
+        chosen = np.arange(len(values)) if rows is None else rows
+        part = Standardised(values, chosen, self.scaling)
+        return part.times(self.weights[:, None])[:, 0] + self.intercept
+
+
+def save(path: Path, regressors: Mapping[Variant, Regressor], card: Mapping[str, Any]) -> None:
+    """Write the regressors of all variants to one safetensors file, and a card beside it.
+
+    Args:
+        path: ``*.safetensors``; the card has the same name with ``.json``.
+        regressors: by variant.
+        card: scale and direction of the ratings, weights of the experts and the like.
+    """
+    tensors = {}
+    for variant, regressor in regressors.items():
+        tensors[f"{variant}.weights"] = regressor.weights
+        tensors[f"{variant}.mean"] = regressor.scaling.mean
+        tensors[f"{variant}.inverse_deviation"] = regressor.scaling.inverse
+    variants = {
+        variant: {
+            "intercept": regressor.intercept,
+            "alpha": regressor.penalty.alpha,
+            "l1_ratio": regressor.penalty.l1_ratio,
+            "experts": EXPERTS_OF[variant],
+            "width": len(regressor.weights),
+        }
+        for variant, regressor in regressors.items()
+    }
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    with store.atomic(path) as temporary:
+        temporary.write_bytes(to_bytes(contiguous))
+    digest = store.file_digest(path)
+    store.write_json(
+        path.with_suffix(".json"), {**card, "variants": variants, "safetensors_sha256": digest}
+    )
+
+
+def load(path: Path, variant: Variant) -> Regressor:
+    """Read one variant's regressor.
+
+    Raises:
+        BadInputError: the file or its card is missing, damaged or of another fitting.
+    """
+    card = read_card(path)
+    try:
+        tensors = load_file(path)
+        kept = card["variants"][variant]
+        return Regressor(
+            Scaling(tensors[f"{variant}.mean"], tensors[f"{variant}.inverse_deviation"]),
+            tensors[f"{variant}.weights"],
+            float(kept["intercept"]),
+            Penalty(float(kept["alpha"]), float(kept["l1_ratio"])),
+        )
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise BadInputError(f"{path}: not a regressor of {variant} ({error})") from None
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Read the card of a regressor file, and check that the two belong together.
+
+    Raises:
+        BadInputError: one of them is missing, or the file is not the one the card tells of.
+    """
+    card = store.read_json(path.with_suffix(".json"))
+    if not path.exists():
+        raise BadInputError(f"{path}: no such file; make it with: reiqa fit")
+    if not isinstance(card, dict) or card.get("safetensors_sha256") != store.file_digest(path):
+        raise BadInputError(f"{path}: not the file its card tells of; run reiqa fit again")
+    return card

@@ -1,0 +1,145 @@
+"""What ten splits say together: spread, bootstrap interval, paired tests.
+
+Test parts of random splits overlap, and so do their training parts: the splits are no
+independent sample, and a test that takes them for one finds differences too readily.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from reiqa.params import Variant
+from reiqa.regression.standard import RowNumbers, Vector
+
+_LEVEL = 0.95
+
+
+def number(value: float) -> float | None:
+    """Return a float as it stands in a result: six significant digits, None if not finite."""
+    return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Return median, mean, standard deviation (None for one split) and the values.
+
+    Splits without a value are left out of the first three.
+    """
+    there = np.array([value for value in values if np.isfinite(value)])
+    return {
+        "median": number(float(np.median(there))) if len(there) else None,
+        "mean": number(float(there.mean())) if len(there) else None,
+        "std": number(float(there.std(ddof=1))) if len(there) > 1 else None,
+        "splits": [number(value) for value in values],
+    }
+
+
+def interval(draws: Vector) -> tuple[float | None, float | None]:
+    """Return the ends of the 95 % percentile interval of bootstrap draws."""
+    there = draws[np.isfinite(draws)]
+    if not len(there):
+        return None, None
+    tail = (1 - _LEVEL) / 2
+    low, high = np.quantile(there, [tail, 1 - tail])
+    return number(float(low)), number(float(high))
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Values by the place each takes among the distinct ones, ascending from 0."""
+
+    places: RowNumbers
+    count: int
+
+    @classmethod
+    def of(cls, values: Vector) -> "Ranked":
+        """Rank some values; equal values share a place."""
+        distinct, places = np.unique(values, return_inverse=True)
+        return cls(places, len(distinct))
+
+    def weighted(self, weights: Vector) -> Vector:
+        """Return the mean rank of each value where it occurs ``weights`` times."""
+        at_place = np.bincount(self.places, weights, minlength=self.count)
+        ranks: Vector = (np.cumsum(at_place) - (at_place - 1) / 2)[self.places]
+        return ranks
+
+
+def weighted_srcc(first: Ranked, second: Ranked, weights: Vector) -> float:
+    """Return SRCC of pairs that occur ``weights`` times each, as if they were repeated."""
+    total = weights.sum()
+    if total == 0:
+        return float("nan")
+    a, b = first.weighted(weights), second.weighted(weights)
+    a, b = a - weights @ a / total, b - weights @ b / total
+    scale = float((weights @ (a * a)) * (weights @ (b * b)))
+    return float(weights @ (a * b)) / np.sqrt(scale) if scale > 0 else float("nan")
+
+
+def bootstrap(
+    tests: Sequence[RowNumbers],
+    ratings: Vector,
+    predictions: Mapping[Variant, Sequence[Vector]],
+    groups: RowNumbers,
+    count: int,
+    generator: np.random.Generator,
+) -> dict[Variant, Vector]:
+    """Resample test images and return the median SRCC over splits of every resample.
+
+    Whole groups (a reference and its distorted versions) are drawn with replacement, the same
+    ones for all splits and variants; the regressors are held fixed.
+
+    Args:
+        tests: test rows of each split.
+        ratings: ``(N,)`` of all images.
+        predictions: of each split's test rows, by variant.
+        groups: ``(N,)`` group numbers from 0.
+        count: resamples.
+        generator: draws the groups.
+    """
+    rated = [Ranked.of(ratings[rows]) for rows in tests]
+    predicted = {name: [Ranked.of(p) for p in parts] for name, parts in predictions.items()}
+    total = int(groups.max()) + 1
+    draws = {name: np.full(count, np.nan) for name in predictions}
+    for draw in range(count):
+        times = np.bincount(generator.integers(total, size=total), minlength=total).astype(float)
+        weights = [times[groups[rows]] for rows in tests]
+        for name, parts in predicted.items():
+            values = [weighted_srcc(*each) for each in zip(rated, parts, weights, strict=True)]
+            there = [value for value in values if np.isfinite(value)]
+            if there:
+                draws[name][draw] = np.median(there)
+    return draws
+
+
+def paired(
+    first: Sequence[float], second: Sequence[float], test_share: float
+) -> dict[str, float | None]:
+    """Compare two variants over the same splits.
+
+    Args:
+        first: a metric, one a split.
+        second: the other variant's.
+        test_share: test images over training images.
+
+    Returns:
+        ``difference`` (median of first minus second), ``wilcoxon_p`` (signed ranks, two-sided:
+        takes splits for independent) and ``corrected_t_p`` (the resampled t-test of Nadeau and
+        Bengio, 2003, which allows for their overlap); None where there are too few splits.
+    """
+    differences = np.array(first, dtype=np.float64) - np.array(second, dtype=np.float64)
+    differences = differences[np.isfinite(differences)]
+    count = len(differences)
+    result: dict[str, float | None] = {
+        "difference": number(float(np.median(differences))) if count else None,
+        "wilcoxon_p": None,
+        "corrected_t_p": None,
+    }
+    if count > 1 and np.any(differences):
+        result["wilcoxon_p"] = number(float(stats.wilcoxon(differences).pvalue))
+        variance = differences.var(ddof=1) * (1 / count + test_share)
+        if variance > 0:
+            t = abs(differences.mean()) / np.sqrt(variance)
+            result["corrected_t_p"] = number(float(2 * stats.t.sf(t, count - 1)))
+    return result

@@ -1,0 +1,313 @@
+"""Features of images on disk: values, order, reuse, and what a bad image leads to."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from reiqa import features, images, layout, store
+from reiqa.encoders import Encoder, save
+from reiqa.encoders import load as load_encoder
+from reiqa.errors import BadInputError
+from reiqa.features import extraction, plan
+from reiqa.params import Params
+
+SIZES = [(40, 56), (56, 40), (40, 56), (33, 47), (40, 56), (64, 64), (40, 56)]
+
+BASE: dict[str, Any] = {
+    "preset": "test",
+    "datasets": ["clive"],
+    "compute": {"device": "cpu"},
+    "chunks": {"corpora": ["demo_corpus"]},
+    "content": {"source": "package", "backbone": "efficientnet_lite0"},
+    "quality": {"source": "package", "backbone": "efficientnet_lite0"},
+    "features": {"batch": 3, "max_pixels": 65_536},
+}
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A small random encoder of each expert."""
+    from reiqa.encoders import build
+
+    folder = tmp_path_factory.mktemp("models")
+    for seed, expert in enumerate(("content", "quality")):
+        encoder = build("shufflenet_v2_x0_5", expert, seed=seed)
+        save(encoder, folder / f"{expert}.safetensors", {})
+    return {expert: folder / f"{expert}.safetensors" for expert in ("content", "quality")}
+
+
+def noise(folder: Path, name: str, size: tuple[int, int], seed: int) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, size=(*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def write_index(names: list[str], dataset: str = "clive") -> None:
+    lines = [f'# name: "{dataset}"', "image,mos,reference,split,distortion,level"]
+    lines += [f"{name},{number},{name},,,0" for number, name in enumerate(names)]
+    store.write_text(layout.index(dataset), "\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: dict[str, Path]) -> list[str]:
+    """A dataset of seven images of four shapes, in a project folder that is entered."""
+    monkeypatch.chdir(tmp_path)
+    names = [f"Images/{number}.png" for number in range(len(SIZES))]
+    for number, (name, size) in enumerate(zip(names, SIZES, strict=True)):
+        noise(layout.raw("clive"), name, size, number)
+    for expert, path in weights.items():
+        target = layout.model(expert)
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    write_index(names)
+    return names
+
+
+def parameters(**changes: Any) -> Params:
+    tree = {**BASE, "features": {**BASE["features"], **changes}}
+    return Params.model_validate(tree)
+
+
+def one_by_one(path: Path, expert: str, scales: list[float]) -> np.ndarray:
+    """The plainest way to the same numbers."""
+    encoder = load_encoder(layout.model(expert))
+    image = images.read_tensor(path)[None]
+    with torch.no_grad():
+        parts = [encoder(image if scale == 1 else images.half(image)) for scale in scales]
+    return torch.cat(parts, dim=1)[0].numpy()
+
+
+@pytest.mark.parametrize("expert", ["content", "quality"])
+def test_a_row_is_the_pooled_features_of_the_full_image_at_both_scales(project, expert):
+    found = features.read(features.extract("clive", expert, parameters()))
+    assert list(found.images) == project
+    for name, row in zip(project, found.values, strict=True):
+        expected = one_by_one(layout.raw("clive") / name, expert, [1.0, 0.5])
+        np.testing.assert_allclose(row, expected, atol=1e-5)
+
+
+def test_batch_size_changes_neither_order_nor_values(project):
+    by_size = []
+    for batch in (1, 2, 5):
+        settings = parameters(batch=batch)
+        out = Path(f"batch-{batch}.h5")
+        # Each in a work folder of its own, or the first would serve the others.
+        by_size.append(features.read(features.extract("clive", "quality", settings)))
+        layout.features("clive", "quality").rename(out)
+        (store.WORK / "features").rename(f"work-{batch}")
+    for other in by_size[1:]:
+        assert other.images == by_size[0].images
+        np.testing.assert_allclose(other.values, by_size[0].values, atol=1e-5)
+
+
+class Counting:
+    """Counts decodes by path and images through the encoder by scale."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.decoded: Counter[str] = Counter()
+        self.encoded: Counter[tuple[int, int]] = Counter()
+        read, forward = images.read_rgb, Encoder.forward
+
+        def counted_read(path: Path) -> np.ndarray:
+            self.decoded[path.name] += 1
+            return read(path)
+
+        def counted_forward(encoder: nn.Module, batch: Tensor) -> Tensor:
+            self.encoded[tuple(batch.shape[-2:])] += len(batch)
+            return forward(encoder, batch)
+
+        monkeypatch.setattr(plan.images, "read_rgb", counted_read)
+        monkeypatch.setattr(Encoder, "forward", counted_forward)
+
+
+@pytest.fixture
+def work(project: list[str], monkeypatch: pytest.MonkeyPatch) -> Counting:
+    return Counting(monkeypatch)
+
+
+def test_each_image_is_decoded_once_and_encoded_once_a_scale(project, work):
+    features.extract("clive", "quality", parameters())
+    assert work.decoded == Counter(Path(name).name for name in project)
+    expected: Counter[tuple[int, int]] = Counter()
+    for height, width in SIZES:
+        expected[(height, width)] += 1
+        expected[(height // 2, width // 2)] += 1
+    assert work.encoded == expected
+
+
+def test_images_added_to_an_index_are_computed_and_the_rest_reused(project, work):
+    before = features.read(features.extract("clive", "quality", parameters()))
+    noise(layout.raw("clive"), "Images/extra.png", (40, 56), 99)
+    work.decoded.clear()
+    write_index(sorted([*project, "Images/extra.png"]))
+    after = features.read(features.extract("clive", "quality", parameters()))
+    assert work.decoded == Counter(["extra.png"])
+    for name, row in zip(before.images, before.values, strict=True):
+        assert np.array_equal(after.values[list(after.images).index(name)], row)
+
+
+def test_the_cache_itself_serves_where_the_work_folder_is_gone(project, work):
+    first = features.extract("clive", "quality", parameters()).read_bytes()
+    (store.WORK / "features").rename("gone")
+    work.decoded.clear()
+    assert features.extract("clive", "quality", parameters()).read_bytes() == first
+    assert not work.decoded
+
+
+def test_other_weights_or_preprocessing_are_never_mixed(project, work, weights):
+    features.extract("clive", "quality", parameters())
+    work.decoded.clear()
+    features.extract("clive", "quality", parameters(scales=[1.0]))
+    assert len(work.decoded) == len(project)
+    layout.model("quality").write_bytes(weights["content"].read_bytes())
+    work.decoded.clear()
+    found = features.read(features.extract("clive", "quality", parameters(scales=[1.0])))
+    assert len(work.decoded) == len(project)
+    expected = one_by_one(layout.raw("clive") / project[0], "quality", [1.0])
+    np.testing.assert_allclose(found.values[0], expected, atol=1e-5)
+
+
+def test_a_killed_run_loses_at_most_what_it_was_at(project, work, monkeypatch):
+    batches_done = []
+    append = extraction.RowStore.append
+
+    def append_then_die(rows, digests, *others):
+        append(rows, digests, *others)
+        batches_done.append(len(digests))
+        if len(batches_done) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(extraction.RowStore, "append", append_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        features.extract("clive", "quality", parameters())
+    assert not layout.features("clive", "quality").exists()
+    # A kill may also tear the last record.
+    (torn,) = (store.WORK / "features").rglob("*.rows")
+    with torn.open("ab") as stream:
+        stream.write(b"half a record")
+    monkeypatch.setattr(extraction.RowStore, "append", append)
+    work.decoded.clear()
+    resumed = features.extract("clive", "quality", parameters()).read_bytes()
+    assert work.decoded.total() == len(project) - sum(batches_done)
+    (store.WORK / "features").rename("gone")
+    layout.features("clive", "quality").unlink()
+    assert features.extract("clive", "quality", parameters()).read_bytes() == resumed
+
+
+def test_a_record_that_rotted_is_computed_again(project, work):
+    path = features.extract("clive", "quality", parameters())
+    whole = path.read_bytes()
+    path.unlink()
+    (rows,) = (store.WORK / "features").rglob("*.rows")
+    data = bytearray(rows.read_bytes())
+    data[200] ^= 1
+    rows.write_bytes(data)
+    work.decoded.clear()
+    repaired = features.read(features.extract("clive", "quality", parameters()))
+    assert work.decoded.total() == 1
+    path.write_bytes(whole)
+    np.testing.assert_allclose(repaired.values, features.read(path).values, atol=1e-5)
+
+
+@pytest.fixture
+def damaged(project: list[str]) -> str:
+    path = layout.raw("clive") / project[2]
+    path.write_bytes(path.read_bytes()[:200])
+    return project[2]
+
+
+def test_an_unreadable_image_gets_an_error_row_and_the_rest_their_features(project, damaged):
+    found = features.read(features.extract("clive", "quality", parameters()))
+    for name, row, error in zip(found.images, found.values, found.errors, strict=True):
+        assert np.isnan(row).all() == (name == damaged)
+        assert bool(error) == (name == damaged)
+    assert damaged in next(filter(None, found.errors))
+
+
+def test_a_missing_image_gets_an_error_row(project):
+    (layout.raw("clive") / project[0]).unlink()
+    found = features.read(features.extract("clive", "quality", parameters()))
+    assert "no such file" in found.errors[0]
+    assert not any(found.errors[1:])
+
+
+def test_strict_makes_an_unreadable_image_fatal(project, damaged):
+    with pytest.raises(BadInputError, match=Path(damaged).name):
+        features.extract("clive", "quality", parameters(), strict=True)
+
+
+def test_an_image_over_the_bound_is_scaled_down_and_reported(project, capsys):
+    noise(layout.raw("clive"), "Images/big.png", (400, 500), 5)
+    write_index([*project, "Images/big.png"])
+    found = features.read(features.extract("clive", "quality", parameters()))
+    assert found.shrunk[-1] == pytest.approx(np.sqrt(65_536 / 200_000), rel=1e-3)
+    assert (found.shrunk[:-1] == 1).all()
+    assert "scaled down" in capsys.readouterr().err
+
+
+def test_no_batch_holds_more_pixels_than_the_bound(project, work):
+    for number in range(4):
+        noise(layout.raw("clive"), f"Images/large-{number}.png", (200, 200), number)
+    names = [f"Images/large-{number}.png" for number in range(4)]
+    write_index(names)
+    sizes = []
+    encode = extraction.Encoding.__call__
+
+    def measured(self, pixels):
+        sizes.append(sum(image.shape[0] * image.shape[1] for image in pixels))
+        return encode(self, pixels)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extraction.Encoding, "__call__", measured)
+        features.extract("clive", "quality", parameters())
+    assert max(sizes) <= 65_536
+
+
+def test_the_resize_of_the_catalog_is_applied(project, work):
+    noise(layout.raw("spaq"), "TestImage/1.png", (700, 600), 1)
+    write_index(["TestImage/1.png"], "spaq")
+    settings = parameters(max_pixels=1_000_000, scales=[1.0])
+    found = features.read(features.extract("spaq", "quality", settings))
+    assert work.encoded == Counter({(597, 512): 1})
+    assert found.recipe.preprocessing["resize"] == 512
+    assert found.shrunk[0] == 1
+
+
+def test_the_same_input_gives_the_same_bytes(project):
+    first = features.extract("clive", "content", parameters()).read_bytes()
+    (store.WORK / "features").rename("gone")
+    layout.features("clive", "content").unlink()
+    assert features.extract("clive", "content", parameters()).read_bytes() == first
+
+
+def test_a_folder_gives_both_experts_side_by_side(project):
+    out = Path("folder.h5")
+    features.extract_folder(layout.raw("clive"), ["content", "quality"], parameters(), out)
+    found = features.read(out)
+    assert list(found.images) == project
+    assert list(found.recipe.weights) == ["content", "quality"]
+    width = found.values.shape[1] // 2
+    for start, expert in ((0, "content"), (width, "quality")):
+        expected = one_by_one(layout.raw("clive") / project[3], expert, [1.0, 0.5])
+        np.testing.assert_allclose(found.values[3, start : start + width], expected, atol=1e-5)
+
+
+def test_a_folder_without_images_is_refused(project, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInputError, match="no image"):
+        features.extract_folder(tmp_path / "empty", ["quality"], parameters(), Path("out.h5"))
+
+
+def test_an_encoder_that_gives_no_numbers_makes_error_rows(project, monkeypatch):
+    forward: Callable[..., Tensor] = Encoder.forward
+    monkeypatch.setattr(Encoder, "forward", lambda self, batch: forward(self, batch) * np.nan)
+    found = features.read(features.extract("clive", "quality", parameters()))
+    assert all("not finite" in error for error in found.errors)
