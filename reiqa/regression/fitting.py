@@ -51,7 +51,7 @@ def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
         name: path.with_name(f"{dataset}.{name}.csv")
         for name in ("predictions", "splits", "alphas")
     }
-    splits.write(files["splits"], judged.sample.index, judged.splits)
+    splits.write_splits(files["splits"], judged.sample.index, judged.splits)
     store.write_text(files["predictions"], _predictions(judged))
     store.write_text(files["alphas"], _alphas(judged, params))
     files["regressor"] = regressor_path(dataset)
@@ -161,7 +161,7 @@ def describe(judged: Judged, params: Params) -> dict[str, Any]:
 def _splits(sample: Sample, params: Params, file: Path | None) -> Sequence[Split]:
     settings, index = params.regression, sample.index
     if file:
-        return splits.read(file, index, settings.fractions, params.seed)
+        return splits.read_splits(file, index, settings.fractions, params.seed)
     return splits.make_splits(
         index, settings.protocol, settings.splits, settings.fractions, params.seed
     )
