@@ -6,17 +6,17 @@ window and recipe alone, not on what else is rendered beside it.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from reiqa import images
-from reiqa.chunks.recipe import Recipe, context, span
-from reiqa.distortions import TYPES, distort
+from reiqa.chunks.recipe import HALVING_MARGIN, Point, Recipe, context, span
+from reiqa.distortions import TYPES, Frame, distort
 
-#: Pixels distorted at once: bounds memory (a pixel takes 12 bytes, and filters a few copies).
-_PIXELS_AT_ONCE = {"cpu": 6_000_000, "cuda": 48_000_000}
+#: Pixels distorted at once; bounds memory, which is some fifty bytes a pixel.
+_PIXELS_AT_ONCE = {"cpu": 2_000_000, "cuda": 48_000_000}
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Pairs:
     """Rendered chunks.
 
     Attributes:
-        query, key: ``(N, scales, n_aug + 1, 3, P, P)`` float32 in [0, 1]; row, scale and version
-            of the two belong together.
+        query, key: ``(N, scales, n_aug + 1, 3, P, P)`` float32 in [0, 1]; what stands at the same
+            place in both is a pair.
     """
 
     query: Tensor
@@ -34,12 +34,25 @@ class Pairs:
 
 @dataclass(frozen=True)
 class _Job:
-    """One version of one chunk, and the part of the frame to be distorted for it."""
+    """One version of one chunk.
+
+    Attributes:
+        chunk, version: its place in the result; version 0 is undistorted.
+        recipe: of the chunk.
+        rows, columns: the part of the frame that must be distorted for it.
+    """
 
     chunk: int
     version: int
+    recipe: Recipe
     rows: range
     columns: range
+
+    @property
+    def frame(self) -> Frame:
+        """Where the part to be distorted lies."""
+        whole = self.recipe.frame
+        return Frame(whole.height, whole.width, self.rows.start, self.columns.start)
 
 
 def render(
@@ -58,83 +71,89 @@ def render(
     pairs = Pairs(torch.empty(shape, device=device), torch.empty(shape, device=device))
     windows = [window.to(device, non_blocking=True) for window in windows]
     for jobs in _batches(recipes, _PIXELS_AT_ONCE[device.type]):
-        versions = _distorted(jobs, windows, recipes)
-        for index, scale in enumerate(plan.scales):
-            scaled = versions if scale == 1 else images.half(versions)
-            _cut(scaled, jobs, recipes, index, pairs)
+        versions = _distorted(jobs, windows)
+        for scale in range(len(plan.scales)):
+            _fill(pairs, scale, versions, jobs)
     return pairs
 
 
 def _batches(recipes: Sequence[Recipe], pixels: int) -> Iterator[list[_Job]]:
-    """Gather what can be distorted in one call: parts of one shape; undistorted ones apart."""
+    """Gather what can be distorted in one call: parts of one shape, undistorted ones apart."""
     alike: dict[tuple[bool, int, int], list[_Job]] = {}
     for chunk, recipe in enumerate(recipes):
+        side, frame = recipe.plan.content, recipe.frame
         for version in range(recipe.plan.versions):
             margin = context(TYPES[recipe.types[version - 1]].margin if version else 0)
-            side, frame = recipe.plan.content, recipe.frame
             rows = span(recipe.content.top, side, margin, frame.height)
             columns = span(recipe.content.left, side, margin, frame.width)
-            key = (version > 0, len(rows), len(columns))
-            alike.setdefault(key, []).append(_Job(chunk, version, rows, columns))
+            job = _Job(chunk, version, recipe, rows, columns)
+            alike.setdefault((version > 0, len(rows), len(columns)), []).append(job)
     for (_, height, width), jobs in alike.items():
         size = max(1, pixels // (height * width))
         for first in range(0, len(jobs), size):
             yield jobs[first : first + size]
 
 
-def _distorted(
-    jobs: Sequence[_Job], windows: Sequence[Tensor], recipes: Sequence[Recipe]
-) -> Tensor:
-    """Return the versions ``(J, 3, H, W)`` in [0, 1] at full resolution."""
-    parts = []
-    for job in jobs:
-        frame = recipes[job.chunk].frame
-        top, left = job.rows.start - frame.top, job.columns.start - frame.left
-        parts.append(
-            windows[job.chunk][:, top : top + len(job.rows), left : left + len(job.columns)]
-        )
-    versions = torch.stack(parts)
-    if jobs[0].version > 0:
-        versions = _distort(versions, jobs, recipes)
-    return versions.float().div_(255)
-
-
-def _distort(versions: Tensor, jobs: Sequence[_Job], recipes: Sequence[Recipe]) -> Tensor:
+def _distorted(jobs: Sequence[_Job], windows: Sequence[Tensor]) -> Tensor:
+    """Return versions of one shape, ``(J, 3, H, W)`` uint8, at full resolution."""
+    versions = torch.stack(
+        [_region(windows[job.chunk], job.recipe.frame, job.rows, job.columns) for job in jobs]
+    )
+    if jobs[0].version == 0:
+        return versions
     return distort(
         versions,
-        [recipes[job.chunk].types[job.version - 1] for job in jobs],
-        [recipes[job.chunk].levels[job.version - 1] for job in jobs],
-        [recipes[job.chunk].seeds[job.version - 1] for job in jobs],
-        [
-            replace(recipes[job.chunk].frame, top=job.rows.start, left=job.columns.start)
-            for job in jobs
-        ],
+        [job.recipe.types[job.version - 1] for job in jobs],
+        [job.recipe.levels[job.version - 1] for job in jobs],
+        [job.recipe.seeds[job.version - 1] for job in jobs],
+        [job.frame for job in jobs],
     )
 
 
-def _cut(
-    versions: Tensor, jobs: Sequence[_Job], recipes: Sequence[Recipe], scale: int, pairs: Pairs
-) -> None:
-    """Copy both crops of each version to its place; swapping only chooses the place."""
+def _fill(pairs: Pairs, scale: int, versions: Tensor, jobs: Sequence[_Job]) -> None:
+    """Put both crops of each version in their places; swapping only chooses the place."""
+    queries, keys = [], []
+    for job in jobs:
+        query, key = job.recipe.pairs[scale]
+        if job.recipe.swapped(scale, job.version):
+            query, key = key, query
+        queries.append(query)
+        keys.append(key)
+    cut = _whole if jobs[0].recipe.plan.scales[scale] == 1 else _halved
     chunks = torch.tensor([job.chunk for job in jobs], device=versions.device)
     numbers = torch.tensor([job.version for job in jobs], device=versions.device)
-    queries, keys = [], []
-    for version, job in zip(versions, jobs, strict=True):
-        recipe = recipes[job.chunk]
-        patch, ratio = recipe.plan.patch, recipe.plan.scales[scale]
-        first, second = (
-            version[:, top : top + patch, left : left + patch]
-            for top, left in (
-                (
-                    corner.top - int(job.rows.start * ratio),
-                    corner.left - int(job.columns.start * ratio),
-                )
-                for corner in recipe.pairs[scale]
-            )
-        )
-        if recipe.swapped(scale, job.version):
-            first, second = second, first
-        queries.append(first)
-        keys.append(second)
-    pairs.query[chunks, scale, numbers] = torch.stack(queries)
-    pairs.key[chunks, scale, numbers] = torch.stack(keys)
+    pairs.query[chunks, scale, numbers] = cut(versions, jobs, queries)
+    pairs.key[chunks, scale, numbers] = cut(versions, jobs, keys)
+
+
+def _whole(versions: Tensor, jobs: Sequence[_Job], corners: Sequence[Point]) -> Tensor:
+    """Cut a crop of full scale from each version: ``(J, 3, P, P)`` in [0, 1]."""
+    patch = jobs[0].recipe.plan.patch
+    crops = [
+        _region(version, job.frame, range(top, top + patch), range(left, left + patch))
+        for version, job, (top, left) in zip(versions, jobs, corners, strict=True)
+    ]
+    return torch.stack(crops).float().div_(255)
+
+
+def _halved(versions: Tensor, jobs: Sequence[_Job], corners: Sequence[Point]) -> Tensor:
+    """Cut a crop of half scale from each version; no more is halved than the crop needs."""
+    patch = jobs[0].recipe.plan.patch
+    parts, places = [], []
+    for version, job, (top, left) in zip(versions, jobs, corners, strict=True):
+        rows = span(2 * top, 2 * patch, HALVING_MARGIN, job.frame.height)
+        columns = span(2 * left, 2 * patch, HALVING_MARGIN, job.frame.width)
+        parts.append(_region(version, job.frame, rows, columns))
+        places.append((top - rows.start // 2, left - columns.start // 2))
+    halves = images.half(torch.stack(parts).float().div_(255))
+    crops = [
+        half[:, top : top + patch, left : left + patch]
+        for half, (top, left) in zip(halves, places, strict=True)
+    ]
+    return torch.stack(crops)
+
+
+def _region(image: Tensor, frame: Frame, rows: range, columns: range) -> Tensor:
+    """Return rows and columns of the frame from an image that lies in it at ``frame``."""
+    top, left = rows.start - frame.top, columns.start - frame.left
+    return image[:, top : top + len(rows), left : left + len(columns)]
