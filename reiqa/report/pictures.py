@@ -69,7 +69,8 @@ def _strip(name: str, tile: torch.Tensor) -> Strip:
 
 def _tile() -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
     top, left = _CORNER
-    return np.ascontiguousarray(photographs.chelsea()[top : top + _TILE, left : left + _TILE])
+    whole = photographs.chelsea()  # type: ignore[no-untyped-call]
+    return np.ascontiguousarray(whole[top : top + _TILE, left : left + _TILE])
 
 
 def _uri(image: Image.Image) -> str:

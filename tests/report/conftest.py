@@ -1,5 +1,6 @@
 """A finished run in miniature, made up from a seed: what `reiqa report` reads, and nothing else."""
 
+import contextlib
 import csv
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reiqa import layout, params, store
+from reiqa import layout, params, report, store
 
 VARIANTS = ("content", "quality", "both")
 NOISE = {"content": 0.22, "quality": 0.14, "both": 0.1}
@@ -29,6 +30,9 @@ TREE = {
 }
 
 
+PARAMS = params.Params.model_validate(TREE)
+
+
 @dataclass
 class Project:
     """A project folder that is the current folder, and its parameters."""
@@ -37,19 +41,40 @@ class Project:
     params: params.Params
 
 
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """A folder in which the report has been written; nobody writes to it again."""
+    folder = tmp_path_factory.mktemp("finished")
+    with contextlib.chdir(folder):
+        build(PARAMS)
+        report.write(PARAMS)
+    return folder
+
+
+@pytest.fixture
+def written(finished, monkeypatch) -> Project:
+    """A project with its report, to be read only."""
+    monkeypatch.chdir(finished)
+    return Project(finished, PARAMS)
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Project:
+    """A project of one's own, its report not yet written."""
     monkeypatch.chdir(tmp_path)
-    made = Project(tmp_path, params.Params.model_validate(TREE))
-    for name in made.params.datasets:
-        write_dataset(made.params, name, proxy=name == "demo")
-    write_cross(made.params)
-    write_experts(made.params)
-    for name in made.params.datasets:
+    build(PARAMS)
+    return Project(tmp_path, PARAMS)
+
+
+def build(settings) -> None:
+    for name in settings.datasets:
+        write_dataset(settings, name, proxy=name == "demo")
+    write_cross(settings)
+    write_experts(settings)
+    for name in settings.datasets:
         inputs = [layout.model(expert) for expert in ("content", "quality")]
-        seal(made.params, layout.result(name), "fit", name, inputs)
-    seal(made.params, layout.CROSS, "cross", "", [])
-    return made
+        seal(settings, layout.result(name), "fit", name, inputs)
+    seal(settings, layout.CROSS, "cross", "", [])
 
 
 def write_dataset(settings, name: str, proxy: bool, rows: int = 40) -> None:

@@ -1,0 +1,182 @@
+"""The page: whole in itself, the same every time, and sound for a reader without eyes or mouse."""
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from reiqa import layout, params, report
+from reiqa.report import figures
+
+VOID = {"meta", "link", "img", "br", "use", "path", "image", "rect", "circle", "line", "stop"}
+MADE = ("report.html", "report.md", "all_srcc.csv", "summary.json", "plots/predictions.csv")
+
+
+class Tree(HTMLParser):
+    """Every tag with its attributes, and whether each that was opened was closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture
+def page(written) -> Tree:
+    return Tree(layout.REPORT.read_text(encoding="utf-8"))
+
+
+def test_the_page_asks_for_nothing_but_itself(page):
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "srcset", "action"):
+            value = attributes.get(name, "#")
+            assert value.startswith(("#", "data:")), (tag, name, value[:80])
+    assert not page.all("script")
+    text = layout.REPORT.read_text(encoding="utf-8")
+    assert "@import" not in text and not re.search(r"url\((?!#)", text)
+
+
+def test_every_element_is_closed_and_every_id_is_its_own(page):
+    assert page.open == []
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = {a["href"][1:] for a in page.all("a")} | {
+        use["xlink:href"][1:] for use in page.all("use")
+    }
+    assert targets <= set(ids)
+
+
+def test_headings_step_down_one_at_a_time(page):
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_tables_have_captions_and_scopes_and_pictures_have_words(page):
+    assert len(page.all("caption")) == len(page.all("table")) == 4
+    assert all(cell.get("scope") in {"col", "row", "rowgroup"} for cell in page.all("th"))
+    assert all(image["alt"].strip() for image in page.all("img"))
+    charts = [svg for svg in page.all("svg") if svg.get("class") == "chart"]
+    assert charts and all(svg["role"] == "img" and svg["aria-label"] for svg in charts)
+
+
+def test_whatever_scrolls_can_be_reached_by_keyboard_and_has_a_name(page):
+    regions = [a for tag, a in page.tags if "scroll" in a.get("class", "").split() or tag == "pre"]
+    assert regions and all(a["tabindex"] == "0" and a["aria-label"] for a in regions)
+
+
+def test_every_chart_that_the_issue_asks_for_is_there(page):
+    ids = {attributes.get("id") for attributes in page.all("figure")}
+    for name in ("demo", "clive"):
+        wanted = {f"{name}-scatter-{v}" for v in ("content", "quality", "both")}
+        assert wanted | {f"{name}-splits", f"{name}-alphas"} <= ids
+    assert {"overview", "demo-by-distortion", "demo-by-level", "quality-curve"} <= ids
+    assert "clive-by-distortion" not in ids
+    shown = [image["alt"] for image in page.all("img")]
+    assert len([name for name in shown if name.endswith(".png")]) == 2 * 2 * 3
+    assert len([name for name in shown if name.endswith("levels 1 to 5")]) == 25
+
+
+def test_proxy_ratings_are_labelled_and_human_ones_are_not(page):
+    text = " ".join(page.words)
+    demo, clive = text.split("Dataset by dataset")[-1].split("LIVE In the Wild", 1)
+    assert demo.count("proxy ratings, not human") >= 3
+    assert "proxy" not in clive.split("The two experts")[0]
+
+
+def test_words_from_outside_are_text_and_never_markup(page):
+    assert "2 <listed> images are missing" in page.words
+
+
+def test_what_was_run_is_read_from_the_provenance(page):
+    text = " ".join(page.words)
+    for path in (layout.model("quality"), layout.result("demo"), layout.CROSS):
+        assert str(path) in text
+    assert "shufflenet_v2_x0_5" in text and "bootstrap: 1000" in text
+
+
+def test_photographs_that_are_not_here_are_named_instead(project):
+    next(Path(layout.raw("demo")).rglob("*.png")).parent.rename("elsewhere")
+    report.write(project.params)
+    text = layout.REPORT.read_text(encoding="utf-8")
+    assert text.count("photograph not on this machine") == 6
+
+
+def test_a_single_dataset_has_no_matrix(project):
+    lone = project.params.model_copy(update={"datasets": ["clive"]})
+    layout.CROSS.write_text(layout.CROSS.read_text().splitlines()[0] + "\n")
+    report.write(lone)
+    tree = Tree(layout.REPORT.read_text(encoding="utf-8"))
+    assert "Across datasets" not in " ".join(tree.words)
+    assert "proxy" not in " ".join(tree.words)
+
+
+def test_the_same_results_give_the_same_bytes_in_another_process(written):
+    first = {name: Path("results", name).read_bytes() for name in MADE}
+    Path("params.json").write_text(written.params.model_dump_json())
+    again = (
+        "from pathlib import Path; from reiqa import params, report;"
+        "report.write(params.Params.model_validate_json(Path('params.json').read_text()))"
+    )
+    seed = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
+    subprocess.run([sys.executable, "-c", again], check=True, env={**os.environ, **seed})
+    for name, old in first.items():
+        assert Path("results", name).read_bytes() == old, name
+
+
+def test_a_large_scatter_is_a_picture_inside_the_drawing_not_ten_thousand_marks():
+    import numpy as np
+
+    draw = np.random.default_rng(0)
+    rated = draw.uniform(size=5000)
+    chart = figures.scatter("big", "both", rated + draw.normal(0, 0.1, 5000), rated, None, "rated")
+    assert "data:image/png" in chart.svg and len(chart.svg) < 200_000
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_colour_stands_out_from_every_ground_at_least_4_5_to_1(scheme):
+    css = (Path(params.__file__).parent / "report" / "style.css").read_text()
+    light, dark = css.split("@media (prefers-color-scheme: dark)")
+    block = light if scheme == "light" else dark.split("\n}\n")[0]
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
+    for ink in ("ink", "soft", "accent", "content", "quality", "both", "paper"):
+        for ground in ("page", "card"):
+            assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
+    assert contrast(colours["ink"], colours["note"]) >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2 contrast ratio of two #rrggbb colours."""
+    bright, dim = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dim + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

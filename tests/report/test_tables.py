@@ -1,0 +1,144 @@
+"""The results table says what the results say: in CSV, in Markdown, in a terminal."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reiqa import layout, report, store
+from reiqa.errors import BadInputError
+from reiqa.params import VARIANTS
+from reiqa.report import results, tables
+
+METRICS = ("srcc", "plcc", "plcc_raw", "krcc", "rmse")
+NUMBERS = (
+    *METRICS,
+    *(f"{metric}_std" for metric in METRICS),
+    *("srcc_low", "srcc_high", "paper_srcc", "difference"),
+)
+maybe = st.one_of(st.none(), st.floats(-1, 1).map(lambda value: round(value, 4)))
+row = st.builds(
+    tables.Row,
+    dataset=st.sampled_from(["demo", "clive"]),
+    variant=st.sampled_from(VARIANTS),
+    **dict.fromkeys(NUMBERS, maybe),
+    n=st.integers(0, 10**6),
+    missing=st.integers(0, 9),
+    splits=st.integers(1, 10),
+    protocol=st.sampled_from(['10 splits, "by reference"', "official"]),
+    ratings=st.sampled_from([tables.HUMAN, tables.PROXY]),
+)
+
+
+def tables_of(project):
+    return tables.rows(results.read_results(project.params))
+
+
+@given(st.lists(row, max_size=6))
+def test_a_table_read_back_is_the_table_written(tmp_path_factory, body):
+    path = tmp_path_factory.mktemp("csv") / "t.csv"
+    path.write_text(tables.to_csv(body), encoding="utf-8")
+    assert tables.read(path) == body
+
+
+def test_rows_follow_the_parameters_order_and_hold_the_medians(project):
+    body = tables_of(project)
+    assert [(r.dataset, r.variant) for r in body] == [
+        (name, v) for name in ("demo", "clive") for v in ("content", "quality", "both")
+    ]
+    for line in body:
+        found = json.loads(layout.result(line.dataset).read_text())["variants"][line.variant]
+        for metric in METRICS:
+            assert getattr(line, metric) == found[metric]["median"]
+            assert getattr(line, f"{metric}_std") == found[metric]["std"]
+
+
+def test_the_papers_value_and_the_difference_stand_only_where_it_was_published(project):
+    for line in tables_of(project):
+        if (line.dataset, line.variant) == ("clive", "both"):
+            assert line.paper_srcc == 0.84
+            assert line.difference == pytest.approx(line.srcc - 0.84)
+        else:
+            assert line.paper_srcc is None and line.difference is None
+
+
+def test_proxy_ratings_are_named_in_every_table(written):
+    with layout.ALL_SRCC.open(newline="") as stream:
+        said = {line["dataset"]: line["ratings"] for line in csv.DictReader(stream)}
+    assert said == {"demo": "proxy ratings, not human", "clive": "human"}
+    terminal = report.table_text(False).splitlines()
+    assert all(("proxy" in line) == line.startswith("demo ") for line in terminal[1:])
+    markdown = layout.REPORT.with_suffix(".md").read_text().splitlines()
+    lines = [line for line in markdown if line.startswith("| demo")]
+    assert lines and all("not human" in line for line in lines if "| clive |" not in line)
+
+
+def test_an_undefined_metric_is_an_empty_cell_and_a_dash(project):
+    path = layout.result("demo")
+    tree = json.loads(path.read_text())
+    tree["variants"]["content"]["srcc"].update(
+        median=None, mean=None, std=None, low=None, high=None, splits=[None] * 5
+    )
+    store.write_json(path, tree)
+    report.write(project.params)
+    assert layout.ALL_SRCC.read_text().splitlines()[1].startswith("demo,content,,,,,0.")
+    assert report.table_text(False).splitlines()[1].split()[2:4] == ["–", "–"]
+
+
+def test_the_summary_holds_the_medians_the_cross_mean_and_the_probe(written):
+    tree = json.loads(layout.SUMMARY.read_text())
+    assert tree["cross_mean_srcc"]["both"] == pytest.approx(0.6)
+    assert tree["probe"]["quality"]["distortion"] == 0.71
+    first = tables_of(written)[0]
+    assert tree["datasets"]["demo"]["content"]["srcc"] == round(first.srcc, 4)
+
+
+def test_plain_text_has_no_escape_codes_and_coloured_text_the_same_numbers(written):
+    plain, coloured = report.table_text(False), report.table_text(True)
+    assert "\x1b" not in plain and "\x1b" in coloured
+    for line in tables_of(written):
+        assert f"{line.srcc:.3f}" in plain and f"{line.srcc:.3f}" in coloured
+
+
+@pytest.mark.parametrize("spoil", ["missing", "cut", "empty"])
+def test_a_spoilt_result_is_one_line_that_names_the_file(project, spoil):
+    path = layout.result("clive")
+    if spoil == "missing":
+        path.unlink()
+    else:
+        path.write_text(path.read_text()[:100] if spoil == "cut" else "{}")
+    with pytest.raises(BadInputError) as fault:
+        report.write(project.params)
+    assert str(path) in str(fault.value) and "\n" not in str(fault.value)
+    assert not layout.ALL_SRCC.exists()
+
+
+def test_the_table_of_a_folder_without_results_says_what_to_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInputError, match="reiqa report"):
+        report.table_text(False)
+
+
+def test_a_foreign_csv_is_refused_by_name(project):
+    layout.ALL_SRCC.write_text("a,b\n1,2\n")
+    with pytest.raises(BadInputError, match=r"all_srcc\.csv: not a results table"):
+        report.table_text(False)
+
+
+def test_plot_data_hold_every_image_once_and_every_alpha(written):
+    folder = Path("results/plots")
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["alphas.csv", "predictions.csv", "pretraining.csv"]
+    lines = lines_of(folder / "predictions.csv")
+    assert len(lines) == 80 == len({(line["dataset"], line["image"]) for line in lines})
+    powers = [float(line["log10_alpha"]) for line in lines_of(folder / "alphas.csv")]
+    assert powers == [*range(-3, 7)] * 2
+    assert {line["content"] for line in lines_of(folder / "pretraining.csv")} == {""}
+
+
+def lines_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
