@@ -1,0 +1,344 @@
+"""From a name to the set's files in data/raw: found in a mirror, made here, or downloaded.
+
+The receipt ``data/raw/NAME.json`` is written last: where it stands, the set is whole.
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from reiqa import layout, store
+from reiqa.data import catalog, demo, sources
+from reiqa.data.catalog import Entry, Piece, Source
+from reiqa.data.pictures import Pictures
+from reiqa.data.sources import Patience, SlowSourceError, SourceError
+from reiqa.data.unpack import ArchiveError, is_archive, unpack
+from reiqa.errors import BadInputError, WorkFailedError
+from reiqa.progress import Meter, meter, say
+
+#: Digests of files at first sight, by ``set/file``.
+DIGESTS = Path("data/digests.json")
+
+#: Files that a person puts here are found as in a mirror.
+BY_HAND = store.WORK / "by-hand"
+
+#: Pieces of a set that are brought at once.
+AT_ONCE = 4
+
+Told = dict[str, Any]
+
+
+def fetch(
+    name: str,
+    mirror: Path | None = None,
+    force: bool = False,
+    patience: Patience | None = None,
+) -> Path:
+    """Bring a set's files to ``data/raw/NAME`` and write the receipt.
+
+    Tried in this order: what is already whole here, what a person put into ``work/by-hand``, the
+    mirror, and the catalog's sources one after the other.
+
+    Args:
+        name: of the set.
+        mirror: a folder that may hold the set's archive or its unpacked folder.
+        force: bring it again even if it is whole.
+        patience: when a source is given up.
+
+    Returns:
+        Path of the receipt.
+
+    Raises:
+        BadInputError: no such set; or a person has to act first, and is told how.
+        WorkFailedError: no source gave it, or the disk is full.
+    """
+    entry = catalog.get(name)
+    if mirror is not None and not mirror.is_dir():
+        raise BadInputError(f"{mirror}: the mirror is no folder")
+    mirrors = [folder for folder in (BY_HAND, mirror) if folder is not None and folder.is_dir()]
+    try:
+        told = _obtain(entry, mirrors, force, patience or Patience())
+    except OSError as error:
+        raise WorkFailedError(f"{name}: {error.strerror}: {error.filename or 'disk'}") from None
+    receipt = layout.receipt(name)
+    store.write_json(receipt, told)
+    return receipt
+
+
+def holdings(folder: Path) -> Told:
+    """Return how many images and bytes a folder holds."""
+    files = Pictures(folder)
+    return {"images": len(files.images()), "bytes": sum(files.sizes.values())}
+
+
+def _obtain(entry: Entry, mirrors: list[Path], force: bool, patience: Patience) -> Told:
+    """Make ``data/raw/NAME`` whole and return what the receipt says of it."""
+    raw, mark = layout.raw(entry.name), store.WORK / "fetched" / f"{entry.name}.json"
+    with store.locked(raw):
+        if not force and mark.exists() and raw.is_dir():
+            told: Told = store.read_json(mark)
+            if holdings(raw).items() <= told.items():
+                return told
+        mark.unlink(missing_ok=True)
+        staging = store.WORK / "unpack" / entry.name
+        _remove(staging)
+        staging.mkdir(parents=True)
+        origin = _origin(entry, mirrors, staging, force, patience)
+        _remove(raw)
+        raw.parent.mkdir(parents=True, exist_ok=True)
+        if "linked" in origin:
+            raw.symlink_to(origin.pop("linked"))
+            _remove(staging)
+        else:
+            staging.replace(raw)
+        about = {"name": entry.name, "title": entry.title, "expected_images": entry.images}
+        told = {**about, **origin, **holdings(raw)}
+        store.write_json(mark, told)
+        return told
+
+
+def _origin(
+    entry: Entry, mirrors: list[Path], staging: Path, force: bool, patience: Patience
+) -> Told:
+    """Fill ``staging`` from the first place that has the set, and say which."""
+    if entry.made_by:
+        return {"origin": "made here", **demo.make(entry.name, staging)}
+    if entry.shares:
+        _obtain(catalog.get(entry.shares), mirrors, force, patience)
+        _duplicate(layout.raw(entry.shares), staging, os.link)
+        return {"origin": f"shared with {entry.shares}"}
+    for folder in mirrors:
+        for found in _unpacked(entry, folder):
+            if entry.linked:
+                return {"origin": "linked from a mirror", "linked": found.resolve()}
+            _require_space(staging, holdings(found)["bytes"])
+            _duplicate(found, staging, shutil.copyfile)
+            lacking = _lacking(entry, staging)
+            files = _bring(entry, lacking, mirrors, staging, patience, needed=False)
+            return {"origin": "copied from a mirror", "files": files}
+    if not entry.parts:
+        for number, step in enumerate(entry.steps, 1):
+            say(f"{number}. {step}")
+        raise BadInputError(
+            f"{entry.name}: a person has to get it, by the steps above; put it at "
+            f"{BY_HAND / (entry.folders or (entry.name,))[0]} (or name a mirror with --mirror) "
+            f"and run: reiqa fetch --dataset {entry.name}"
+        )
+    return {
+        "origin": "unpacked",
+        "files": _bring(entry, entry.parts, mirrors, staging, patience, needed=True),
+    }
+
+
+def _unpacked(entry: Entry, mirror: Path) -> list[Path]:
+    """Return the mirror's folders that hold the set unpacked, archives coming before them."""
+    if any(_in_mirror(entry, piece.sources[0], mirror) for piece in entry.parts[:1]):
+        return []
+    candidates = [mirror / folder for folder in entry.folders]
+    return [path for path in candidates if path.is_dir() and Pictures(path).images()][:1]
+
+
+def _in_mirror(entry: Entry, source: Source, mirror: Path) -> Path | None:
+    name = sources.file_name(source)
+    for folder in (mirror, *(mirror / inner for inner in (entry.name, *entry.folders))):
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def _lacking(entry: Entry, folder: Path) -> tuple[Piece, ...]:
+    """Return the plain files of a set that a copied folder does not hold."""
+    files = Pictures(folder)
+    return tuple(
+        piece
+        for piece in entry.parts
+        if not any(
+            is_archive(sources.file_name(source)) or files.named(sources.file_name(source))
+            for source in piece.sources
+        )
+    )
+
+
+def _bring(
+    entry: Entry,
+    pieces: Iterable[Piece],
+    mirrors: list[Path],
+    staging: Path,
+    patience: Patience,
+    needed: bool,
+) -> list[Told]:
+    """Bring pieces, several at once, and put them into ``staging`` in the catalog's order."""
+    pieces = list(pieces)
+    if not pieces:
+        return []
+    total = round(entry.gigabytes * 1000) if entry.gigabytes and needed else None
+    with meter(f"fetch {entry.name}", total, "MB") as shown:
+        work = _Bringing(entry, mirrors, staging, patience, shown)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            jobs = [pool.submit(work.piece, number, piece) for number, piece in enumerate(pieces)]
+        brought = []
+        for number, job in enumerate(jobs):
+            try:
+                brought.append(job.result())
+            except WorkFailedError as error:
+                if needed:
+                    raise
+                say(f"{error}; going on without it")
+                _remove(work.folder(number))
+    for number, piece in enumerate(pieces):
+        _merge(work.folder(number), staging / piece.into)
+    return brought
+
+
+class _Bringing:
+    """Brings the pieces of one set; its methods may run in several threads."""
+
+    def __init__(
+        self, entry: Entry, mirrors: list[Path], staging: Path, patience: Patience, shown: Meter
+    ) -> None:
+        self._entry, self._mirrors, self._patience = entry, mirrors, patience
+        self._staging, self._shown = staging, shown
+        self._lock, self._spare = threading.Lock(), 0
+
+    def folder(self, number: int) -> Path:
+        """Return where a piece is unpacked before all are put together."""
+        return self._staging.with_name(f"{self._staging.name}.{number}")
+
+    def piece(self, number: int, piece: Piece) -> Told:
+        """Bring one piece from the first place that gives it, and unpack it."""
+        faults: list[str] = []
+        for attempt in self._attempts(piece):
+            try:
+                return attempt(self.folder(number))
+            except (SourceError, ArchiveError) as error:
+                faults.append(str(error))
+                _remove(self.folder(number))
+        names = " or ".join(
+            dict.fromkeys(sources.file_name(source) for source in piece.sources if source.readable)
+        )
+        raise WorkFailedError(
+            f"{self._entry.name}: no source gave {names}: {'; '.join(faults)}. Put a copy of your "
+            f"own into {BY_HAND} and run again"
+        )
+
+    def _attempts(self, piece: Piece) -> Iterable[Callable[[Path], Told]]:
+        readable = [source for source in piece.sources if source.readable]
+        for mirror in self._mirrors:
+            for source in readable:
+                if found := _in_mirror(self._entry, source, mirror):
+                    yield self._unpacking(source, found, "a mirror")
+        slow: list[Source] = []
+        for place, source in enumerate(readable):
+            yield self._downloading(source, slow, hurried=place < len(readable) - 1)
+        for source in slow:
+            yield self._downloading(source, [], hurried=False)
+
+    def _downloading(
+        self, source: Source, slow: list[Source], hurried: bool
+    ) -> Callable[[Path], Told]:
+        def attempt(folder: Path) -> Told:
+            place = sources.host(source.url)
+            try:
+                path = sources.download(source, self._patience, hurried, self._advance)
+            except SlowSourceError as error:
+                slow.append(source)
+                raise SourceError(f"{place}: {error}") from None
+            except SourceError as error:
+                raise SourceError(f"{place}: {error}") from None
+            try:
+                told = self._unpacking(source, path, sources.address(source.url))(folder)
+            except (SourceError, ArchiveError) as error:
+                sources.discard(path)
+                raise SourceError(f"{place}: {error}") from None
+            sources.discard(path)
+            return told
+
+        return attempt
+
+    def _unpacking(self, source: Source, path: Path, place: str) -> Callable[[Path], Told]:
+        def attempt(folder: Path) -> Told:
+            name, size, digest = path.name, path.stat().st_size, store.file_digest(path)
+            known = source.sha256 or _recorded(self._entry, name)
+            if known and digest != known:
+                raise SourceError(
+                    f"{path.name}: digest {digest[:12]} instead of {known[:12]}; if its makers "
+                    f"changed it, take {self._entry.name}/{name} out of {DIGESTS}"
+                )
+            if is_archive(name):
+                _require_space(self._staging, size)
+                unpack(path, folder)
+            else:
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, folder / name)
+            # Only what has proved to be a whole archive becomes the measure of later ones.
+            _record(self._entry, name, digest, size)
+            return {"file": name, "bytes": size, "sha256": digest, "source": place}
+
+        return attempt
+
+    def _advance(self, count: int) -> None:
+        with self._lock:
+            megabytes, self._spare = divmod(self._spare + count, 1_000_000)
+            if megabytes:
+                self._shown.advance(megabytes)
+
+
+def _recorded(entry: Entry, file: str) -> str:
+    if not DIGESTS.exists():
+        return ""
+    return str(store.read_json(DIGESTS).get(f"{entry.name}/{file}", {}).get("sha256", ""))
+
+
+def _record(entry: Entry, file: str, digest: str, size: int) -> None:
+    with store.locked(DIGESTS):
+        known = store.read_json(DIGESTS) if DIGESTS.exists() else {}
+        told = {"sha256": digest, "bytes": size}
+        if known.setdefault(f"{entry.name}/{file}", told) == told:
+            store.write_json(DIGESTS, known)
+
+
+def _duplicate(source: Path, target: Path, place: Callable[[Path, Path], object]) -> None:
+    """Repeat a tree of files below ``target``: by links where ``place`` can, else by copies."""
+    for path in Pictures(source).sizes:
+        into = target / path
+        into.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            place(source / path, into)
+        except OSError:
+            shutil.copyfile(source / path, into)
+
+
+def _merge(folder: Path, into: Path) -> None:
+    """Move what is in ``folder`` into a folder that may hold other things already."""
+    if not folder.exists():
+        return
+    into.mkdir(parents=True, exist_ok=True)
+    for item in sorted(folder.iterdir()):
+        if item.is_dir() and (into / item.name).is_dir():
+            _merge(item, into / item.name)
+        elif (into / item.name).exists():
+            raise WorkFailedError(f"{item.name}: in two archives of the set; refused")
+        else:
+            item.replace(into / item.name)
+    folder.rmdir() if not any(folder.iterdir()) else None
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a folder or a link, never what a link leads to."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise WorkFailedError(
+            f"{folder}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free; "
+            "make room and run again"
+        )
