@@ -45,7 +45,7 @@ def distort(
     height, width = images.shape[-2:]
     whole = [Frame(height, width)] * len(images) if frames is None else frames
     out = torch.empty_like(pixels)
-    for (name, level), members in _groups(types, levels, images.device).items():
+    for (name, level), members in _groups(types, levels).items():
         distortion = TYPES[name]
         out[members] = distortion.apply(
             pixels[members],
@@ -53,12 +53,13 @@ def distort(
             [seeds[member] for member in members],
             [whole[member] for member in members],
         )
-    return out if images.dtype == torch.uint8 else out.float().div_(255)
+    if images.dtype == torch.uint8:
+        return out
+    # By a tensor, not a number: CUDA would multiply by the inverse, which is not k/255.
+    return out.float().div_(torch.tensor(255.0, device=images.device))
 
 
-def _groups(
-    types: Sequence[str], levels: Sequence[int], device: torch.device
-) -> dict[tuple[str, int], list[int]]:
+def _groups(types: Sequence[str], levels: Sequence[int]) -> dict[tuple[str, int], list[int]]:
     groups: dict[tuple[str, int], list[int]] = defaultdict(list)
     for number, key in enumerate(zip(types, levels, strict=True)):
         groups[key].append(number)

@@ -61,7 +61,8 @@ def lens_blur(
                 rows.add_(torch.add(above, below, out=pair), alpha=step)
         total.add_(rows.narrow(-1, reach + half + 1, width))
         total.sub_(rows.narrow(-1, reach - half, width))
-    return total.to(torch.float32).div_(int(kernel.sum())).round_().to(torch.uint8)
+    # Times the inverse, which rounds alike everywhere; CUDA does not divide by a number.
+    return total.float().mul_(1 / int(kernel.sum())).round_().to(torch.uint8)
 
 
 def motion_blur(

@@ -98,7 +98,7 @@ def _edges(images: Tensor) -> Tensor:
     # Half the difference, full range 1, in 2**-14: at most 1.42 / 2 * 2**14, 14 bits.
     planes = strength.mul_(2**14 / (2 * 256 * 255)).round_().to(torch.int32)
     smooth = fixed.separable(planes, gaussian_taps(_EDGE_SIGMA)).float().mul_(2**-14)
-    return smooth.sub_(_EDGE_FROM).div_(_EDGE_TO - _EDGE_FROM).clamp_(0, 1)
+    return smooth.sub_(_EDGE_FROM).mul_(1 / (_EDGE_TO - _EDGE_FROM)).clamp_(0, 1)
 
 
 def _cell_means(planes: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ def brighten(
     lightened = from_responses(_relight(responses(images), lambda light: _lift(light, middle)))
     curve = torch.from_numpy(np.rint(2 * 255 * parabola(_GREYS, middle)).astype(np.int32))
     doubled = look_up(curve, images)
-    return doubled.add_(lightened).float().div_(3).round_().to(torch.uint8)
+    return doubled.add_(lightened).float().mul_(1 / 3).round_().to(torch.uint8)
 
 
 def darken(images: Tensor, amount: float, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:
@@ -104,7 +104,7 @@ def _lift(light: Tensor, middle: float) -> Tensor:
 def _relight(compressed: Tensor, curve: Callable[[Tensor], Tensor]) -> Tensor:
     """Send lightness, as a share of 100, through ``curve``; a and b stay."""
     share = compressed[:, 1].sub(_BLACK).mul_(1.16).clamp_(0, 1)
-    return _shifted(compressed, curve(share).div_(1.16).add_(_BLACK))
+    return _shifted(compressed, curve(share).mul_(1 / 1.16).add_(_BLACK))
 
 
 def _shifted(compressed: Tensor, light: Tensor) -> Tensor:
