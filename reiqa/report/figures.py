@@ -180,9 +180,11 @@ def splits(key: str, values: Mapping[Variant, Floats], paper: float | None) -> C
         values: one SRCC a split, by variant.
         paper: the published SRCC of both experts.
     """
-    shown = [variant for variant in VARIANTS if variant in values]
+    shown = [variant for variant in VARIANTS if np.isfinite(values[variant]).any()]
 
     def plot(axes: Axes) -> None:
+        if not shown:
+            return
         table = np.stack([values[variant] for variant in shown])
         axes.plot(range(len(shown)), table, color=SOFT, linewidth=0.6, alpha=0.45)
         for place, variant in enumerate(shown):
@@ -190,7 +192,7 @@ def splits(key: str, values: Mapping[Variant, Floats], paper: float | None) -> C
                 np.full(table.shape[1], place), table[place], MARKERS[variant],
                 color=SERIES[variant], markersize=4.5, alpha=0.8, markeredgewidth=0,
             )  # fmt: skip
-            middle = float(np.median(table[place]))
+            middle = float(np.nanmedian(table[place]))
             axes.hlines(middle, place - 0.2, place + 0.2, color=SERIES[variant], linewidth=2)
             axes.annotate(
                 f"{middle:.3f}", (place + 0.22, middle), va="center", fontsize=7.5, color=INK
@@ -205,8 +207,8 @@ def splits(key: str, values: Mapping[Variant, Floats], paper: float | None) -> C
         axes.grid(visible=False, axis="x")
         axes.set_ylabel("SRCC")
 
-    medians = ", ".join(f"{variant} {np.median(values[variant]):.3f}" for variant in shown)
-    count = len(values[shown[0]])
+    medians = ", ".join(f"{variant} {np.nanmedian(values[variant]):.3f}" for variant in shown)
+    count = len(values["both"])
     return _chart(
         key,
         "Spread over splits",

@@ -13,7 +13,7 @@ from skimage import data as photographs
 
 from reiqa.distortions import TYPES, distort
 from reiqa.errors import BadInputError
-from reiqa.images import read_rgb, to_tensor, to_uint8
+from reiqa.images import read_rgb
 from reiqa.seeds import derive
 
 _LEVELS = (1, 2, 3, 4, 5)
@@ -55,13 +55,13 @@ def original() -> str:
 
 def gallery(types: Sequence[str]) -> list[Strip]:
     """Return a strip of five levels for each distortion named."""
-    tile = to_tensor(_tile()).expand(len(_LEVELS), 3, _TILE, _TILE)
-    return [_strip(name, tile) for name in types]
+    tile = torch.from_numpy(_tile()).permute(2, 0, 1)
+    return [_strip(name, tile.expand(len(_LEVELS), -1, -1, -1).contiguous()) for name in types]
 
 
-def _strip(name: str, tile: torch.Tensor) -> Strip:
+def _strip(name: str, tiles: torch.Tensor) -> Strip:
     seeds = [derive("report", name, level) for level in _LEVELS]
-    worn = to_uint8(distort(tile.clone(), [name] * len(_LEVELS), list(_LEVELS), seeds))
+    worn = distort(tiles, [name] * len(_LEVELS), list(_LEVELS), seeds)
     side_by_side = torch.cat(list(worn), dim=2).permute(1, 2, 0).numpy()
     kind = TYPES[name]
     return Strip(kind.title, kind.parameter, _uri(Image.fromarray(side_by_side)))

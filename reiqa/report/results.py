@@ -34,7 +34,11 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Crossing:
-    """One regressor fitted on one dataset and tested on another."""
+    """One regressor fitted on one dataset and tested on another.
+
+    Attributes:
+        shared: references of the tested set that stand in the other too.
+    """
 
     train: str
     test: str
@@ -42,6 +46,7 @@ class Crossing:
     srcc: float | None
     plcc: float | None
     n: int
+    shared: int
     paper_srcc: float | None
 
 
@@ -102,6 +107,7 @@ def read_cross() -> list[Crossing]:
             _number(row["srcc"]),
             _number(row["plcc"]),
             int(row["n"]),
+            int(row["shared_references"]),
             _number(row["paper_srcc"]),
         )
         for row in _rows(layout.CROSS)

@@ -121,8 +121,8 @@ def dataset(name: str, tree: Mapping[str, Any], photos: int) -> Dataset:
     order = np.argsort(error, kind="stable")
     shown = min(photos, len(order) // 2)
     # Three digits that mean something, be the scale 0 to 1 or 0 to 100.
-    width = tree["rating"]["high"] - tree["rating"]["low"]
-    places = max(0, 3 - round(np.log10(width))) if width > 0 else 3
+    width = float(np.ptp(predictions.rated)) or 1.0
+    places = max(0, 3 - round(np.log10(width)))
     return Dataset(
         name=name,
         title=entry.title,
@@ -142,15 +142,12 @@ def _dataset_facts(tree: Mapping[str, Any]) -> Facts:
         "unreadable": len(tree["errors"]),
     }
     absent = ", ".join(f"{count:,} {word}" for word, count in left_out.items() if count)
-    low, high = tree["rating"]["low"], tree["rating"]["high"]
+    bounds = [f"{end:g}" for end in tree["rating"].values() if end is not None]
+    scale = " to ".join(sorted(bounds, key=float)) + ", " if len(bounds) == 2 else ""
     references = tree["references"]
     facts = [
         ("images", f"{tree['n']:,}" + (f" ({absent})" if absent else "")),
-        (
-            "ratings",
-            f"{low:g} to {high:g}, higher is better"
-            + ("; proxy ratings, not human" if tree["proxy"] else ""),
-        ),
+        ("ratings", f"{scale}higher is better{_mark(tree)}"),
         ("protocol", tree["protocol"]["text"]),
     ]
     if references:

@@ -164,7 +164,16 @@ RESULT_HEAD = (
     "difference",
     "ratings",
 )
-CROSS_HEAD = ("trained on", "tested on", "variant", "SRCC", "PLCC", "n", "paper's SRCC")
+CROSS_HEAD = (
+    "trained on",
+    "tested on",
+    "variant",
+    "SRCC",
+    "PLCC",
+    "n",
+    "shared references",
+    "paper's SRCC",
+)
 
 
 def result_cells(row: Row) -> tuple[str, ...]:
@@ -198,6 +207,7 @@ def cross_cells(crossing: Crossing) -> tuple[str, ...]:
         number(crossing.srcc),
         number(crossing.plcc),
         str(crossing.n),
+        str(crossing.shared),
         number(crossing.paper_srcc),
     )
 
