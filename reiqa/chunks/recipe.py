@@ -130,14 +130,14 @@ class Recipe:
     @staticmethod
     def from_dict(tree: Mapping[str, Any]) -> "Recipe":
         """Read what `to_dict` gave, also after a way through JSON."""
-        plan = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in tree["plan"].items()
+        shared = {
+            **tree["plan"],
+            **{key: tuple(tree["plan"][key]) for key in ("types", "ola", "scales")},
         }
         return Recipe(
             **{
                 **tree,
-                "plan": Plan(**plan),
+                "plan": Plan(**shared),
                 "frame": Frame(**tree["frame"]),
                 "content": Point(*tree["content"]),
                 "types": tuple(tree["types"]),

@@ -45,7 +45,7 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 def count(images: int, chunks: Chunks) -> int:
     """Return how many shards a corpus of so many photographs makes."""
-    return -(-images // chunks.images_per_shard)
+    return chunks.shard_count(images)
 
 
 def write(corpus: str, number: int, of: int, params: Params) -> Path:
@@ -159,7 +159,7 @@ def decode(planes: Pixels) -> Pixels:
 
 
 def _digest(planes: Pixels, recipe: str) -> str:
-    sha = hashlib.sha256(np.ascontiguousarray(planes))
+    sha = hashlib.sha256(planes.data)
     sha.update(recipe.encode())
     return sha.hexdigest()
 

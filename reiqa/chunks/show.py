@@ -1,0 +1,239 @@
+"""A picture of one chunk: where its crops lie, and what each version makes of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from reiqa import images, store
+from reiqa.chunks.recipe import LEVELS, Pair, Recipe
+from reiqa.chunks.render import Pairs, render
+from reiqa.chunks.shards import Pixels, Reader
+from reiqa.distortions import TYPES
+from reiqa.errors import BadInputError
+
+_PAPER, _INK, _SOFT, _LINE = "#fbfaf7", "#22262b", "#6f767e", "#d9d6cf"
+#: The two crops of a pair keep their colours wherever they are shown.
+_CROPS = ("#e8590c", "#1971c2")
+_DPI = 100
+_EDGE, _GAP, _CARD_GAP, _HEAD = 44, 8, 40, 74
+_CARDS_A_ROW = 6
+#: Crops are shown about this large, and the window no larger than that, in pixels.
+_CROP, _WINDOW = 160, 744
+#: Longer side of the small map, in pixels.
+_MAP = 340
+
+
+def show(paths: Sequence[Path], number: int, out: Path) -> Path:
+    """Draw a chunk of its first epoch: the window with its crops outlined, and all versions.
+
+    Args:
+        paths: the shards of a corpus, in order.
+        number: of the window among those of all shards, from 0.
+        out: the PNG to write.
+
+    Raises:
+        BadInputError: a shard cannot be read, or there is no such window.
+    """
+    reader = Reader(paths)
+    if not 0 <= number < len(reader):
+        raise BadInputError(f"--show {number}: the windows run from 0 to {len(reader) - 1}")
+    window, recipe = reader.window(number)
+    reader.close()
+    pairs = render([window], [recipe])
+    with store.atomic(out) as temporary:
+        figure = _drawn(window.permute(1, 2, 0).numpy(), recipe, pairs)
+        figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
+    return out
+
+
+def _drawn(window: Pixels, recipe: Recipe, pairs: Pairs) -> Figure:
+    """Lay the picture out: window and words above, cards of versions below."""
+    versions, scales = recipe.plan.versions, len(recipe.pairs)
+    crop = recipe.plan.patch * max(1, round(_CROP / recipe.plan.patch))
+    columns = min(_CARDS_A_ROW, -(-versions // 2))
+    card = (2 * crop + _GAP, _HEAD + scales * crop + (scales - 1) * _GAP)
+    zoom = _WINDOW / max(recipe.height, recipe.width)
+    top = _EDGE + round(recipe.height * zoom) + _EDGE
+    width = 2 * _EDGE + max(columns * (card[0] + _CARD_GAP) - _CARD_GAP, 2 * _WINDOW)
+    height = top + -(-versions // columns) * (card[1] + _CARD_GAP) + _EDGE - _CARD_GAP
+    figure = Figure(figsize=(width / _DPI, height / _DPI), facecolor=_PAPER)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    _draw_window(axes, window, recipe, zoom)
+    _draw_words(axes, recipe, _EDGE + recipe.width * zoom + _EDGE)
+    _draw_place(axes, recipe, width - _EDGE, _EDGE + 8)
+    for version in range(versions):
+        row, column = divmod(version, columns)
+        left, upper = _EDGE + column * (card[0] + _CARD_GAP), top + row * (card[1] + _CARD_GAP)
+        _draw_card(axes, recipe, pairs, version, crop, left, upper)
+    return figure
+
+
+def _draw_window(axes: Axes, window: Pixels, recipe: Recipe, zoom: float) -> None:
+    """The stored pixels, the content square, and all four crops in the frame's own pixels."""
+    height, width = window.shape[:2]
+    _draw_pixels(axes, window, _EDGE, _EDGE, width * zoom, height * zoom, smooth=True)
+
+    def outline(
+        top: float, left: float, side: float, colour: str, style: str
+    ) -> tuple[float, float]:
+        x = _EDGE + (left - recipe.frame.left) * zoom
+        y = _EDGE + (top - recipe.frame.top) * zoom
+        for line, shade in ((5.0, "white"), (2.2, colour)):
+            box = Rectangle(
+                (x, y), side * zoom, side * zoom, fill=False, ec=shade, lw=line, ls=style
+            )
+            axes.add_patch(box)
+        return x, y
+
+    content = Rectangle(
+        (
+            _EDGE + (recipe.content.left - recipe.frame.left) * zoom,
+            _EDGE + (recipe.content.top - recipe.frame.top) * zoom,
+        ),
+        recipe.plan.content * zoom,
+        recipe.plan.content * zoom,
+        fill=False,
+        ec="white",
+        lw=1.2,
+        ls=(0, (1, 3)),
+    )
+    axes.add_patch(content)
+    for scale, pair in reversed(list(zip(recipe.plan.scales, recipe.pairs, strict=True))):
+        for name, colour, (top, left) in zip("AB", _CROPS, pair, strict=True):
+            side = recipe.plan.patch / scale
+            x, y = outline(top / scale, left / scale, side, colour, "-" if scale == 1 else "--")
+            axes.text(
+                x + 12,
+                y + 13,
+                name if scale == 1 else f"{name} ½",
+                color="white",
+                fontsize=11,
+                weight="bold",
+                ha="left",
+                va="top",
+                bbox={"boxstyle": "round,pad=0.35", "fc": colour, "ec": "none"},
+            )
+
+
+def _draw_words(axes: Axes, recipe: Recipe, left: float) -> None:
+    """What this chunk is, in words."""
+    plan, frame = recipe.plan, recipe.frame
+    lines = [
+        ("photograph", f"{recipe.corpus}/{recipe.image}, {frame.width} × {frame.height} px"),
+        ("window", f"{recipe.width} × {recipe.height} px, at ({frame.left}, {frame.top}); "
+                   f"draw {recipe.draw}"),
+        ("dotted square", f"{plan.content} px: all crops of every epoch lie in it"),
+        ("seed, epoch", f"{plan.seed}, {recipe.epoch}"),
+    ]  # fmt: skip
+    for scale, pair in zip(plan.scales, recipe.pairs, strict=True):
+        down, right = (second - first for first, second in zip(*pair, strict=True))
+        name = "scale 1" if scale == 1 else "scale ½"
+        line = "solid" if scale == 1 else "dashed"
+        share = _overlap(pair, plan.patch)
+        lines.append((name, f"{line}: B lies {_way(down, right)} of A, overlap {share:.1%}"))
+    axes.text(left, _EDGE, f"A chunk of {plan.versions} versions", fontsize=25, weight="bold",
+              color=_INK, va="top")  # fmt: skip
+    y = _EDGE + 82.0
+    for name, words in lines:
+        axes.text(left, y, name, fontsize=13, color=_SOFT, va="top")
+        axes.text(left + 170, y, words, fontsize=13, color=_INK, va="top")
+        y += 36
+    y += 26
+    for name, colour in zip("AB", _CROPS, strict=True):
+        axes.add_patch(Rectangle((left, y), 26, 26, fc=colour, ec="none"))
+        axes.text(left + 13, y + 13, name, color="white", weight="bold", fontsize=12, ha="center",
+                  va="center_baseline")  # fmt: skip
+        left += 40
+    axes.text(left + 8, y + 13, "the crops, wherever they appear; ⇄ where B became the query",
+              fontsize=13, color=_INK, va="center_baseline")  # fmt: skip
+
+
+def _draw_place(axes: Axes, recipe: Recipe, right: float, top: float) -> None:
+    """A small map: the window and its content in the whole frame."""
+    frame = recipe.frame
+    zoom = _MAP / max(frame.height, frame.width)
+    left = right - frame.width * zoom
+
+    def box(y: float, x: float, height: float, width: float, **style: Any) -> None:
+        corner = (left + x * zoom, top + y * zoom)
+        axes.add_patch(Rectangle(corner, width * zoom, height * zoom, **style))
+
+    side = recipe.plan.content
+    box(0, 0, frame.height, frame.width, fc="white", ec=_LINE, lw=1.5)
+    box(frame.top, frame.left, recipe.height, recipe.width, fc=_LINE, ec=_SOFT, lw=1.2)
+    box(*recipe.content, side, side, fill=False, ec=_INK, lw=1.2, ls=(0, (1, 2)))
+    axes.text(right, top + frame.height * zoom + 12, "the window in the frame", fontsize=11,
+              color=_SOFT, ha="right", va="top")  # fmt: skip
+
+
+def _draw_card(
+    axes: Axes, recipe: Recipe, pairs: Pairs, version: int, crop: int, left: float, top: float
+) -> None:
+    """One version: query and key at each scale, framed in the colour of the crop that each is."""
+    kind = TYPES[recipe.types[version - 1]].title if version else "Undistorted"
+    right = left + 2 * crop + _GAP
+    for name, middle in (("query", left + crop / 2), ("key", right - crop / 2)):
+        axes.text(middle, top + _HEAD - 14, name, fontsize=9, color=_SOFT, ha="center", va="bottom")
+    axes.plot([left, right], [top + 2, top + 2], color=_LINE, lw=1.2)
+    axes.text(left, top + 13, kind, fontsize=13.5, weight="bold", color=_INK, va="top")
+    if version:
+        level = recipe.levels[version - 1]
+        dots = "●" * level + "○" * (LEVELS - level)
+        axes.text(right, top + 14, dots, fontsize=12, color=_SOFT, va="top", ha="right")
+    for scale, ratio in enumerate(recipe.plan.scales):
+        swapped = recipe.swapped(scale, version)
+        y = top + _HEAD - 6 + scale * (crop + _GAP)
+        axes.text(left - 6, y + crop / 2, "scale 1" if ratio == 1 else "scale ½", fontsize=9,
+                  color=_SOFT, rotation=90, ha="right", va="center")  # fmt: skip
+        for side, tensor in enumerate((pairs.query, pairs.key)):
+            x = left + side * (crop + _GAP)
+            pixels = images.to_uint8(tensor[0, scale, version]).permute(1, 2, 0).numpy()
+            _draw_pixels(axes, pixels, x, y, crop, crop, smooth=False)
+            colour = _CROPS[side ^ swapped]
+            axes.add_patch(Rectangle((x, y), crop, crop, fill=False, ec=colour, lw=2.4))
+        if swapped:
+            axes.text(
+                left + crop + _GAP / 2,
+                y + crop / 2,
+                "⇄",
+                fontsize=15,
+                color=_INK,
+                ha="center",
+                va="center",
+                bbox={"boxstyle": "circle,pad=0.22", "fc": "white", "ec": _INK, "lw": 1.0},
+            )
+
+
+def _draw_pixels(
+    axes: Axes,
+    pixels: Pixels,
+    left: float,
+    top: float,
+    width: float,
+    height: float,
+    *,
+    smooth: bool,
+) -> None:
+    axes.imshow(
+        pixels,
+        extent=(left, left + width, top + height, top),
+        interpolation="antialiased" if smooth else "nearest",
+        aspect="auto",
+    )
+
+
+def _overlap(pair: Pair, patch: int) -> float:
+    down, right = (abs(second - first) for first, second in zip(*pair, strict=True))
+    return (patch - down) * (patch - right) / patch**2
+
+
+def _way(down: int, right: int) -> str:
+    """Say in which direction, in px, the second crop lies from the first."""
+    vertical = f"{abs(down)} px {'below' if down > 0 else 'above'}"
+    horizontal = f"{abs(right)} px {'right' if right > 0 else 'left'}"
+    return f"{vertical}, {horizontal}"

@@ -1,0 +1,46 @@
+"""The picture of a chunk. What it looks like is for eyes; that it shows the chunk is for a test."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reiqa.chunks import shards
+from reiqa.chunks.render import render
+from reiqa.chunks.show import show
+from reiqa.errors import BadInputError
+from reiqa.images import to_uint8
+
+
+def is_in(picture: np.ndarray, part: np.ndarray) -> bool:
+    """Say whether ``part`` appears in ``picture``, pixel by pixel."""
+    height, width, _ = part.shape
+    corners = np.argwhere((picture == part[0, 0]).all(-1))
+    return any(np.array_equal(picture[y : y + height, x : x + width], part) for y, x in corners)
+
+
+def test_every_crop_of_every_version_is_in_the_picture(garden, parameters, tmp_path):
+    # Crops of 107 pixels and more are shown at their own size.
+    chunks = parameters.chunks.model_copy(update={"patch": 112, "n_aug": 2})
+    path = shards.write(garden, 6, 7, parameters.model_copy(update={"chunks": chunks}))
+    picture = np.asarray(Image.open(show([path], 0, tmp_path / "a.png")).convert("RGB"))
+    window, recipe = shards.Reader([path]).window(0)
+    pairs = render([window], [recipe])
+    for tensor in (pairs.query, pairs.key):
+        for crop in to_uint8(tensor).flatten(0, 2):
+            pixels = crop.permute(1, 2, 0).numpy()
+            # A band at the side, clear of the frame and of the mark of a swap.
+            assert is_in(picture, pixels[8:24, 30:80])
+
+
+def test_the_picture_is_the_same_each_time(garden, parameters, tmp_path):
+    path = shards.write(garden, 0, 1, parameters)
+    first = show([path], 2, tmp_path / "a.png").read_bytes()
+    assert show([path], 2, tmp_path / "b.png").read_bytes() == first
+    assert show([path], 3, tmp_path / "c.png").read_bytes() != first
+
+
+def test_a_window_that_is_not_there_is_refused(garden, parameters, tmp_path):
+    path = shards.write(garden, 0, 1, parameters)
+    with pytest.raises(BadInputError, match="--show 7: the windows run from 0 to 6"):
+        show([path], 7, tmp_path / "a.png")
+    assert not (tmp_path / "a.png").exists()
