@@ -182,7 +182,9 @@ def colour_blocks(photo: Photo, share: float, random: Random) -> Photo:
     for top in range(0, photo.shape[0], CELL):
         for left in range(0, photo.shape[1], CELL):
             side = 32 if random.random() < share else 8
-            row, column = random.integers(0, CELL - side + 1, 2) + (top, left)
+            row, column = random.integers(
+                (top, left), (top + CELL - side + 1, left + CELL - side + 1)
+            )
             painted[row : row + side, column : column + side] = random.integers(0, 256, 3)
     return painted
 

@@ -13,8 +13,8 @@ from reiqa import seeds as project_seeds
 from reiqa.distortions import fixed
 from reiqa.distortions.frame import Frame, extend
 
-#: A pixel's share of a disk is counted on a grid of 8 x 8 points.
-_SUBPIXELS = 8
+#: A pixel's share of a disk is counted on a grid of 16 x 16 points.
+_SUBPIXELS = 16
 
 
 def gaussian_taps(sigma: float) -> list[int]:

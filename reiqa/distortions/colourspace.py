@@ -57,7 +57,11 @@ def responses(images: Tensor) -> Tensor:
 
 
 def from_responses(compressed: Tensor) -> Tensor:
-    """Turn f(X), f(Y), f(Z) into uint8 sRGB, what lies outside the gamut clipped."""
+    """Turn f(X), f(Y), f(Z) into uint8 sRGB, what lies outside the gamut clipped.
+
+    A negative f(Z) counts as zero, as in scikit-image. Overwrites its argument.
+    """
+    compressed[:, 2].clamp_(min=0)
     floor = compressed.clamp(min=_DELTA)
     # The cube, and below delta its tangent: 3 delta^2 (f - 4/29).
     cube = floor * floor

@@ -115,8 +115,8 @@ class _Page:
     """A sheet of paper, filled from the top."""
 
     def __init__(self, families: int, types: int, inner: tuple[slice, slice]) -> None:
-        self._height = inner[0].stop - inner[0].start
-        self._width = inner[1].stop - inner[1].start
+        self._height: int = inner[0].stop - inner[0].start
+        self._width: int = inner[1].stop - inner[1].start
         width = 2 * _MARGIN + _LABEL + len(LEVELS) * (max(self._width, 120) + _GAP)
         row = max(self._height, 60) + _CAPTION + _GAP
         height = _HEAD + families * _FAMILY + types * row + _MARGIN
