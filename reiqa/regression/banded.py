@@ -8,6 +8,7 @@ the first stage of LAPACK's two-stage eigensolvers (Bischof, Lang and Sun, 2000)
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -89,7 +90,7 @@ def _reduce(a: Matrix, bandwidth: int) -> list[_Reflection]:
         reflection = _Reflection(start, v, _block_factor(v, tau))
         panel[:] = 0
         panel[: len(r)] = r[:, : panel.shape[1]]
-        _two_sided(a[start:, start:], reflection.v, reflection.t)
+        _two_sided(a, start, reflection)
         reflections.append(reflection)
     return reflections
 
@@ -103,10 +104,21 @@ def _block_factor(v: Matrix, tau: np.ndarray[tuple[int], np.dtype[np.float64]]) 
     return t
 
 
-def _two_sided(a: Matrix, v: Matrix, t: Matrix) -> None:
-    """Replace ``a`` by ``Hᵀ a H``, both triangles."""
-    y = a @ (v @ t)
+def _two_sided(a: Matrix, start: int, reflection: _Reflection) -> None:
+    """Replace the trailing part of ``a`` by ``Hᵀ a H``, in blocks on and below the diagonal.
+
+    The blocks are cut at the same rows every time, so those on the diagonal stay whole.
+    """
+    v, t = reflection.v, reflection.t
+    cuts = [0, *range(_ROWS - start % _ROWS, len(v), _ROWS), len(v)]
+    blocks = list(pairwise(cuts))
+    trailing = a[start:, start:]
+    scaled = v @ t
+    y = np.zeros_like(v)
+    for top, end in blocks:
+        y[top:end] += trailing[top:end, :end] @ scaled[:end]
+        y[:top] += trailing[top:end, :top].T @ scaled[top:end]
     w = y - v @ (0.5 * (t.T @ (v.T @ y)))
-    left, right = np.hstack([v, w]), np.hstack([w, v]).T.copy()
-    for top in range(0, len(a), _ROWS):
-        a[top : top + _ROWS] -= left[top : top + _ROWS] @ right
+    left, right = np.hstack([v, w]), np.ascontiguousarray(np.hstack([w, v]).T)
+    for top, end in blocks:
+        trailing[top:end, :end] -= left[top:end] @ right[:, :end]

@@ -2,6 +2,9 @@
 
 import csv
 import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from reiqa import layout, store
 from reiqa.errors import BadInputError
-from reiqa.params import VARIANTS, Params, Variant
+from reiqa.params import VARIANTS, ExpertName, Params, Variant
 from reiqa.regression import metrics, paper, regressor
 from reiqa.regression.fitting import judge, key_of, regressor_path, retrain
 from reiqa.regression.regressor import Regressor
@@ -30,6 +33,16 @@ HEAD = (
 )
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """What is left of a training set once its regressors stand: its features may be large."""
+
+    dataset: str
+    regressors: Mapping[Variant, Regressor]
+    weights: Mapping[ExpertName, str]
+    digests: frozenset[str]
+
+
 def cross(params: Params) -> Path:
     """Judge the regressor of every dataset on every other one.
 
@@ -42,84 +55,75 @@ def cross(params: Params) -> Path:
         ``difference`` are filled for the four pairs of the slides.
 
     Raises:
-        BadInputError: an input is missing or damaged, or two sets have features of other widths.
+        BadInputError: an input is missing or damaged, or two sets were encoded with other weights.
     """
-    lines: list[list[str]] = []
-    with threadpool_limits(params.compute.threads):
-        samples = {name: gather(name) for name in params.datasets}
-        for trained in params.datasets:
-            regressors = _regressors(samples[trained], params)
-            for tested in params.datasets:
-                if trained != tested:
-                    lines += _rows(samples[trained], samples[tested], regressors)
+    with threadpool_limits(1):
+        trained = [_train(name, params) for name in params.datasets]
+        tables = {}
+        for tested in params.datasets:
+            sample = gather(tested)
+            for source in trained:
+                if source.dataset != tested:
+                    tables[source.dataset, tested] = _rows(source, sample)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEAD)
-    writer.writerows(lines)
+    for pair in permutations(params.datasets, 2):
+        writer.writerows(tables[pair])
     store.write_text(layout.CROSS, text.getvalue())
     return layout.CROSS
 
 
-def _regressors(sample: Sample, params: Params) -> dict[Variant, Regressor]:
-    path = regressor_path(sample.dataset)
-    try:
-        if regressor.read_card(path).get("key") == key_of(sample, params):
-            return {variant: regressor.load(path, variant) for variant in VARIANTS}
-    except BadInputError:
-        # Not there, or not whole: what is kept is only a saving of time.
-        pass
-    return retrain(judge(sample.dataset, params))
+def _train(dataset: str, params: Params) -> _Trained:
+    sample = gather(dataset)
+    kept = regressor.load_kept(regressor_path(dataset), key_of(sample, params))
+    regressors = kept or retrain(judge(sample, params))
+    weights = {expert: recipe["weights"] for expert, recipe in sample.recipes.items()}
+    return _Trained(dataset, regressors, weights, frozenset(sample.digests))
 
 
-def _rows(trained: Sample, tested: Sample, regressors: dict[Variant, Regressor]) -> list[list[str]]:
-    if trained.recipes != tested.recipes:
-        _check_comparable(trained, tested)
+def _rows(trained: _Trained, tested: Sample) -> list[list[str]]:
+    """One row a variant."""
+    for expert, weights in trained.weights.items():
+        if tested.recipes[expert]["weights"] != weights:
+            raise BadInputError(
+                f"{layout.features(tested.dataset, expert)}: other weights than in "
+                f"{layout.features(trained.dataset, expert)}; run reiqa features again"
+            )
     shared = _shared_references(trained, tested)
     lines = []
     for variant in VARIANTS:
-        predicted = regressors[variant].predict(tested.of(variant))
+        predicted = trained.regressors[variant].predict(tested.of(variant))
         curve = metrics.fit_logistic(predicted, tested.ratings)
         mapped = curve(predicted) if curve else metrics.fit_line(predicted, tested.ratings)
         srcc = metrics.srcc(predicted, tested.ratings)
-        published = paper.ACROSS.get((trained.dataset, tested.dataset))
-        known = published if variant == "both" else None
         values = [
             srcc,
             metrics.plcc(mapped, tested.ratings),
             metrics.krcc(predicted, tested.ratings),
             metrics.rmse(mapped, tested.ratings),
         ]
+        published = paper.ACROSS.get((trained.dataset, tested.dataset))
+        beside = ["", ""]
+        if variant == "both" and published is not None:
+            beside = [f"{published:g}", _text(srcc - published)]
         lines.append(
             [
-                trained.dataset,
-                tested.dataset,
-                variant,
+                *(trained.dataset, tested.dataset, variant),
                 *(_text(value) for value in values),
-                str(len(tested.rows)),
-                str(shared),
-                "" if known is None else f"{known:g}",
-                "" if known is None else _text(srcc - known),
+                *(str(len(tested.rows)), str(shared)),
+                *beside,
             ]
         )
     return lines
 
 
-def _check_comparable(trained: Sample, tested: Sample) -> None:
-    for expert, recipe in trained.recipes.items():
-        if recipe["weights"] != tested.recipes[expert]["weights"]:
-            raise BadInputError(
-                f"{layout.features(tested.dataset, expert)}: made with other weights than "
-                f"{layout.features(trained.dataset, expert)}; run reiqa features again"
-            )
-
-
-def _shared_references(trained: Sample, tested: Sample) -> int:
+def _shared_references(trained: _Trained, tested: Sample) -> int:
     """Count references of the tested set of which an image stands, byte for byte, in the other.
 
     Copies in another encoding or of another size are not found.
     """
-    seen = set(trained.digests)
-    common = np.array([digest in seen for digest in tested.digests])
+    common = np.array([digest in trained.digests for digest in tested.digests])
     return len(set(tested.groups[common].tolist()))
 
 

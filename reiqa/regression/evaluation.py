@@ -2,11 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median_low
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from reiqa.params import VARIANTS, Params, Regression, Variant
 from reiqa.progress import meter
@@ -62,24 +64,37 @@ class Evaluation:
         return median_low([trial.penalty for trial in self.trials[variant]])
 
 
-def evaluate(sample: Sample, splits: Sequence[Split], settings: Regression) -> Evaluation:
+def evaluate(
+    sample: Sample, splits: Sequence[Split], settings: Regression, threads: int = 1
+) -> Evaluation:
     """Run every split of every variant.
+
+    Each trial is for one thread, its linear algebra included: so the numbers do not depend on how
+    many there are, and no thread of a product waits for another.
 
     Raises:
         BadInputError: a part of a split is empty, or ratings do not vary.
     """
     local = [sample.localise(split) for split in splits]
     penalties = grid(settings)
+    places = [(number, variant) for number in range(len(local)) for variant in VARIANTS]
+
+    def run(place: tuple[int, Variant]) -> Trial:
+        number, variant = place
+        return attempt(sample.of(variant), sample.ratings, local[number], penalties)
+
     notes = Notes()
     trials: dict[Variant, list[Trial]] = {variant: [] for variant in VARIANTS}
-    with meter(f"fit {sample.dataset}", len(local) * len(VARIANTS), unit="fits") as shown:
-        for number, split in enumerate(local):
-            for variant in VARIANTS:
-                trial = attempt(sample.of(variant), sample.ratings, split, penalties)
-                for note in trial.notes:
-                    notes.add(note, variant, number)
-                trials[variant].append(trial)
-                shown.advance()
+    with (
+        threadpool_limits(1),
+        ThreadPoolExecutor(threads) as pool,
+        meter(f"fit {sample.dataset}", len(places), unit="fits") as shown,
+    ):
+        for (number, variant), trial in zip(places, pool.map(run, places), strict=True):
+            for note in trial.notes:
+                notes.add(note, variant, number)
+            trials[variant].append(trial)
+            shown.advance()
     return Evaluation(local, trials, notes)
 
 

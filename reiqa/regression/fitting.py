@@ -43,10 +43,9 @@ def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
         BadInputError: an input is missing, damaged or too small for the protocol.
     """
     path = layout.result(dataset)
-    with threadpool_limits(params.compute.threads):
-        judged = judge(dataset, params, splits_file)
-        sections = summarise(judged.evaluation, judged.sample, params)
-        kept = retrain(judged)
+    judged = judge(gather(dataset), params, splits_file)
+    sections = summarise(judged.evaluation, judged.sample, params)
+    kept = retrain(judged)
     files = {
         name: path.with_name(f"{dataset}.{name}.csv")
         for name in ("predictions", "splits", "alphas")
@@ -91,25 +90,22 @@ class Judged:
     key: str
 
 
-def judge(dataset: str, params: Params, splits_file: Path | None = None) -> Judged:
+def judge(sample: Sample, params: Params, splits_file: Path | None = None) -> Judged:
     """Run the protocol on a dataset."""
-    sample = gather(dataset)
     parts = _splits(sample, params, splits_file)
-    evaluation = evaluate(sample, parts, params.regression)
+    evaluation = evaluate(sample, parts, params.regression, params.compute.threads)
     key = key_of(sample, params, splits_file)
     return Judged(sample, parts, evaluation, splits_file is not None, key)
 
 
 def retrain(judged: Judged) -> dict[Variant, Regressor]:
     """Fit the regressors that are kept: every usable image, the middle one of the penalties."""
-    return {
-        variant: refit(
-            judged.sample.of(variant),
-            judged.sample.ratings,
-            judged.evaluation.kept_penalty(variant),
-        )
-        for variant in VARIANTS
-    }
+    sample, chosen = judged.sample, judged.evaluation.kept_penalty
+    with threadpool_limits(1):
+        return {
+            variant: refit(sample.of(variant), sample.ratings, chosen(variant))
+            for variant in VARIANTS
+        }
 
 
 def key_of(sample: Sample, params: Params, splits_file: Path | None = None) -> str:

@@ -110,6 +110,21 @@ def load(path: Path, variant: Variant) -> Regressor:
         raise BadInputError(f"{path}: not a regressor of {variant} ({error})") from None
 
 
+def load_kept(path: Path, key: str) -> dict[Variant, Regressor] | None:
+    """Read all regressors if they are there, whole, and kept under ``key``; else None.
+
+    Args:
+        path: ``*.safetensors``.
+        key: digest of all that decides them (`fitting.key_of`).
+    """
+    try:
+        if read_card(path).get("key") != key:
+            return None
+        return {variant: load(path, variant) for variant in EXPERTS_OF}
+    except BadInputError:
+        return None
+
+
 def read_card(path: Path) -> dict[str, Any]:
     """Read the card of a regressor file, and check that the two belong together.
 
