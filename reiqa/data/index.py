@@ -192,6 +192,15 @@ def read_corpus(path: Path) -> list[CorpusImage]:
         raise _not_a_table(path, str(error)) from None
 
 
+def read_header(path: Path) -> dict[str, Any]:
+    """Read what the table of a set says of itself, without its rows.
+
+    Raises:
+        BadInputError: it is missing or not such a table.
+    """
+    return _header(path, _lines(path))[0]
+
+
 def turned(score: float, ratings: Ratings) -> float:
     """Return a published score so that higher is better, within the same range."""
     return score if ratings.higher_is_better else ratings.low + ratings.high - score
@@ -223,6 +232,7 @@ def _rated(entry: Entry, raw: Path, files: Pictures, verify: bool) -> _Made:
     used = {*chosen, *faults.unreadable}
     beside = extras(files.images(), used, table.beside)
     faults.extra = [path for path in beside if not fits(path, entry.beside)]
+    faults.missing.sort()
     rows: list[tuple[object, ...]] = [
         (
             path,
@@ -358,15 +368,19 @@ def _as_csv(
     return text.getvalue()
 
 
-def _read(path: Path, columns: tuple[str, ...]) -> tuple[dict[str, Any], list[list[str]]]:
+def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise BadInputError(
             f"{path}: not made yet; run: reiqa index --dataset {path.stem}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise _not_a_table(path, str(error)) from None
+
+
+def _header(path: Path, lines: list[str]) -> tuple[dict[str, Any], int]:
+    """Return what the comment lines say, and how many there are."""
     told = list(takewhile(lambda line: line.startswith("# "), lines))
     header: dict[str, Any] = {}
     for line in told:
@@ -375,7 +389,13 @@ def _read(path: Path, columns: tuple[str, ...]) -> tuple[dict[str, Any], list[li
             header[key] = json.loads(value)
         except ValueError:
             raise _not_a_table(path, line) from None
-    heads, *rows = list(csv.reader(lines[len(told) :])) or [[]]
+    return header, len(told)
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> tuple[dict[str, Any], list[list[str]]]:
+    lines = _lines(path)
+    header, count = _header(path, lines)
+    heads, *rows = list(csv.reader(lines[count:])) or [[]]
     if tuple(heads) != columns or any(len(row) != len(columns) for row in rows):
         raise _not_a_table(path, f"columns {', '.join(columns)} expected")
     return header, rows
