@@ -16,7 +16,8 @@ from torch import Tensor
 from reiqa import images, layout, seeds
 from reiqa.chunks.recipe import Recipe, redraw
 from reiqa.chunks.render import render
-from reiqa.chunks.shards import Reader, count
+from reiqa.chunks.shards import Reader
+from reiqa.data import catalog
 from reiqa.data.index import read_corpus
 from reiqa.params import ExpertName, Params
 
@@ -56,7 +57,7 @@ class QualityViews:
         self.inputs = [
             layout.shard(corpus, number)
             for corpus in chunks.corpora
-            for number in range(count(len(read_corpus(layout.index(corpus))), chunks))
+            for number in range(chunks.shard_count(catalog.get(corpus).images))
         ]
         self.pairs = len(chunks.scales) * (chunks.n_aug + 1)
         self._reader = Reader(self.inputs)
