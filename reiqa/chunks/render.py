@@ -16,7 +16,7 @@ from reiqa.chunks.recipe import HALVING_MARGIN, Point, Recipe, context, span
 from reiqa.distortions import TYPES, Frame, distort
 
 #: Pixels distorted at once; bounds memory, which is some fifty bytes a pixel.
-_PIXELS_AT_ONCE = {"cpu": 2_000_000, "cuda": 48_000_000}
+_PIXELS_AT_ONCE = {"cpu": 2_000_000, "cuda": 200_000_000}
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ _ENCODING = (
     "windows/N: planes G, R-G, B-G (uint8, modulo 256), each row but the first less the row above;"
     " to decode: running sum down the rows, then R = plane 1 + G and B = plane 2 + G"
 )
+#: Level 12 takes three times as long to write and saves one byte in seventy.
+_ZSTD_LEVEL = 6
 #: Shards kept open at once by one reader and process.
 _OPEN = 64
 
@@ -125,17 +127,18 @@ def _add(
 
 def _store(group: h5py.Group, window: Pixels, recipe: Recipe, source: str) -> None:
     planes = encode(window)
-    dataset = group.create_dataset(
-        f"{len(group):08d}",
-        data=planes,
-        chunks=planes.shape,
-        track_times=False,
-        **hdf5plugin.Zstd(clevel=6),
-    )
+    dataset = _planes(group, f"{len(group):08d}", planes)
     text = json.dumps(recipe.to_dict(), separators=(",", ":"))
     dataset.attrs["recipe"] = text
     dataset.attrs["source"] = source
     dataset.attrs["digest"] = _digest(planes, text)
+
+
+def _planes(group: h5py.Group, name: str, planes: Pixels) -> h5py.Dataset:
+    compression = hdf5plugin.Zstd(clevel=_ZSTD_LEVEL)
+    return group.create_dataset(
+        name, data=planes, chunks=planes.shape, track_times=False, **compression
+    )
 
 
 def encode(window: Pixels) -> Pixels:

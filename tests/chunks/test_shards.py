@@ -1,5 +1,6 @@
 """Shards: what goes in comes out, damage is noticed, and the same input gives the same bytes."""
 
+import io
 import json
 import pickle
 import time
@@ -140,6 +141,50 @@ def test_sources_that_cannot_be_used_are_named_and_left_out(garden, parameters, 
         strict=True,
     ):
         assert name in reason and word in reason and reason in line
+
+
+def test_every_kind_of_image_is_stored_as_a_viewer_shows_it_or_left_out(garden, parameters, capsys):
+    folder = layout.raw(garden)
+    plain = Image.open(folder / "flower0.png").resize((300, 200))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    wide = Image.fromarray(np.tile(np.arange(250, dtype=np.uint8), (130, 80)))
+    sixteen = Image.fromarray(np.full((200, 300), 40_000, np.uint16))
+    kinds = {
+        "flower0.png": lambda path: plain.convert("L").save(path),
+        "flower1.png": lambda path: plain.convert("RGBA").save(path),
+        "flower2.png": lambda path: plain.convert("P").save(path),
+        "flower3.png": lambda path: sixteen.save(path),
+        "flower4.png": lambda path: plain.convert("CMYK").save(path, "JPEG", exif=turned),
+        "flower5.png": lambda path: wide.save(path),
+        "flower6.png": lambda path: plain.resize((1, 1)).save(path),
+    }
+    for name, save in kinds.items():
+        save(folder / name)
+    reindex(garden)
+    found = {
+        recipe.image: (window, recipe)
+        for window, recipe in read_all([shards.write(garden, 0, 1, parameters)])
+    }
+    assert sorted(found) == sorted(kinds)[:6]
+    assert "flower6.png: 1x1 pixels are too few" in capsys.readouterr().err
+    sizes = [(recipe.frame.height, recipe.frame.width) for _, recipe in found.values()]
+    assert sizes == [(200, 300)] * 4 + [(300, 200), (130, 20_000)]
+    assert found["flower3.png"][0].unique().tolist() == [156]
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize("folder", ["BIQ2021/Images", "pristine/cid22", "pristine/kodak"])
+def test_real_photographs_take_no_more_than_0_62_of_their_raw_size(folder, mirror):
+    paths = sorted((mirror / folder).iterdir())
+    stored = raw = 0
+    for path in paths[:: max(1, len(paths) // 6)]:
+        planes = shards.encode(images.read_rgb(path))
+        with h5py.File(io.BytesIO(), "w") as file:
+            dataset = shards._planes(file, "x", planes)
+            stored += dataset.id.get_storage_size()
+        raw += planes.size
+    assert stored <= 0.62 * raw
 
 
 def reindex_present(corpus: str) -> None:
