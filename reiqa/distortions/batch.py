@@ -38,7 +38,8 @@ def distort(
         ``(N, 3, H, W)`` of the same dtype and device: uint8, or float32 with values k/255.
 
     Raises:
-        BadInputError: a type or level that the bank does not have.
+        BadInputError: a type or level that the bank does not have, tensors of another shape, or a
+            window that is not in its frame.
     """
     _check(images, types, levels, seeds, frames)
     pixels = images if images.dtype == torch.uint8 else to_uint8(images)
@@ -78,6 +79,13 @@ def _check(
     counts = {len(images), len(types), len(levels), len(seeds)}
     if len(counts | ({len(frames)} if frames is not None else set())) > 1:
         raise BadInputError("distort: one type, level, seed and frame an image")
+    height, width = images.shape[-2:]
+    for frame in frames or ():
+        rows, columns = frame.top + height, frame.left + width
+        if min(frame.top, frame.left) < 0 or rows > frame.height or columns > frame.width:
+            raise BadInputError(
+                f"distort: a {height}x{width} window lies outside its frame {frame}"
+            )
     if unknown := sorted({*types} - {*TYPES}):
         raise BadInputError(
             f"distort: no type named {', '.join(unknown)}; list them with: reiqa distort --list"

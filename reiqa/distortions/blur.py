@@ -121,4 +121,4 @@ def _along_line(image: Tensor, taps: dict[tuple[int, int], int]) -> Tensor:
     for (row, column), tap in taps.items():
         shifted = padded.narrow(-2, reach + row, height).narrow(-1, reach + column, width)
         total.add_(shifted, alpha=tap)
-    return fixed.to_images(total, fixed.WEIGHT_BITS + fixed.PLANE_BITS)
+    return fixed.to_images(total)

@@ -10,7 +10,7 @@ from reiqa import seeds as project_seeds
 from reiqa.distortions import fixed
 from reiqa.distortions.blur import gaussian_taps
 from reiqa.distortions.colourspace import from_responses, responses
-from reiqa.distortions.frame import Frame, align, extend, unalign
+from reiqa.distortions.frame import Frame, align, clip_cells, extend, unalign
 
 #: Chroma planes of colour diffusion are blurred on a grid this much coarser.
 _COARSE = 4
@@ -35,7 +35,8 @@ def colour_diffusion(
     chroma = torch.cat([compressed[:, :1] - light, compressed[:, 2:] - light], 1)
     chroma = align(chroma.mul_(1 << _CHROMA_BITS).round_().to(torch.int32), frames, _COARSE)
     sigma = math.sqrt((1.5 * amount + 2) ** 2 - _COARSE**2 / 4) / _COARSE
-    blurred = fixed.separable(_cell_means(chroma), gaussian_taps(sigma))
+    cells = clip_cells(_cell_means(chroma), frames, _COARSE, height, width)
+    blurred = fixed.rounded_shift(fixed.separable(cells, gaussian_taps(sigma)), fixed.WEIGHT_BITS)
     spread = unalign(_interpolate(blurred), frames, _COARSE, height, width)
     spread = spread.float().mul_(amount / (1 << _CHROMA_BITS))
     return from_responses(torch.cat([light + spread[:, :1], light, light + spread[:, 1:]], 1))
@@ -97,7 +98,8 @@ def _edges(images: Tensor) -> Tensor:
     strength = down.mul_(down).add_(right.mul_(right)).sqrt_()
     # Half the difference, full range 1, in 2**-14: at most 1.42 / 2 * 2**14, 14 bits.
     planes = strength.mul_(2**14 / (2 * 256 * 255)).round_().to(torch.int32)
-    smooth = fixed.separable(planes, gaussian_taps(_EDGE_SIGMA)).float().mul_(2**-14)
+    smooth = fixed.separable(planes, gaussian_taps(_EDGE_SIGMA)).float()
+    smooth.mul_(2.0 ** -(14 + fixed.WEIGHT_BITS))
     return smooth.sub_(_EDGE_FROM).mul_(1 / (_EDGE_TO - _EDGE_FROM)).clamp_(0, 1)
 
 

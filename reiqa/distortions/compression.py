@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
 from reiqa.distortions.colourspace import look_up
 from reiqa.distortions.frame import Frame, align, unalign
@@ -19,14 +18,13 @@ JPEG_GRID = 16
 def jpeg(images: Tensor, quality: int, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:
     """Code and decode as JPEG of ``quality`` (libjpeg's scale), chroma 4:2:0.
 
-    The codec runs on the CPU wherever the images lie, so its bytes are the same on every device.
+    The codec is Pillow's libjpeg on the CPU, wherever the images lie: its bytes are then the same
+    on every device. torchvision's codecs are deprecated since 0.29.
     """
     height, width = images.shape[-2:]
-    blocks = align(images.cpu(), frames, JPEG_GRID)
-    coded = [
-        decode_jpeg(encode_jpeg(image, quality=quality), mode=ImageReadMode.RGB) for image in blocks
-    ]
-    return unalign(torch.stack(coded), frames, JPEG_GRID, height, width).to(images.device)
+    blocks = align(images, frames, JPEG_GRID)
+    coded = _through_pillow(blocks, lambda image: _through_jpeg(image, quality))
+    return unalign(coded, frames, JPEG_GRID, height, width)
 
 
 def jpeg2000(images: Tensor, ratio: float, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:
@@ -59,6 +57,12 @@ def quantisation(
     greys = np.arange(256) / 255
     table = np.rint(np.rint(greys * (steps - 1)) / (steps - 1) * 255).astype(np.uint8)
     return look_up(torch.from_numpy(table), images)
+
+
+def _through_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=quality, subsampling="4:2:0")
+    return Image.open(stream)
 
 
 def _through_jpeg2000(image: Image.Image, ratio: float) -> Image.Image:

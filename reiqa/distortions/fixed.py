@@ -41,9 +41,12 @@ def to_planes(images: Tensor) -> Tensor:
     return images.to(torch.int32).bitwise_left_shift_(PLANE_BITS)
 
 
-def to_images(planes: Tensor, bits: int = PLANE_BITS) -> Tensor:
-    """Round int32 planes with ``bits`` digits behind the point to uint8."""
-    return rounded_shift(planes, bits).clamp_(0, 255).to(torch.uint8)
+def to_images(planes: Tensor) -> Tensor:
+    """Round filtered int32 planes, `PLANE_BITS` + `WEIGHT_BITS` digits behind the point, to uint8.
+
+    Rounds once, from many digits: halves, which go up, are then too rare to brighten the mean.
+    """
+    return rounded_shift(planes, PLANE_BITS + WEIGHT_BITS).clamp_(0, 255).to(torch.uint8)
 
 
 def along(planes: Tensor, taps: Sequence[int], dim: int) -> Tensor:
@@ -70,6 +73,10 @@ def along(planes: Tensor, taps: Sequence[int], dim: int) -> Tensor:
 
 
 def separable(planes: Tensor, taps: Sequence[int]) -> Tensor:
-    """Correlate int32 planes with the same symmetric taps along rows and columns."""
+    """Correlate int32 planes with the same symmetric taps along rows and columns.
+
+    Returns:
+        int32 of the same shape, `WEIGHT_BITS` more digits behind the point: the caller rounds once.
+    """
     once = rounded_shift(along(planes, taps, -2), WEIGHT_BITS)
-    return rounded_shift(along(once, taps, -1), WEIGHT_BITS)
+    return along(once, taps, -1)

@@ -72,6 +72,32 @@ def unalign(
     return torch.cat(cut)
 
 
+def clip_cells(
+    cells: Tensor, frames: Sequence[Frame], period: int, height: int, width: int
+) -> Tensor:
+    """Overwrite cells that hold no pixel of their window by the last one that does.
+
+    Whether `align` adds such cells depends on the phase; a photograph's edge must not.
+
+    Args:
+        cells: ``(N, C, h, w)``, one a ``period x period`` cell of aligned windows.
+        frames: where each window lies.
+        period: side of a cell in pixels.
+        height: of the windows before `align`.
+        width: of the windows before `align`.
+    """
+    clipped = [
+        _clip(_clip(image[None], -2, frame.top, height, period), -1, frame.left, width, period)
+        for image, frame in zip(cells, frames, strict=True)
+    ]
+    return torch.cat(clipped)
+
+
+def _clip(cells: Tensor, dim: int, start: int, length: int, period: int) -> Tensor:
+    count = (start % period + length - 1) // period + 1
+    return extend(cells.narrow(dim, 0, count), dim, 0, cells.shape[dim] - count)
+
+
 def _padded(side: int, period: int) -> int:
     return -(-(side + period - 1) // period) * period
 

@@ -103,7 +103,7 @@ _BANK = (
                (0.142, 0.203, 0.387, 0.864, 1.483), "sigma of the displacement, px", _MENDED,
                random=True, margin=9),
     Distortion("resize_bilinear", "Resize, bilinear", "resolution", resize.resize_bilinear,
-               (2, 3, 4, 8, 16), "factor", _CODE, margin=64),
+               (2, 3, 4, 8, 16), "factor", _CODE, margin=48),
     Distortion("resize_nearest", "Resize, nearest", "resolution", resize.resize_nearest,
                (2, 3, 4, 5, 6), "factor", _CODE, margin=6),
     Distortion("resize_lanczos", "Resize, Lanczos", "resolution", resize.resize_lanczos,

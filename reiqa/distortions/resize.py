@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reiqa.distortions import fixed
-from reiqa.distortions.frame import Frame, align, extend, unalign
+from reiqa.distortions.frame import Frame, align, clip_cells, extend, unalign
 
 Kernel = Callable[[float], float]
 
@@ -88,10 +88,12 @@ def _down_and_up(
     height, width = images.shape[-2:]
     planes = fixed.to_planes(align(images, frames, factor))
     taps = _down_taps(factor, kernel, reach)
-    shrunk = _shrink(_shrink(planes, factor, taps, reach, -2), factor, taps, reach, -1)
-    small = fixed.to_planes(fixed.to_images(shrunk))
+    rows = fixed.rounded_shift(_shrink(planes, factor, taps, reach, -2), fixed.WEIGHT_BITS)
+    small = fixed.to_images(_shrink(rows, factor, taps, reach, -1))
+    cells = fixed.to_planes(clip_cells(small, frames, factor, height, width))
     phases = _up_taps(factor, kernel, reach)
-    large = _enlarge(_enlarge(small, phases, reach, -1), phases, reach, -2)
+    columns = fixed.rounded_shift(_enlarge(cells, phases, reach, -1), fixed.WEIGHT_BITS)
+    large = _enlarge(columns, phases, reach, -2)
     return unalign(fixed.to_images(large), frames, factor, height, width)
 
 
@@ -124,7 +126,7 @@ def _shrink(planes: Tensor, factor: int, taps: list[int], reach: int, dim: int) 
         picked = split.narrow(cell_dim, cell, cells).select(dim, phase)
         total = picked * tap if total is None else total.add_(picked, alpha=tap)
     assert total is not None
-    return fixed.rounded_shift(total, fixed.WEIGHT_BITS)
+    return total
 
 
 def _enlarge(planes: Tensor, phases: list[list[int]], reach: int, dim: int) -> Tensor:
@@ -136,7 +138,7 @@ def _enlarge(planes: Tensor, phases: list[list[int]], reach: int, dim: int) -> T
         for cell, tap in enumerate(taps):
             if tap and cell != reach:
                 total.add_(padded.narrow(dim, cell, cells), alpha=tap)
-        rows.append(fixed.rounded_shift(total, fixed.WEIGHT_BITS))
+        rows.append(total)
     return torch.stack(rows, dim).flatten(dim - 1, dim)
 
 

@@ -1,0 +1,54 @@
+"""The picture and the table of the bank."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from reiqa.distortions import TYPES
+from reiqa.distortions.gallery import gallery, table
+from reiqa.errors import BadInputError
+
+
+def test_the_gallery_shows_every_level_of_every_type(
+    tmp_path: Path, photo: npt.NDArray[np.uint8]
+) -> None:
+    Image.fromarray(photo).save(tmp_path / "cat.png")
+    gallery(tmp_path / "cat.png", tmp_path / "two.png", ["jpeg", "white_noise"], 0)
+    gallery(
+        tmp_path / "cat.png", tmp_path / "four.png", ["jpeg", "lens_blur", "jitter", "darken"], 0
+    )
+    two, four = (Image.open(tmp_path / name) for name in ("two.png", "four.png"))
+    assert two.width == four.width >= 5 * 240
+    assert four.height > two.height + 2 * 180
+
+
+def test_the_same_seed_draws_the_same_picture(tmp_path: Path, photo: npt.NDArray[np.uint8]) -> None:
+    Image.fromarray(photo[:64, :80]).save(tmp_path / "cat.png")
+    drawn = []
+    for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
+        gallery(tmp_path / "cat.png", tmp_path / name, ["white_noise"], seed)
+        drawn.append((tmp_path / name).read_bytes())
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_large_and_a_tiny_photograph_are_shown(tmp_path: Path) -> None:
+    for name, size in (("wide.png", (3000, 40)), ("dot.png", (1, 1))):
+        Image.new("RGB", size, "teal").save(tmp_path / name)
+        gallery(tmp_path / name, tmp_path / "out.png", ["pixelate", "colour_blocks"], 0)
+        assert Image.open(tmp_path / "out.png").width > 500
+
+
+def test_what_is_not_an_image_leaves_no_picture_behind(tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("not a picture")
+    with pytest.raises(BadInputError, match="notes"):
+        gallery(tmp_path / "notes.png", tmp_path / "out.png", ["jpeg"], 0)
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_the_table_has_a_row_a_type() -> None:
+    rows = table()
+    assert [row[0] for row in rows] == list(TYPES)
+    assert {len(row) for row in rows} == {10}
