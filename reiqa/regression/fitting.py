@@ -210,7 +210,7 @@ def _predictions(judged: Judged) -> str:
         residual = columns[-1] - sample.ratings[split.test]
         for place, row in enumerate(split.test):
             values = [sample.ratings[row], *(c[place] for c in columns), residual[place]]
-            lines.append([str(number_), sample.images[row], *(f"{v:.6g}" for v in values)])
+            lines.append([str(number_), sample.images[row], *(f"{value:.9g}" for value in values)])
     return _table(["split", "image", "mos", *VARIANTS, "residual"], lines)
 
 
