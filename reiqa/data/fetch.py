@@ -71,7 +71,7 @@ def fetch(
 
 def holdings(folder: Path) -> Told:
     """Return how many images and bytes a folder holds."""
-    files = Pictures(folder)
+    files = Pictures.below(folder)
     return {"images": len(files.images()), "bytes": sum(files.sizes.values())}
 
 
@@ -84,20 +84,24 @@ def _obtain(entry: Entry, mirrors: list[Path], force: bool, patience: Patience) 
             if holdings(raw).items() <= told.items():
                 return told
         mark.unlink(missing_ok=True)
-        staging = store.WORK / "unpack" / entry.name
-        _remove(staging)
+        work = store.WORK / "unpack" / entry.name
+        _remove(work)
+        staging = work / "whole"
         staging.mkdir(parents=True)
         origin = _origin(entry, mirrors, staging, force, patience)
         _remove(raw)
         raw.parent.mkdir(parents=True, exist_ok=True)
         if "linked" in origin:
             raw.symlink_to(origin.pop("linked"))
-            _remove(staging)
         else:
             staging.replace(raw)
+        _remove(work)
         about = {"name": entry.name, "title": entry.title, "expected_images": entry.images}
         told = {**about, **origin, **holdings(raw)}
         store.write_json(mark, told)
+        # Kept until here: a set of several archives that fails at the last is not brought anew.
+        for source in (source for piece in entry.parts for source in piece.sources):
+            sources.discard(source)
         return told
 
 
@@ -139,7 +143,7 @@ def _unpacked(entry: Entry, mirror: Path) -> list[Path]:
     if any(_in_mirror(entry, piece.sources[0], mirror) for piece in entry.parts[:1]):
         return []
     candidates = [mirror / folder for folder in entry.folders]
-    return [path for path in candidates if path.is_dir() and Pictures(path).images()][:1]
+    return [path for path in candidates if path.is_dir() and Pictures.below(path).images()][:1]
 
 
 def _in_mirror(entry: Entry, source: Source, mirror: Path) -> Path | None:
@@ -152,7 +156,7 @@ def _in_mirror(entry: Entry, source: Source, mirror: Path) -> Path | None:
 
 def _lacking(entry: Entry, folder: Path) -> tuple[Piece, ...]:
     """Return the plain files of a set that a copied folder does not hold."""
-    files = Pictures(folder)
+    files = Pictures.below(folder)
     return tuple(
         piece
         for piece in entry.parts
@@ -206,7 +210,7 @@ class _Bringing:
 
     def folder(self, number: int) -> Path:
         """Return where a piece is unpacked before all are put together."""
-        return self._staging.with_name(f"{self._staging.name}.{number}")
+        return self._staging.with_name(str(number))
 
     def piece(self, number: int, piece: Piece) -> Told:
         """Bring one piece from the first place that gives it, and unpack it."""
@@ -250,12 +254,10 @@ class _Bringing:
             except SourceError as error:
                 raise SourceError(f"{place}: {error}") from None
             try:
-                told = self._unpacking(source, path, sources.address(source.url))(folder)
+                return self._unpacking(source, path, sources.address(source.url))(folder)
             except (SourceError, ArchiveError) as error:
-                sources.discard(path)
+                sources.discard(source)
                 raise SourceError(f"{place}: {error}") from None
-            sources.discard(path)
-            return told
 
         return attempt
 
@@ -303,7 +305,7 @@ def _record(entry: Entry, file: str, digest: str, size: int) -> None:
 
 def _duplicate(source: Path, target: Path, place: Callable[[Path, Path], object]) -> None:
     """Repeat a tree of files below ``target``: by links where ``place`` can, else by copies."""
-    for path in Pictures(source).sizes:
+    for path in Pictures.below(source).sizes:
         into = target / path
         into.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -135,7 +135,7 @@ def build(name: str, allow_missing: bool = False, verify: bool = False) -> Path:
     """
     entry = catalog.get(name)
     raw = layout.raw(name)
-    files = Pictures(raw)
+    files = Pictures.below(raw)
     make = _rated if entry.kind == "rated" else _corpus
     rows, header, faults = make(entry, raw, files, verify)
     if str(faults) and not allow_missing:

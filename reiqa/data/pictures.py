@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -32,18 +32,23 @@ class Pictures:
     Archives of one set differ in their outer folders and in the case of names, never in the tail.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """List ``folder`` and all below it; links to folders inside it are not followed.
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        """Take the size of each file by its path relative to the folder, with slashes."""
+        self.sizes = dict(sorted(sizes.items()))
+        self._by_name: dict[str, list[str]] = {}
+        for path in self.sizes:
+            self._by_name.setdefault(path.rpartition("/")[2].lower(), []).append(path)
+
+    @classmethod
+    def below(cls, folder: Path) -> "Pictures":
+        """List a folder and all below it; links to folders inside it are not followed.
 
         Raises:
             BadInputError: it is not there.
         """
         if not folder.is_dir():
             raise BadInputError(f"{folder}: not there; run: reiqa fetch --dataset {folder.name}")
-        self.sizes: dict[str, int] = dict(sorted(_walk(folder)))
-        self._by_name: dict[str, list[str]] = {}
-        for path in self.sizes:
-            self._by_name.setdefault(path.rpartition("/")[2].lower(), []).append(path)
+        return cls(dict(_walk(folder)))
 
     def images(self) -> list[str]:
         """Return the images by sorted path."""

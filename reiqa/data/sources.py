@@ -107,9 +107,7 @@ def download(
         WorkFailedError: the disk is too small.
     """
     patience = patience or Patience()
-    # Known content is one partial file whichever source gives it; other content never mixes.
-    key = hashlib.sha256((source.sha256 or source.url).encode()).hexdigest()[:16]
-    whole = DOWNLOADS / key / file_name(source)
+    whole = _place(source)
     with store.locked(whole):
         if not whole.exists():
             whole.parent.mkdir(parents=True, exist_ok=True)
@@ -117,9 +115,15 @@ def download(
         return whole
 
 
-def discard(path: Path) -> None:
-    """Remove a download and its records."""
-    shutil.rmtree(path.parent, ignore_errors=True)
+def discard(source: Source) -> None:
+    """Remove what was brought from a source, whole or in part."""
+    shutil.rmtree(_place(source).parent, ignore_errors=True)
+
+
+def _place(source: Source) -> Path:
+    # Known content is one partial file whichever source gives it; other content never mixes.
+    key = hashlib.sha256((source.sha256 or source.url).encode()).hexdigest()[:16]
+    return DOWNLOADS / key / file_name(source)
 
 
 def _fill(source: Source, whole: Path, patience: Patience, hurried: bool, advance: Advance) -> None:

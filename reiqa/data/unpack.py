@@ -4,6 +4,8 @@
 minds an entry that comes twice, so entries are written here one by one.
 """
 
+import bz2
+import gzip
 import lzma
 import stat
 import tarfile
@@ -12,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, BinaryIO, Protocol, cast
 
 #: Unpacked bytes allowed: this many times the archive's size, and some for small ones.
 EXPANSION = 20
@@ -169,23 +171,45 @@ def _opener(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[b
 
 
 def _tar(archive: Path, folder: Path, left: int) -> Iterator[_Entry]:
-    del folder, left
-    with tarfile.open(archive, "r|*") as opened:
+    del folder
+    # Decompressed here, for tarfile's own streams never look at the checksum at the end.
+    with (
+        _decompressed(archive) as stream,
+        tarfile.open(fileobj=stream, mode="r|") as opened,
+    ):
         for info in opened:
-            kind = "device"
-            if info.isfile():
-                kind = "file"
-            elif info.isdir():
-                kind = "folder"
-            elif info.issym() or info.islnk():
-                kind = "link"
-            # A hard link is spelled from the archive's root, a symbolic one from its own folder.
-            target = info.linkname
-            if info.islnk():
-                target = "../" * (len(PurePosixPath(info.name).parts) - 1) + info.linkname
-                if info.linkname.startswith("/"):
-                    target = info.linkname
-            yield _Entry(info.name, kind, target, _extractor(opened, info))
+            yield _Entry(info.name, _tar_kind(info), _tar_target(info), _extractor(opened, info))
+        while piece := stream.read(_PIECE):
+            left -= len(piece)
+            if left < 0:
+                raise _bomb(archive)
+
+
+def _decompressed(archive: Path) -> BinaryIO:
+    with archive.open("rb") as opened:
+        start = opened.read(6)
+    if start.startswith(b"\x1f\x8b"):
+        return cast(BinaryIO, gzip.open(archive))
+    if start.startswith(b"BZh"):
+        return cast(BinaryIO, bz2.open(archive))
+    if start == b"\xfd7zXZ\0":
+        return cast(BinaryIO, lzma.open(archive))
+    return archive.open("rb")
+
+
+def _tar_kind(info: tarfile.TarInfo) -> str:
+    if info.issym() or info.islnk():
+        return "link"
+    if info.isfile():
+        return "file"
+    return "folder" if info.isdir() else "device"
+
+
+def _tar_target(info: tarfile.TarInfo) -> str:
+    """Return where a link leads, from its own folder; a hard link is spelled from the root."""
+    if info.islnk() and not info.linkname.startswith("/"):
+        return "../" * (len(PurePosixPath(info.name).parts) - 1) + info.linkname
+    return info.linkname
 
 
 def _extractor(opened: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], IO[bytes] | None]:

@@ -1,0 +1,71 @@
+"""A project folder, a catalog that a test may change, and a server that misbehaves."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.offered import Server
+
+from reiqa.data import catalog
+from reiqa.data.catalog import Entry, Piece, Source
+from reiqa.data.sources import Patience
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project folder, which is the current one."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("REIQA_MIRROR", raising=False)
+    return folder
+
+
+@pytest.fixture
+def patience() -> Patience:
+    """Gives a source up within a second."""
+    return Patience(silence=0.5, tries=2, pause=0.0, floor=200_000.0, window=0.2)
+
+
+@pytest.fixture
+def change_catalog(monkeypatch: pytest.MonkeyPatch) -> Callable[[Entry], Entry]:
+    """Puts an entry into the catalog for the length of a test."""
+    entries = dict(catalog.load())
+    monkeypatch.setattr(catalog, "load", lambda: entries)
+
+    def change(entry: Entry) -> Entry:
+        entries[entry.name] = entry
+        return entry
+
+    return change
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def small_set(server: Server, change_catalog: Callable[[Entry], Entry]) -> Callable[..., Entry]:
+    """Makes a set of three images whose archives the server offers under the given paths."""
+
+    def make(*paths: str, **fields: object) -> Entry:
+        sources = tuple(Source(url=server.url + path) for path in paths)
+        return change_catalog(
+            Entry(
+                name="small",
+                title="Small",
+                kind="corpus",
+                authentic=True,
+                images=3,
+                citation="none",
+                licence="none",
+                folders=("small", "Small"),
+                parts=(Piece(sources=sources),),
+                **fields,
+            )
+        )
+
+    return make

@@ -1,0 +1,379 @@
+"""Every fault of a source ends in a resumed download, the next source, or one clear line."""
+
+import json
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.offered import SMALL, Server, picture, tgz, zipped
+
+from reiqa import layout, store
+from reiqa.data import catalog, fetch, sources
+from reiqa.data.catalog import Entry, Piece, Source
+from reiqa.data.sources import Patience
+from reiqa.errors import BadInputError, WorkFailedError
+
+ARCHIVE = "/a/small.tgz"
+OTHER = "/b/small.zip"
+
+MakeSet = Callable[..., Entry]
+
+
+@pytest.fixture
+def archives(project: Path, server: Server) -> Server:
+    noise = {"Small/readme.bin": random.Random(0).randbytes(60_000)}
+    server.files[ARCHIVE] = tgz({**SMALL, **noise})
+    server.files[OTHER] = zipped({**SMALL, **noise})
+    return server
+
+
+def whole() -> bool:
+    """Whether the set stands in data/raw, byte by byte as it was packed."""
+    raw = layout.raw("small")
+    return layout.receipt("small").exists() and all(
+        (raw / name).read_bytes() == data for name, data in SMALL.items()
+    )
+
+
+def nothing_there() -> bool:
+    return not layout.receipt("small").exists() and not layout.raw("small").exists()
+
+
+def test_a_set_is_downloaded_unpacked_and_vouched_for(
+    archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    receipt = json.loads(fetch.fetch("small", patience=patience).read_text())
+    assert whole()
+    assert receipt["images"] == 3
+    assert receipt["files"][0]["bytes"] == len(archives.files[ARCHIVE])
+    assert not list(sources.DOWNLOADS.rglob("*.tgz")), "the archive is not kept beside the files"
+
+
+def test_the_receipt_of_the_same_files_is_the_same_file(
+    archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    first = fetch.fetch("small", patience=patience).read_bytes()
+    assert fetch.fetch("small", force=True, patience=patience).read_bytes() == first
+
+
+def test_a_whole_set_is_not_brought_again_but_a_damaged_one_is(
+    archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    layout_before = fetch.fetch("small", patience=patience)
+    layout_before.unlink()
+    fetch.fetch("small", patience=patience)
+    assert len(archives.asked) == 1
+    (layout.raw("small") / "Small/images/1.png").unlink()
+    fetch.fetch("small", patience=patience)
+    assert len(archives.asked) == 2 and whole()
+
+
+@pytest.mark.parametrize(
+    ("fault", "resumed"),
+    [
+        ("cut 30000", True),
+        ("cut 0", False),
+        ("stall", True),
+        ("stall before", False),
+        ("says more", True),
+        ("503", False),
+        ("429", False),
+    ],
+)
+def test_a_passing_fault_is_overcome_at_the_same_source(
+    fault: str, resumed: bool, archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    archives.faults[ARCHIVE] = [fault]
+    fetch.fetch("small", patience=patience)
+    assert whole()
+    second = archives.ranges(ARCHIVE)[1]
+    assert second.startswith("bytes=") is resumed
+
+
+def test_many_cuts_in_a_row_are_overcome_while_each_brings_something(
+    archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    archives.faults[ARCHIVE] = ["cut 9000"] * 5
+    fetch.fetch("small", patience=patience)
+    assert whole()
+    starts = [int(text[6:-1]) for text in archives.ranges(ARCHIVE)[1:]]
+    assert starts == [9000, 18000, 27000, 36000, 45000]
+
+
+def test_a_download_goes_on_after_the_process_was_killed(
+    archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    archives.faults[ARCHIVE] = ["cut 30000", "500", "500"]
+    with pytest.raises(WorkFailedError):
+        fetch.fetch("small", patience=patience)
+    assert nothing_there()
+    fetch.fetch("small", patience=patience)
+    assert whole() and archives.ranges(ARCHIVE)[-1] == "bytes=30000-"
+
+
+@pytest.mark.parametrize("fault", ["no range", "changed", "416"])
+def test_a_part_that_cannot_be_continued_is_begun_anew(
+    fault: str, archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    archives.faults[ARCHIVE] = ["cut 30000", fault]
+    fetch.fetch("small", patience=patience)
+    assert whole()
+
+
+@pytest.mark.parametrize("fault", ["404", "403", "wrong", "says less", "web page"])
+def test_a_source_that_gives_something_else_is_left_for_the_next(
+    fault: str, archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE, OTHER)
+    archives.faults[ARCHIVE] = [fault] * 9
+    fetch.fetch("small", patience=patience)
+    assert whole()
+    assert archives.ranges(OTHER) == [""]
+    assert len(archives.ranges(ARCHIVE)) == 1, "what is wrong is not asked for again"
+
+
+@pytest.mark.parametrize(
+    "fault", ["404", "403", "416", "500", "wrong", "says less", "web page", "cut 0", "stall"]
+)
+def test_without_another_source_there_is_one_line_and_no_set(
+    fault: str, archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    # A stalling source that brings half of the rest each time is progress; here it brings nothing.
+    archives.faults[ARCHIVE] = (["stall before"] if fault == "stall" else [fault]) * 9
+    with pytest.raises(WorkFailedError) as failure:
+        fetch.fetch("small", patience=patience)
+    line = str(failure.value)
+    assert "\n" not in line and "small.tgz" in line and "127.0.0.1" in line
+    assert nothing_there()
+
+
+def test_a_slow_source_is_left_while_there_is_another(
+    archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE, OTHER)
+    archives.faults[ARCHIVE] = ["trickle"] * 9
+    fetch.fetch("small", patience=patience)
+    assert whole() and archives.ranges(OTHER) == [""]
+
+
+def test_a_slow_source_is_better_than_none(
+    archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE, OTHER)
+    archives.faults[ARCHIVE] = ["trickle"]
+    archives.faults[OTHER] = ["404"]
+    fetch.fetch("small", patience=patience)
+    first, second = archives.ranges(ARCHIVE)
+    assert whole() and first == "" and second.startswith("bytes=")
+
+
+def test_a_dead_address_is_left_for_the_next(
+    archives: Server, small_set: MakeSet, patience: Patience, change_catalog: Callable[..., Entry]
+) -> None:
+    entry = small_set(OTHER)
+    dead = Source(url="http://127.0.0.1:9/small.tgz")
+    pieces = (Piece(sources=(dead, *entry.parts[0].sources)),)
+    change_catalog(entry.model_copy(update={"parts": pieces}))
+    fetch.fetch("small", patience=patience)
+    assert whole()
+
+
+def test_bytes_unlike_the_known_digest_are_never_taken(
+    archives: Server, small_set: MakeSet, patience: Patience, change_catalog: Callable[..., Entry]
+) -> None:
+    entry = small_set(ARCHIVE)
+    known = entry.parts[0].sources[0].model_copy(update={"sha256": "0" * 64})
+    change_catalog(entry.model_copy(update={"parts": (Piece(sources=(known,)),)}))
+    with pytest.raises(WorkFailedError, match="wrong digest"):
+        fetch.fetch("small", patience=patience)
+    assert nothing_there()
+
+
+def test_a_digest_seen_first_is_held_ever_after(
+    archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    fetch.fetch("small", patience=patience)
+    recorded = json.loads(fetch.DIGESTS.read_text())["small/small.tgz"]
+    assert recorded["bytes"] == len(archives.files[ARCHIVE])
+    # A sound archive of other content, as after a silent change at the source.
+    archives.files[ARCHIVE] = tgz({"Small/images/0.png": picture("a.png", 99)})
+    with pytest.raises(WorkFailedError, match=r"take small/small.tgz out of data/digests.json"):
+        fetch.fetch("small", force=True, patience=patience)
+    assert whole(), "what was there stays"
+
+
+def test_a_damaged_first_sight_does_not_become_the_measure(
+    archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    archives.faults[ARCHIVE] = ["says less"]
+    with pytest.raises(WorkFailedError, match="cut off"):
+        fetch.fetch("small", patience=patience)
+    fetch.fetch("small", patience=patience)
+    assert whole()
+
+
+def test_the_digest_that_a_hub_promises_on_the_way_is_held(
+    archives: Server, monkeypatch: pytest.MonkeyPatch, patience: Patience
+) -> None:
+    monkeypatch.setattr(sources, "_ask", _with_promise(sources._ask, "1" * 64))
+    with pytest.raises(sources.SourceError, match="wrong digest"):
+        sources.download(Source(url=archives.url + ARCHIVE), patience)
+
+
+def _with_promise(ask: Callable[..., tuple[object, str]], digest: str) -> Callable[..., object]:
+    return lambda *arguments: (ask(*arguments)[0], f'"{digest}"')
+
+
+def test_hub_and_drive_addresses_are_spelled_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    spelled = sources.address("hf://datasets/someone/things/deep/x.tgz")
+    assert spelled == "http://127.0.0.1:1/datasets/someone/things/resolve/main/deep/x.tgz"
+    assert sources.address("gdrive://abc").endswith("id=abc")
+    assert sources.file_name(Source(url="https://a/labels%3D640_padded.csv?x=1")) == (
+        "labels=640_padded.csv"
+    )
+
+
+def test_a_drive_file_is_brought_under_its_name(
+    archives: Server, small_set: MakeSet, patience: Patience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = small_set(ARCHIVE)
+    monkeypatch.setattr(sources, "GOOGLE_DRIVE", archives.url + "/a/")
+    source = Source(url="gdrive://small.tgz", file="small.tgz")
+    pieces = (Piece(sources=(source,)),)
+    monkeypatch.setitem(catalog.load(), "small", entry.model_copy(update={"parts": pieces}))
+    fetch.fetch("small", patience=patience)
+    assert whole()
+
+
+def test_pieces_are_put_together_and_none_may_fail(
+    archives: Server, small_set: MakeSet, patience: Patience, change_catalog: Callable[..., Entry]
+) -> None:
+    entry = small_set(ARCHIVE)
+    archives.files["/c/labels.csv"] = b"image,set\n0.png,training\n"
+    label = Piece(sources=(Source(url=archives.url + "/c/labels.csv"),), into="metadata")
+    change_catalog(entry.model_copy(update={"parts": (*entry.parts, label)}))
+    archives.faults["/c/labels.csv"] = ["404"]
+    with pytest.raises(WorkFailedError, match=r"labels.csv"):
+        fetch.fetch("small", patience=patience)
+    assert nothing_there()
+    fetch.fetch("small", patience=patience)
+    assert whole()
+    assert (layout.raw("small") / "metadata/labels.csv").exists()
+    assert len(archives.ranges(ARCHIVE)) == 1, "what had come is not brought anew"
+
+
+@pytest.mark.parametrize("place", ["small.tgz", "Small/small.tgz", "small/small.tgz"])
+def test_an_archive_in_the_mirror_comes_before_any_download(
+    place: str, archives: Server, small_set: MakeSet, tmp_path: Path
+) -> None:
+    small_set(ARCHIVE)
+    archive = tmp_path / "mirror" / place
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(archives.files[ARCHIVE])
+    fetch.fetch("small", tmp_path / "mirror")
+    assert whole() and not archives.asked
+
+
+def test_an_unpacked_folder_in_the_mirror_is_copied(
+    archives: Server, small_set: MakeSet, tmp_path: Path
+) -> None:
+    small_set(ARCHIVE)
+    for name, data in SMALL.items():
+        (tmp_path / "mirror" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mirror" / name).write_bytes(data)
+    fetch.fetch("small", tmp_path / "mirror")
+    copy = layout.raw("small") / "images/0.png"
+    assert not archives.asked and copy.read_bytes() == SMALL["Small/images/0.png"]
+    assert copy.stat().st_nlink == 1, "a copy of its own: the mirror is never written through"
+
+
+def test_a_broken_archive_in_the_mirror_is_passed_over(
+    archives: Server, small_set: MakeSet, tmp_path: Path, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    (tmp_path / "small.tgz").write_bytes(archives.files[ARCHIVE][:20_000])
+    fetch.fetch("small", tmp_path, patience=patience)
+    assert whole() and archives.ranges(ARCHIVE) == [""]
+
+
+def test_a_walled_set_says_what_to_do_and_is_then_taken_from_there(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(BadInputError, match=r"work/by-hand/imagenet") as failure:
+        fetch.fetch("imagenet")
+    assert "\n" not in str(failure.value)
+    assert "1. register at https" in capsys.readouterr().err
+    image = fetch.BY_HAND / "imagenet/n01440764/n01440764_1.JPEG"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(picture("a.jpg"))
+    fetch.fetch("imagenet")
+    assert layout.raw("imagenet").is_symlink(), "a set this large is used where it lies"
+    fetch.fetch("imagenet", force=True)
+    assert image.exists(), "to fetch again removes the link, never what it leads to"
+
+
+def test_a_full_disk_is_one_line_before_anything_is_written(
+    archives: Server, small_set: MakeSet, patience: Patience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_set(ARCHIVE)
+    usage = type("Usage", (), {"free": 1000})()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(WorkFailedError, match="GB are free"):
+        fetch.fetch("small", patience=patience)
+    assert nothing_there()
+
+
+def test_a_corpus_of_a_rated_sets_photographs_takes_no_second_room(
+    project: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mirror/BIQ2021/Images"
+    folder.mkdir(parents=True)
+    (folder / "ss01 (1).jpg").write_bytes(picture("a.jpg"))
+    fetch.fetch("biq2021_photos", tmp_path / "mirror")
+    fetch.fetch("biq2021", tmp_path / "mirror")
+    first, second = (
+        layout.raw(name) / "Images/ss01 (1).jpg" for name in ("biq2021", "biq2021_photos")
+    )
+    assert first.samefile(second)
+
+
+def test_two_processes_that_want_one_set_bring_it_once(
+    archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    archives.faults[ARCHIVE] = ["trickle"]
+    slow = Patience(silence=5, tries=2, pause=0, floor=0, window=60)
+    both = [threading.Thread(target=fetch.fetch, args=("small", None, False, slow)) for _ in "ab"]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert whole() and len(archives.asked) == 1
+
+
+def test_an_unknown_set_and_an_absent_mirror_are_named(project: Path) -> None:
+    with pytest.raises(BadInputError, match=r"nosuch.*koniq10k"):
+        fetch.fetch("nosuch")
+    with pytest.raises(BadInputError, match="nowhere"):
+        fetch.fetch("demo", Path("nowhere"))
+
+
+def test_the_mark_of_a_whole_set_lies_outside_what_an_engine_deletes(
+    archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    fetch.fetch("small", patience=patience)
+    assert (store.WORK / "fetched/small.json").exists()
