@@ -21,10 +21,10 @@ _CROPS = ("#e8590c", "#1971c2")
 _DPI = 100
 _EDGE, _GAP, _CARD_GAP, _HEAD = 44, 8, 40, 74
 _CARDS_A_ROW = 6
-#: Crops are shown about this large, and the window no larger than that, in pixels.
+#: Crops are shown at least this large, by whole pixels; the window's longer side, in pixels.
 _CROP, _WINDOW = 160, 744
-#: Longer side of the small map, in pixels.
-_MAP = 340
+#: Room for the words beside the window, in pixels.
+_WORDS = 700
 
 
 def show(paths: Sequence[Path], number: int, out: Path) -> Path:
@@ -53,75 +53,52 @@ def show(paths: Sequence[Path], number: int, out: Path) -> Path:
 def _drawn(window: Pixels, recipe: Recipe, pairs: Pairs) -> Figure:
     """Lay the picture out: window and words above, cards of versions below."""
     versions, scales = recipe.plan.versions, len(recipe.pairs)
-    crop = recipe.plan.patch * max(1, round(_CROP / recipe.plan.patch))
+    crop = recipe.plan.patch * -(-_CROP // recipe.plan.patch)
     columns = min(_CARDS_A_ROW, -(-versions // 2))
     card = (2 * crop + _GAP, _HEAD + scales * crop + (scales - 1) * _GAP)
     zoom = _WINDOW / max(recipe.height, recipe.width)
     top = _EDGE + round(recipe.height * zoom) + _EDGE
-    width = 2 * _EDGE + max(columns * (card[0] + _CARD_GAP) - _CARD_GAP, 2 * _WINDOW)
+    width = 2 * _EDGE + max(columns * (card[0] + _CARD_GAP) - _CARD_GAP, _WINDOW + _EDGE + _WORDS)
+    apart = (width - 2 * _EDGE - card[0]) / max(1, columns - 1)
     height = top + -(-versions // columns) * (card[1] + _CARD_GAP) + _EDGE - _CARD_GAP
     figure = Figure(figsize=(width / _DPI, height / _DPI), facecolor=_PAPER)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
     _draw_window(axes, window, recipe, zoom)
-    _draw_words(axes, recipe, _EDGE + recipe.width * zoom + _EDGE)
-    _draw_place(axes, recipe, width - _EDGE, _EDGE + 8)
+    beside = _EDGE + recipe.width * zoom + _EDGE
+    below = _draw_words(axes, recipe, beside)
+    _draw_place(axes, recipe, beside, below, top - _EDGE - below)
     for version in range(versions):
         row, column = divmod(version, columns)
-        left, upper = _EDGE + column * (card[0] + _CARD_GAP), top + row * (card[1] + _CARD_GAP)
+        left, upper = _EDGE + column * apart, top + row * (card[1] + _CARD_GAP)
         _draw_card(axes, recipe, pairs, version, crop, left, upper)
     return figure
 
 
 def _draw_window(axes: Axes, window: Pixels, recipe: Recipe, zoom: float) -> None:
-    """The stored pixels, the content square, and all four crops in the frame's own pixels."""
+    """The stored pixels, the content square, and all crops, in the frame's own pixels."""
     height, width = window.shape[:2]
     _draw_pixels(axes, window, _EDGE, _EDGE, width * zoom, height * zoom, smooth=True)
 
-    def outline(
-        top: float, left: float, side: float, colour: str, style: str
-    ) -> tuple[float, float]:
+    def outline(top: float, left: float, side: float, **style: Any) -> tuple[float, float]:
         x = _EDGE + (left - recipe.frame.left) * zoom
         y = _EDGE + (top - recipe.frame.top) * zoom
-        for line, shade in ((5.0, "white"), (2.2, colour)):
-            box = Rectangle(
-                (x, y), side * zoom, side * zoom, fill=False, ec=shade, lw=line, ls=style
-            )
-            axes.add_patch(box)
+        axes.add_patch(Rectangle((x, y), side * zoom, side * zoom, fill=False, **style))
         return x, y
 
-    content = Rectangle(
-        (
-            _EDGE + (recipe.content.left - recipe.frame.left) * zoom,
-            _EDGE + (recipe.content.top - recipe.frame.top) * zoom,
-        ),
-        recipe.plan.content * zoom,
-        recipe.plan.content * zoom,
-        fill=False,
-        ec="white",
-        lw=1.2,
-        ls=(0, (1, 3)),
-    )
-    axes.add_patch(content)
-    for scale, pair in reversed(list(zip(recipe.plan.scales, recipe.pairs, strict=True))):
+    outline(*recipe.content, recipe.plan.content, ec="white", lw=1.2, ls=(0, (1, 3)))
+    for scale, pair in zip(recipe.plan.scales[::-1], recipe.pairs[::-1], strict=True):
+        side, line = recipe.plan.patch / scale, "-" if scale == 1 else "--"
         for name, colour, (top, left) in zip("AB", _CROPS, pair, strict=True):
-            side = recipe.plan.patch / scale
-            x, y = outline(top / scale, left / scale, side, colour, "-" if scale == 1 else "--")
-            axes.text(
-                x + 12,
-                y + 13,
-                name if scale == 1 else f"{name} ½",
-                color="white",
-                fontsize=11,
-                weight="bold",
-                ha="left",
-                va="top",
-                bbox={"boxstyle": "round,pad=0.35", "fc": colour, "ec": "none"},
-            )
+            outline(top / scale, left / scale, side, ec="white", lw=5.0, ls=line)
+            x, y = outline(top / scale, left / scale, side, ec=colour, lw=2.2, ls=line)
+            label = name if scale == 1 else f"{name} ½"
+            axes.text(x + 12, y + 13, label, color="white", fontsize=11, weight="bold", va="top",
+                      bbox={"boxstyle": "round,pad=0.35", "fc": colour, "ec": "none"})  # fmt: skip
 
 
-def _draw_words(axes: Axes, recipe: Recipe, left: float) -> None:
-    """What this chunk is, in words."""
+def _draw_words(axes: Axes, recipe: Recipe, left: float) -> float:
+    """What this chunk is, in words; return where they end."""
     plan, frame = recipe.plan, recipe.frame
     lines = [
         ("photograph", f"{recipe.corpus}/{recipe.image}, {frame.width} × {frame.height} px"),
@@ -143,32 +120,30 @@ def _draw_words(axes: Axes, recipe: Recipe, left: float) -> None:
         axes.text(left, y, name, fontsize=13, color=_SOFT, va="top")
         axes.text(left + 170, y, words, fontsize=13, color=_INK, va="top")
         y += 36
-    y += 26
-    for name, colour in zip("AB", _CROPS, strict=True):
-        axes.add_patch(Rectangle((left, y), 26, 26, fc=colour, ec="none"))
-        axes.text(left + 13, y + 13, name, color="white", weight="bold", fontsize=12, ha="center",
+    y += 14
+    for x, name, colour in zip((left, left + 40), "AB", _CROPS, strict=True):
+        axes.add_patch(Rectangle((x, y), 26, 26, fc=colour, ec="none"))
+        axes.text(x + 13, y + 13, name, color="white", weight="bold", fontsize=12, ha="center",
                   va="center_baseline")  # fmt: skip
-        left += 40
-    axes.text(left + 8, y + 13, "the crops, wherever they appear; ⇄ where B became the query",
+    axes.text(left + 88, y + 13, "the crops, wherever they appear; ⇄ where B became the query",
               fontsize=13, color=_INK, va="center_baseline")  # fmt: skip
+    return y + 72
 
 
-def _draw_place(axes: Axes, recipe: Recipe, right: float, top: float) -> None:
-    """A small map: the window and its content in the whole frame."""
-    frame = recipe.frame
-    zoom = _MAP / max(frame.height, frame.width)
-    left = right - frame.width * zoom
+def _draw_place(axes: Axes, recipe: Recipe, left: float, top: float, room: float) -> None:
+    """A small map, no higher than ``room``: the window and its content in the whole frame."""
+    frame, side = recipe.frame, recipe.plan.content
+    zoom = min(room / frame.height, 0.6 * _WORDS / frame.width)
 
     def box(y: float, x: float, height: float, width: float, **style: Any) -> None:
         corner = (left + x * zoom, top + y * zoom)
         axes.add_patch(Rectangle(corner, width * zoom, height * zoom, **style))
 
-    side = recipe.plan.content
     box(0, 0, frame.height, frame.width, fc="white", ec=_LINE, lw=1.5)
     box(frame.top, frame.left, recipe.height, recipe.width, fc=_LINE, ec=_SOFT, lw=1.2)
     box(*recipe.content, side, side, fill=False, ec=_INK, lw=1.2, ls=(0, (1, 2)))
-    axes.text(right, top + frame.height * zoom + 12, "the window in the frame", fontsize=11,
-              color=_SOFT, ha="right", va="top")  # fmt: skip
+    axes.text(left + frame.width * zoom + 18, top + 2, "where the window\nlies in the frame",
+              fontsize=11, color=_SOFT, va="top", linespacing=1.5)  # fmt: skip
 
 
 def _draw_card(
@@ -197,16 +172,9 @@ def _draw_card(
             colour = _CROPS[side ^ swapped]
             axes.add_patch(Rectangle((x, y), crop, crop, fill=False, ec=colour, lw=2.4))
         if swapped:
-            axes.text(
-                left + crop + _GAP / 2,
-                y + crop / 2,
-                "⇄",
-                fontsize=15,
-                color=_INK,
-                ha="center",
-                va="center",
-                bbox={"boxstyle": "circle,pad=0.22", "fc": "white", "ec": _INK, "lw": 1.0},
-            )
+            disc = {"boxstyle": "circle,pad=0.22", "fc": "white", "ec": _INK, "lw": 1.0}
+            axes.text(left + crop + _GAP / 2, y + crop / 2, "⇄", fontsize=15, color=_INK,
+                      ha="center", va="center", bbox=disc)  # fmt: skip
 
 
 def _draw_pixels(

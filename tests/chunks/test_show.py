@@ -19,7 +19,7 @@ def is_in(picture: np.ndarray, part: np.ndarray) -> bool:
 
 
 def test_every_crop_of_every_version_is_in_the_picture(garden, parameters, tmp_path):
-    # Crops of 107 pixels and more are shown at their own size.
+    # Crops of less than 160 pixels are shown at twice their size.
     chunks = parameters.chunks.model_copy(update={"patch": 112, "n_aug": 2})
     path = shards.write(garden, 6, 7, parameters.model_copy(update={"chunks": chunks}))
     picture = np.asarray(Image.open(show([path], 0, tmp_path / "a.png")).convert("RGB"))
@@ -27,9 +27,9 @@ def test_every_crop_of_every_version_is_in_the_picture(garden, parameters, tmp_p
     pairs = render([window], [recipe])
     for tensor in (pairs.query, pairs.key):
         for crop in to_uint8(tensor).flatten(0, 2):
-            pixels = crop.permute(1, 2, 0).numpy()
+            pixels = crop.permute(1, 2, 0).numpy().repeat(2, 0).repeat(2, 1)
             # A band at the side, clear of the frame and of the mark of a swap.
-            assert is_in(picture, pixels[8:24, 30:80])
+            assert is_in(picture, pixels[16:32, 60:160])
 
 
 def test_the_picture_is_the_same_each_time(garden, parameters, tmp_path):
