@@ -85,9 +85,14 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("reiqa.report", "."), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters["number"] = tables.number
+    environment.filters["number"] = _number
     environment.filters["groupby_first"] = _by_dataset
     return environment
+
+
+def _number(value: float | None, sign: bool = False) -> str:
+    """Return a metric as print sets it, with a minus and not a hyphen."""
+    return tables.number(value, sign).replace("-", "\N{MINUS SIGN}")
 
 
 def _style() -> str:
@@ -109,7 +114,7 @@ def _tiles(rows: Sequence[Row], crossings: Sequence[Crossing]) -> list[tuple[str
     """Return the page's headline numbers, each with what it means."""
     both = [row for row in rows if row.variant == "both"]
     tiles = [
-        (tables.number(row.srcc), f"SRCC on {row.dataset}"
+        (_number(row.srcc), f"SRCC on {row.dataset}"
          + (f" ({tables.PROXY})" if row.ratings == tables.PROXY else ""))
         for row in both[:4]
     ]  # fmt: skip

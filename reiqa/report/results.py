@@ -126,7 +126,7 @@ def read_curve(expert: ExpertName) -> dict[str, Floats]:
     rows = list(_rows(path)) if path.exists() else []
     if not rows:
         return {}
-    return {key: np.array([_number(row[key]) or np.nan for row in rows]) for key in rows[0]}
+    return {key: np.array([float(row[key] or "nan") for row in rows]) for key in rows[0]}
 
 
 def read_probes() -> dict[str, Any]:

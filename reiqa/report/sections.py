@@ -25,6 +25,10 @@ Facts = list[tuple[str, str]]
 
 #: Columns of a training curve that are drawn, and what the page calls them.
 _CURVES = {"loss": "loss", "top1": "top-1 accuracy"}
+#: Length of a digest, which nobody reads to its end.
+_SHA256 = 64
+#: Rows below which a group has no bar.
+_LEAST_ROWS = 8
 #: Artifacts of one stage that are listed before the rest is only counted.
 _LISTED = 6
 
@@ -191,26 +195,35 @@ def _dataset_charts(name: str, tree: Mapping[str, Any], found: Predictions) -> l
     charts.append(figures.splits(f"{name}-splits", over_splits, paper))
     charts.append(figures.alphas(f"{name}-alphas", results.read_alphas(name)))
     for key, title in (("by_distortion", "By distortion"), ("by_level", "By level")):
-        groups = tree["variants"]["both"][key]
-        if groups:
-            charts.append(_categories(name, tree, key, title))
+        names = _groups(tree["variants"]["both"][key])
+        if names:
+            charts.append(_categories(name, tree, key, title, names))
     return charts
 
 
-def _categories(name: str, tree: Mapping[str, Any], key: str, title: str) -> Chart:
+def _groups(both: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the groups large enough for a rank correlation to mean something."""
+    return [
+        kind for kind, one in both.items() if one["n"] >= _LEAST_ROWS and one["srcc"] is not None
+    ]
+
+
+def _categories(
+    name: str, tree: Mapping[str, Any], key: str, title: str, names: Sequence[str]
+) -> Chart:
     both = tree["variants"]["both"][key]
-    if key == "by_distortion":
-        names = sorted(both, key=lambda kind: (-(both[kind]["srcc"] or 0.0), kind))
-    else:
-        names = sorted(both, key=int)
+    levels = key == "by_level"
+    order = (
+        sorted(names, key=int) if levels else sorted(names, key=lambda kind: -both[kind]["srcc"])
+    )
     values = {
-        (f"level {kind}" if key == "by_level" else kind): {
+        (f"level {kind}" if levels else kind): {
             variant: tree["variants"][variant][key].get(kind, {}).get("srcc")
             for variant in VARIANTS
         }
-        for kind in names
+        for kind in order
     }
-    counts = [both[kind]["n"] for kind in names]
+    counts = [both[kind]["n"] for kind in order]
     rows = f"{min(counts):,}" + (f" to {max(counts):,}" if min(counts) < max(counts) else "")
     return figures.categories(
         f"{name}-{key.replace('_', '-')}",
@@ -288,11 +301,13 @@ def expert(name: ExpertName, made: Mapping[Path, Provenance]) -> Expert | None:
 def _expert_facts(card: Mapping[str, Any]) -> Facts:
     """Return what a person asks of an expert first; the rest stands in its card."""
     shown = ("source", "backbone", "width", "epochs", "steps", "pairs_per_step", "weights")
-    return [
-        (key.replace("_", " "), f"{card[key]:,}" if isinstance(card[key], int) else str(card[key]))
-        for key in shown
-        if key in card
-    ]
+    return [(key.replace("_", " "), _short(card[key])) for key in shown if key in card]
+
+
+def _short(value: str | int) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value[:12]}…" if len(value) == _SHA256 else value
 
 
 def artifacts(made: Mapping[Path, Provenance]) -> list[Artifact]:

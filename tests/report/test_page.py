@@ -1,5 +1,6 @@
 """The page: whole in itself, the same every time, and sound for a reader without eyes or mouse."""
 
+import json
 import os
 import re
 import subprocess
@@ -107,6 +108,20 @@ def test_proxy_ratings_are_labelled_and_human_ones_are_not(page):
     demo, clive = text.split("Dataset by dataset")[-1].split("LIVE In the Wild", 1)
     assert demo.count("proxy ratings, not human") >= 3
     assert "proxy" not in clive.split("The two experts")[0]
+
+
+def test_a_group_of_a_few_rows_has_no_bar(project):
+    path = layout.result("demo")
+    tree = json.loads(path.read_text())
+    for variant in tree["variants"].values():
+        variant["by_distortion"]["jpeg"] = {"srcc": 1.0, "n": 3}
+        variant["by_level"] = {"1": {"srcc": None, "n": 30}}
+    path.write_text(json.dumps(tree))
+    report.write(project.params)
+    charts = {svg["aria-label"] for svg in Tree(layout.REPORT.read_text()).all("svg")}
+    (bars,) = [label for label in charts if label.startswith("By distortion")]
+    assert "jpeg" not in bars and "pixelate" in bars
+    assert not any(label.startswith("By level") for label in charts)
 
 
 def test_words_from_outside_are_text_and_never_markup(page):

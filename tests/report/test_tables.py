@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,6 +127,13 @@ def test_a_foreign_csv_is_refused_by_name(project):
     layout.ALL_SRCC.write_text("a,b\n1,2\n")
     with pytest.raises(BadInputError, match=r"all_srcc\.csv: not a results table"):
         report.table_text(False)
+
+
+def test_a_measure_of_zero_is_a_point_of_the_curve_and_an_empty_field_is_none(project):
+    path = layout.model("quality").with_suffix(".curve.csv")
+    path.write_text("step,loss,top1\n1,3.5,0\n2,3.0,\n")
+    curve = results.read_curve("quality")
+    assert curve["top1"][0] == 0 and np.isnan(curve["top1"][1])
 
 
 def test_plot_data_hold_every_image_once_and_every_alpha(written):
