@@ -8,29 +8,23 @@ that say what was counted, what is missing and which way the ratings were turned
 import csv
 import io
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reiqa import layout, store
-from reiqa.data import catalog, tables
-from reiqa.data.catalog import Entry, Ratings
-from reiqa.data.pictures import Pictures, extras, fits
+from reiqa.data import catalog, matching
+from reiqa.data.pictures import Pictures
 from reiqa.errors import BadInputError
-from reiqa.progress import say, track
+from reiqa.progress import say
 
 RATED_COLUMNS = ("image", "mos", "reference", "split", "distortion", "level")
 CORPUS_COLUMNS = ("image", "width", "height", "digest")
-
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -79,45 +73,6 @@ class CorpusImage:
     digest: str
 
 
-@dataclass
-class Faults:
-    """What is wrong with a set: paths by kind, and how many are missing that no list names."""
-
-    missing: list[str] = field(default_factory=list)
-    extra: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-    duplicate: list[str] = field(default_factory=list)
-    unnamed: int = 0
-
-    def counts(self) -> dict[str, int]:
-        """Return how many of each kind; what is missing may have no names."""
-        return {kind: len(paths) for kind, paths in self._named()} | {
-            "missing": len(self.missing) + self.unnamed
-        }
-
-    def header(self) -> dict[str, Any]:
-        """Return the counts, and the first few of each kind by name."""
-        first = {f"{kind}_first": paths[:_NAMED] for kind, paths in self._named() if paths}
-        return {**self.counts(), **first}
-
-    def __str__(self) -> str:
-        names = dict(self._named())
-        return "; ".join(
-            f"{count:,} {kind}"
-            + (f" (first: {', '.join(names[kind][:_NAMED])})" if names[kind] else "")
-            for kind, count in self.counts().items()
-            if count
-        )
-
-    def _named(self) -> list[tuple[str, list[str]]]:
-        return [
-            ("missing", self.missing),
-            ("extra", self.extra),
-            ("unreadable", self.unreadable),
-            ("duplicate", self.duplicate),
-        ]
-
-
 def build(name: str, allow_missing: bool = False, verify: bool = False) -> Path:
     """Line up a fetched set's images with what is listed of them, and write the table.
 
@@ -136,8 +91,11 @@ def build(name: str, allow_missing: bool = False, verify: bool = False) -> Path:
     entry = catalog.get(name)
     raw = layout.raw(name)
     files = Pictures.below(raw)
-    make = _rated if entry.kind == "rated" else _corpus
-    rows, header, faults = make(entry, raw, files, verify)
+    if entry.kind == "rated":
+        made = matching.rated(entry, raw, files, verify)
+    else:
+        made = matching.corpus(entry, raw, files)
+    rows, header, faults = made.rows, made.header, made.faults
     if str(faults) and not allow_missing:
         raise BadInputError(
             f"{raw}: {faults}; fetch it again, or take what is there with --allow-missing"
@@ -199,161 +157,6 @@ def read_header(path: Path) -> dict[str, Any]:
         BadInputError: it is missing or not such a table.
     """
     return _header(path, _lines(path))[0]
-
-
-def turned(score: float, ratings: Ratings) -> float:
-    """Return a published score so that higher is better, within the same range."""
-    return score if ratings.higher_is_better else ratings.low + ratings.high - score
-
-
-_Made = tuple[list[tuple[object, ...]], dict[str, Any], Faults]
-
-
-def _rated(entry: Entry, raw: Path, files: Pictures, verify: bool) -> _Made:
-    assert entry.ratings is not None
-    table = tables.read(entry, raw)
-    official = tables.read_official(entry, raw, files)
-    faults = Faults()
-    chosen: dict[str, tables.Row] = {}
-    for row in table.rows:
-        found = files.find(row.path, entry.ratings.tail)
-        if found.path is None:
-            faults.missing.append(row.path)
-        elif found.path in chosen or found.rivals:
-            faults.duplicate.append(", ".join((found.path, *found.rivals)))
-        elif files.sizes[found.path] == 0:
-            faults.unreadable.append(found.path)
-        if found.path is not None and files.sizes[found.path] > 0:
-            chosen.setdefault(found.path, row)
-    if verify:
-        for path in _unreadable(raw, sorted(chosen)):
-            faults.unreadable.append(path)
-            del chosen[path]
-    used = {*chosen, *faults.unreadable}
-    beside = extras(files.images(), used, table.beside)
-    faults.extra = [path for path in beside if not fits(path, entry.beside)]
-    faults.missing.sort()
-    rows: list[tuple[object, ...]] = [
-        (
-            path,
-            repr(turned(row.score, entry.ratings)),
-            _group(row) if entry.grouped else path,
-            official.of(path) or "",
-            row.distortion,
-            row.level,
-        )
-        for path, row in chosen.items()
-    ]
-    return rows, {**_about(entry, len(table.rows), rows), **_split_told(official, rows)}, faults
-
-
-def _corpus(entry: Entry, raw: Path, files: Pictures, verify: bool) -> _Made:
-    # Headers are read either way, for the table holds each photograph's size.
-    del verify
-    faults = Faults()
-    rows: list[tuple[object, ...]] = []
-    seen: dict[str, str] = {}
-    copies = []
-    paths = _kept(entry, raw, files)
-    for path, facts in _measured(raw, paths):
-        if facts is None:
-            faults.unreadable.append(path)
-            continue
-        rows.append((path, *facts))
-        if (first := seen.setdefault(facts[2], path)) != path:
-            copies.append(f"{path} = {first}")
-    faults.unnamed = max(0, entry.images - len(paths))
-    faults.extra = paths[entry.images :]
-    # A corpus has no ratings that a copy could contradict: counted, and no fault.
-    told = {"copies": len(copies), "copies_first": copies[:_NAMED]}
-    return rows, {**_about(entry, entry.images, rows), **told}, faults
-
-
-def _kept(entry: Entry, raw: Path, files: Pictures) -> list[str]:
-    if not entry.keep and not entry.keep_listed:
-        return files.images()
-    kept = {path for path in files.images() if fits(path, entry.keep)}
-    for listing in entry.keep_listed:
-        place = files.named(listing.file)
-        if place is None:
-            raise BadInputError(f"{raw}: {listing.file} is not there; fetch {entry.name} again")
-        stems = tables.read_listing(raw / place, listing.image, listing.column, listing.value)
-        kept |= {
-            path
-            for path in files.images()
-            if fits(path, (f"{listing.folder}/*",)) and PurePosixPath(path.lower()).stem in stems
-        }
-    return sorted(kept)
-
-
-def _about(entry: Entry, listed: int, rows: list[tuple[object, ...]]) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "name": entry.name,
-        "title": entry.title,
-        "listed": listed,
-        "indexed": len(rows),
-        "published": entry.published or entry.images,
-        "note": entry.note,
-    }
-    if entry.ratings is None:
-        return told
-    ratings = entry.ratings
-    return {
-        **told,
-        "measure": ratings.measure,
-        "proxy": entry.proxy,
-        "rating_low": ratings.low,
-        "rating_high": ratings.high,
-        "turned": ""
-        if ratings.higher_is_better
-        else f"{ratings.low + ratings.high:g} - {ratings.measure}",
-        "references": len({row[2] for row in rows}) if entry.grouped else 0,
-    }
-
-
-def _split_told(official: tables.Official, rows: list[tuple[object, ...]]) -> dict[str, Any]:
-    """Say how much of an official split there is, and which images it leaves out."""
-    if official.absent:
-        state = f"not usable, absent: {', '.join(official.absent)}"
-    else:
-        state = "complete" if official.parts else "none published"
-    left = sorted(str(row[0]) for row in rows if not row[3])
-    told: dict[str, Any] = {"official_split": state}
-    if official.parts and left:
-        told |= {"left_out": len(left), "left_out_first": left[:_NAMED]}
-    return told
-
-
-def _group(row: tables.Row) -> str:
-    return PurePosixPath(row.reference.lower()).stem
-
-
-def _unreadable(raw: Path, paths: list[str]) -> list[str]:
-    sizes = _parallel(partial(_size, raw), paths, "verify")
-    return [path for path, size in zip(paths, sizes, strict=True) if size is None]
-
-
-def _measured(raw: Path, paths: list[str]) -> Iterator[tuple[str, tuple[int, int, str] | None]]:
-    return zip(paths, _parallel(partial(_facts, raw), paths, "measure"), strict=True)
-
-
-def _parallel(function: Callable[[str], Any], paths: list[str], label: str) -> Iterator[Any]:
-    with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
-        yield from track(pool.map(function, paths), label, total=len(paths))
-
-
-def _size(raw: Path, path: str) -> tuple[int, int] | None:
-    from reiqa.images import read_size
-
-    try:
-        return read_size(raw / path)
-    except BadInputError:
-        return None
-
-
-def _facts(raw: Path, path: str) -> tuple[int, int, str] | None:
-    size = _size(raw, path)
-    return size and (size[1], size[0], store.file_digest(raw / path)[:16])
 
 
 def _as_csv(

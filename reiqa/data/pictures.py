@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from reiqa.errors import BadInputError
 
@@ -79,7 +79,7 @@ class Pictures:
 
 def is_image(path: str) -> bool:
     """Say whether a file's name is that of an image."""
-    return PurePosixPath(path.lower()).suffix in SUFFIXES
+    return "." + path.rpartition(".")[2].lower() in SUFFIXES
 
 
 def fits(path: str, patterns: tuple[str, ...]) -> bool:

@@ -208,4 +208,4 @@ def _number(text: str, path: Path, image: str) -> float:
 
 
 def _name(path: str) -> str:
-    return PurePosixPath(path.strip().lower()).name
+    return path.strip().lower().rpartition("/")[2]

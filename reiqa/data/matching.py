@@ -1,0 +1,232 @@
+"""Which file each listed image is, and what is wrong with a set: missing, extra, and so on."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from reiqa import store
+from reiqa.data import tables
+from reiqa.data.catalog import Entry, Ratings
+from reiqa.data.pictures import Pictures, extras, fits
+from reiqa.errors import BadInputError
+from reiqa.progress import track
+
+_NAMED = 3
+
+
+@dataclass
+class Faults:
+    """What is wrong with a set: paths by kind, and how many are missing that no list names."""
+
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    duplicate: list[str] = field(default_factory=list)
+    unnamed: int = 0
+
+    def counts(self) -> dict[str, int]:
+        """Return how many of each kind; what is missing may have no names."""
+        return {kind: len(paths) for kind, paths in self._named()} | {
+            "missing": len(self.missing) + self.unnamed
+        }
+
+    def header(self) -> dict[str, Any]:
+        """Return the counts, and the first few of each kind by name."""
+        first = {f"{kind}_first": paths[:_NAMED] for kind, paths in self._named() if paths}
+        return {**self.counts(), **first}
+
+    def __str__(self) -> str:
+        names = dict(self._named())
+        return "; ".join(
+            f"{count:,} {kind}"
+            + (f" (first: {', '.join(names[kind][:_NAMED])})" if names[kind] else "")
+            for kind, count in self.counts().items()
+            if count
+        )
+
+    def _named(self) -> list[tuple[str, list[str]]]:
+        return [
+            ("missing", self.missing),
+            ("extra", self.extra),
+            ("unreadable", self.unreadable),
+            ("duplicate", self.duplicate),
+        ]
+
+
+@dataclass(frozen=True)
+class LinedUp:
+    """A set's table to be: its rows, what it says of itself, and what is wrong."""
+
+    rows: list[tuple[object, ...]]
+    header: dict[str, Any]
+    faults: Faults
+
+
+def turned(score: float, ratings: Ratings) -> float:
+    """Return a published score so that higher is better, within the same range."""
+    return score if ratings.higher_is_better else ratings.low + ratings.high - score
+
+
+def rated(entry: Entry, raw: Path, files: Pictures, verify: bool) -> LinedUp:
+    """Find the file of each row of a rated set's table.
+
+    Args:
+        entry: the set.
+        raw: its folder.
+        files: what lies in the folder.
+        verify: read the header of every image.
+    """
+    assert entry.ratings is not None
+    table = tables.read(entry, raw)
+    official = tables.read_official(entry, raw, files)
+    faults = Faults()
+    chosen: dict[str, tables.Row] = {}
+    for row in table.rows:
+        found = files.find(row.path, entry.ratings.tail)
+        if found.path is None:
+            faults.missing.append(row.path)
+        elif found.path in chosen or found.rivals:
+            faults.duplicate.append(", ".join((found.path, *found.rivals)))
+        elif files.sizes[found.path] == 0:
+            faults.unreadable.append(found.path)
+        if found.path is not None and files.sizes[found.path] > 0:
+            chosen.setdefault(found.path, row)
+    if verify:
+        for path in _unreadable(raw, sorted(chosen)):
+            faults.unreadable.append(path)
+            del chosen[path]
+    used = {*chosen, *faults.unreadable}
+    beside = extras(files.images(), used, table.beside)
+    faults.extra = [path for path in beside if not fits(path, entry.beside)]
+    faults.missing.sort()
+    rows: list[tuple[object, ...]] = [
+        (
+            path,
+            repr(turned(row.score, entry.ratings)),
+            _group(row) if entry.grouped else path,
+            official.of(path) or "",
+            row.distortion,
+            row.level,
+        )
+        for path, row in chosen.items()
+    ]
+    header = {**_about(entry, len(table.rows), rows), **_split_told(official, rows)}
+    return LinedUp(rows, header, faults)
+
+
+def corpus(entry: Entry, raw: Path, files: Pictures) -> LinedUp:
+    """Measure every photograph of a corpus.
+
+    Args:
+        entry: the corpus.
+        raw: its folder.
+        files: what lies in the folder.
+    """
+    faults = Faults()
+    rows: list[tuple[object, ...]] = []
+    seen: dict[str, str] = {}
+    copies = []
+    paths = _kept(entry, raw, files)
+    for path, facts in _measured(raw, paths):
+        if facts is None:
+            faults.unreadable.append(path)
+            continue
+        rows.append((path, *facts))
+        if (first := seen.setdefault(facts[2], path)) != path:
+            copies.append(f"{path} = {first}")
+    faults.unnamed = max(0, entry.images - len(paths))
+    faults.extra = paths[entry.images :]
+    # A corpus has no ratings that a copy could contradict: counted, and no fault.
+    told = {"copies": len(copies), "copies_first": copies[:_NAMED]}
+    return LinedUp(rows, {**_about(entry, entry.images, rows), **told}, faults)
+
+
+def _kept(entry: Entry, raw: Path, files: Pictures) -> list[str]:
+    if not entry.keep and not entry.keep_listed:
+        return files.images()
+    kept = {path for path in files.images() if fits(path, entry.keep)}
+    for listing in entry.keep_listed:
+        place = files.named(listing.file)
+        if place is None:
+            raise BadInputError(f"{raw}: {listing.file} is not there; fetch {entry.name} again")
+        stems = tables.read_listing(raw / place, listing.image, listing.column, listing.value)
+        kept |= {
+            path
+            for path in files.images()
+            if fits(path, (f"{listing.folder}/*",)) and PurePosixPath(path.lower()).stem in stems
+        }
+    return sorted(kept)
+
+
+def _about(entry: Entry, listed: int, rows: list[tuple[object, ...]]) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "name": entry.name,
+        "title": entry.title,
+        "listed": listed,
+        "indexed": len(rows),
+        "published": entry.published or entry.images,
+        "note": entry.note,
+    }
+    if entry.ratings is None:
+        return told
+    ratings = entry.ratings
+    return {
+        **told,
+        "measure": ratings.measure,
+        "proxy": entry.proxy,
+        "rating_low": ratings.low,
+        "rating_high": ratings.high,
+        "turned": ""
+        if ratings.higher_is_better
+        else f"{ratings.low + ratings.high:g} - {ratings.measure}",
+        "references": len({row[2] for row in rows}) if entry.grouped else 0,
+    }
+
+
+def _split_told(official: tables.Official, rows: list[tuple[object, ...]]) -> dict[str, Any]:
+    """Say how much of an official split there is, and which images it leaves out."""
+    if official.absent:
+        state = f"not usable, absent: {', '.join(official.absent)}"
+    else:
+        state = "complete" if official.parts else "none published"
+    left = sorted(str(row[0]) for row in rows if not row[3])
+    told: dict[str, Any] = {"official_split": state}
+    if official.parts and left:
+        told |= {"left_out": len(left), "left_out_first": left[:_NAMED]}
+    return told
+
+
+def _group(row: tables.Row) -> str:
+    return PurePosixPath(row.reference.lower()).stem
+
+
+def _unreadable(raw: Path, paths: list[str]) -> list[str]:
+    sizes = _parallel(partial(_size, raw), paths, "verify")
+    return [path for path, size in zip(paths, sizes, strict=True) if size is None]
+
+
+def _measured(raw: Path, paths: list[str]) -> Iterator[tuple[str, tuple[int, int, str] | None]]:
+    return zip(paths, _parallel(partial(_facts, raw), paths, "measure"), strict=True)
+
+
+def _parallel(function: Callable[[str], Any], paths: list[str], label: str) -> Iterator[Any]:
+    with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
+        yield from track(pool.map(function, paths), label, total=len(paths))
+
+
+def _size(raw: Path, path: str) -> tuple[int, int] | None:
+    from reiqa.images import read_size
+
+    try:
+        return read_size(raw / path)
+    except BadInputError:
+        return None
+
+
+def _facts(raw: Path, path: str) -> tuple[int, int, str] | None:
+    size = _size(raw, path)
+    return size and (size[1], size[0], store.file_digest(raw / path)[:16])
