@@ -4,10 +4,12 @@ Geometry, in pixels of the full frame unless said otherwise. The *frame* is the 
 its last odd row or column, grown by reflection where it is too small. The *content* is a square
 of the frame in which every crop of both scales lies: two crops of side P that overlap by at least
 ``ola[0]`` fit into a square of ``2 P - ceil(ola[0] P)``, which is 304 for P = 160 and 0.10; at
-half scale that is 608 of the frame. The *window* is what is stored: the content and a margin on
-each side, as wide as the widest filter of the bank needs; at a border of the frame it ends there,
-so that a distortion treats that border as it would in the whole photograph. All corners are even:
-the half-scale grid of a window is the half-scale grid of its frame.
+half scale that is 608 of the frame. The *extent* is the part of the content that the crops of one
+recipe take: the box of the half-scale pair, in which the full-scale pair lies too. The *window*
+is what is stored: the content and a margin on each side, as wide as the widest filter of the bank
+needs; at a border of the frame it ends there, so that a distortion treats that border as it would
+in the whole photograph. Windows have even corners: the half-scale grid of a window is the
+half-scale grid of its frame.
 
 Sources: Re-IQA (CVPR 2023), section 3.2, for chunk, overlap and swap. The published code's second
 crop lies always below the first, and its overlap is skewed to the low end; here the overlap is
@@ -116,6 +118,12 @@ class Recipe:
     seeds: tuple[int, ...]
     pairs: tuple[Pair, ...]
 
+    @property
+    def extent(self) -> tuple[range, range]:
+        """Rows and columns of the frame in which all crops lie."""
+        scale = min(self.plan.scales)
+        return _box(self.pairs[self.plan.scales.index(scale)], self.plan.patch, scale)
+
     def swapped(self, scale: int, version: int) -> bool:
         """Say whether the second crop is the query there (``scale`` is an index).
 
@@ -202,7 +210,8 @@ def draw(
         2 * int(random.integers(0, (length - side) // 2, endpoint=True)) for length in (tall, wide)
     )
     rows, columns = (
-        span(start, side, shared.margin, length) for start, length in ((top, tall), (left, wide))
+        span(range(start, start + side), shared.margin, length)
+        for start, length in ((top, tall), (left, wide))
     )
     blank = Recipe(
         plan=shared,
@@ -238,7 +247,7 @@ def redraw(recipe: Recipe, epoch: int) -> Recipe:
         types=tuple(shared.types[index] for index in chosen),
         levels=tuple(int(level) for level in levels),
         seeds=tuple(seeds.derive("version", *item, n) for n in range(shared.n_aug)),
-        pairs=tuple(_pair(random, recipe, scale) for scale in shared.scales),
+        pairs=_pairs(random, recipe),
     )
 
 
@@ -251,14 +260,14 @@ def context(margin: int) -> int:
     return needed + needed % 2
 
 
-def span(start: int, side: int, margin: int, length: int) -> range:
-    """Return the pixels of one axis that hold ``start .. start + side`` and a margin around it.
+def span(inner: range, margin: int, length: int) -> range:
+    """Return the pixels of one axis of the frame that hold ``inner`` and a margin around it.
 
     At a border of the frame the span is moved inward instead of cut off, so that windows of large
     photographs all have one shape.
     """
-    size = min(length, side + 2 * margin)
-    first = min(max(0, start - margin), length - size)
+    size = min(length, len(inner) + 2 * margin)
+    first = min(max(0, inner.start - margin), length - size)
     return range(first, first + size)
 
 
@@ -287,13 +296,41 @@ def _overlap(random: np.random.Generator, shared: Plan) -> tuple[int, int]:
     return (shorter, longer) if random.random() < 0.5 else (longer, shorter)
 
 
-def _pair(random: np.random.Generator, recipe: Recipe, scale: float) -> Pair:
-    """Draw where the two crops of one scale lie, in the frame's pixels at that scale."""
-    patch, side = recipe.plan.patch, int(recipe.plan.content * scale)
+def _pairs(random: np.random.Generator, recipe: Recipe) -> tuple[Pair, ...]:
+    """Draw a pair for each scale: the half-scale one in the content, the other within its box.
+
+    So there is less to distort than the content: about three fifths.
+    """
+    shared = recipe.plan
+    rows, columns = (range(start, start + shared.content) for start in recipe.content)
+    pairs = {}
+    for scale in sorted(shared.scales):
+        pair = _pair(random, shared, _scaled(rows, scale), _scaled(columns, scale))
+        pairs[scale] = pair
+        rows, columns = _box(pair, shared.patch, scale)
+    return tuple(pairs[scale] for scale in shared.scales)
+
+
+def _box(pair: Pair, patch: int, scale: float) -> tuple[range, range]:
+    """Rows and columns of the frame that hold both crops of a pair."""
+    (top, bottom), (left, right) = (sorted(ends) for ends in zip(*pair, strict=True))
+    return (
+        range(int(top / scale), int((bottom + patch) / scale)),
+        range(int(left / scale), int((right + patch) / scale)),
+    )
+
+
+def _scaled(side: range, scale: float) -> range:
+    return range(int(side.start * scale), int(side.stop * scale))
+
+
+def _pair(random: np.random.Generator, shared: Plan, rows: range, columns: range) -> Pair:
+    """Draw two crops within rows and columns of the frame at their own scale."""
     corners = []
-    for shared, start in zip(_overlap(random, recipe.plan), recipe.content, strict=True):
-        apart = patch - shared
-        first = int(start * scale) + int(random.integers(0, side - patch - apart, endpoint=True))
+    for overlap, side in zip(_overlap(random, shared), (rows, columns), strict=True):
+        apart = shared.patch - overlap
+        free = len(side) - shared.patch - apart
+        first = side.start + int(random.integers(0, free, endpoint=True))
         ends = (first, first + apart)
         corners.append(ends if random.random() < 0.5 else ends[::-1])
     (top, bottom), (left, right) = corners

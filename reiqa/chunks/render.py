@@ -70,28 +70,47 @@ def render(
     shape = (len(recipes), len(plan.scales), plan.versions, 3, plan.patch, plan.patch)
     pairs = Pairs(torch.empty(shape, device=device), torch.empty(shape, device=device))
     windows = [window.to(device, non_blocking=True) for window in windows]
-    for jobs in _batches(recipes, _PIXELS_AT_ONCE[device.type]):
+    # A GPU is faster with few large calls; a CPU has the more to gain from fewer pixels.
+    uniform = device.type != "cpu"
+    for jobs in _batches(recipes, _PIXELS_AT_ONCE[device.type], uniform):
         versions = _distorted(jobs, windows)
         for scale in range(len(plan.scales)):
             _fill(pairs, scale, versions, jobs)
     return pairs
 
 
-def _batches(recipes: Sequence[Recipe], pixels: int) -> Iterator[list[_Job]]:
-    """Gather what can be distorted in one call: parts of one shape, undistorted ones apart."""
+def _batches(recipes: Sequence[Recipe], pixels: int, uniform: bool) -> Iterator[list[_Job]]:
+    """Gather what can be distorted in one call: parts of one shape, undistorted ones apart.
+
+    ``uniform``: take the whole content of each window, so that shapes depend on the margin alone.
+    """
     alike: dict[tuple[bool, int, int], list[_Job]] = {}
     for chunk, recipe in enumerate(recipes):
-        side, frame = recipe.plan.content, recipe.frame
         for version in range(recipe.plan.versions):
-            margin = context(TYPES[recipe.types[version - 1]].margin if version else 0)
-            rows = span(recipe.content.top, side, margin, frame.height)
-            columns = span(recipe.content.left, side, margin, frame.width)
-            job = _Job(chunk, version, recipe, rows, columns)
-            alike.setdefault((version > 0, len(rows), len(columns)), []).append(job)
+            job = _Job(chunk, version, recipe, *_part(recipe, version, uniform))
+            alike.setdefault((version > 0, len(job.rows), len(job.columns)), []).append(job)
     for (_, height, width), jobs in alike.items():
         size = max(1, pixels // (height * width))
         for first in range(0, len(jobs), size):
             yield jobs[first : first + size]
+
+
+def _part(recipe: Recipe, version: int, uniform: bool) -> tuple[range, range]:
+    """Return rows and columns of the frame that must be distorted for one version.
+
+    What a crop shows does not depend on the choice where the distortion is local; where it is
+    not, the whole content is taken.
+    """
+    kind = TYPES[recipe.types[version - 1]] if version else None
+    margin = context(kind.margin if kind else 0)
+    rows, columns = recipe.extent
+    if uniform or (kind and not kind.local):
+        side = recipe.plan.content
+        rows, columns = (range(start, start + side) for start in recipe.content)
+    return (
+        span(rows, margin, recipe.frame.height),
+        span(columns, margin, recipe.frame.width),
+    )
 
 
 def _distorted(jobs: Sequence[_Job], windows: Sequence[Tensor]) -> Tensor:
@@ -141,8 +160,10 @@ def _halved(versions: Tensor, jobs: Sequence[_Job], corners: Sequence[Point]) ->
     patch = jobs[0].recipe.plan.patch
     parts, places = [], []
     for version, job, (top, left) in zip(versions, jobs, corners, strict=True):
-        rows = span(2 * top, 2 * patch, HALVING_MARGIN, job.frame.height)
-        columns = span(2 * left, 2 * patch, HALVING_MARGIN, job.frame.width)
+        rows, columns = (
+            span(range(2 * start, 2 * (start + patch)), HALVING_MARGIN, length)
+            for start, length in ((top, job.frame.height), (left, job.frame.width))
+        )
         parts.append(_region(version, job.frame, rows, columns))
         places.append((top - rows.start // 2, left - columns.start // 2))
     halves = images.half(torch.stack(parts).float().div_(255))

@@ -50,20 +50,17 @@ def chunks(photograph) -> tuple[list[Tensor], list[Recipe]]:
 
 def slow(window: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """One version, one scale, one crop at a time, in the plainest words; query and key."""
-    patch, side = recipe.plan.patch, recipe.plan.content
+    patch = recipe.plan.patch
     query = torch.empty(len(recipe.pairs), recipe.plan.versions, 3, patch, patch)
     key = torch.empty_like(query)
     for version in range(recipe.plan.versions):
         kind = recipe.types[version - 1] if version else None
         room = context(TYPES[kind].margin if kind else 0)
         frame = recipe.frame
-        size = [min(whole, side + 2 * room) for whole in (frame.height, frame.width)]
-        corner = [
-            max(0, min(inner - room, whole - length))
-            for inner, whole, length in zip(
-                recipe.content, (frame.height, frame.width), size, strict=True
-            )
-        ]
+        size, corner = [], []
+        for pixels, whole in zip(recipe.extent, (frame.height, frame.width), strict=True):
+            size.append(min(whole, pixels.stop - pixels.start + 2 * room))
+            corner.append(max(0, min(pixels.start - room, whole - size[-1])))
         top, left = corner[0] - frame.top, corner[1] - frame.left
         image = window[None, :, top : top + size[0], left : left + size[1]].float() / 255
         if kind:
@@ -103,6 +100,62 @@ def test_the_bytes_do_not_depend_on_company_order_or_group_size(chunks, monkeypa
     alone = [render([window], [recipe]) for window, recipe in zip(windows, recipes, strict=True)]
     assert torch.equal(together.query, torch.cat([pairs.query for pairs in alone]))
     assert torch.equal(together.key, torch.cat([pairs.key for pairs in alone]))
+
+
+def test_the_whole_content_gives_the_same_chunks_as_what_the_crops_need(chunks, monkeypatch):
+    """As on a GPU, where all windows are distorted alike."""
+    windows, recipes = chunks
+    batches, shapes = module._batches, set()
+
+    def uniform(recipes, pixels, _):
+        for jobs in batches(recipes, pixels, True):
+            shapes.add((len(jobs[0].rows), len(jobs[0].columns)))
+            yield jobs
+
+    needed = render(windows, recipes)
+    monkeypatch.setattr(module, "_batches", uniform)
+    whole = render(windows, recipes)
+    assert min(min(shape) for shape in shapes) >= recipes[0].plan.content
+    for ours, theirs in ((needed.query, whole.query), (needed.key, whole.key)):
+        apart = (ours - theirs).abs()
+        assert apart.max() <= 1.01 / 255 and (apart > 1e-6).float().mean() < 1e-3
+
+
+def test_two_threads_make_the_same_bytes_as_one(chunks):
+    windows, recipes = chunks
+    one = render(windows, recipes)
+    torch.set_num_threads(2)
+    try:
+        two = render(windows, recipes)
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(one.query, two.query) and torch.equal(one.key, two.key)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_makes_the_same_chunks_within_one_grey_level(photograph):
+    pixels = photograph(331, 288, 0)
+    recipes = [drawn(number, types=STEADY) for number in range(4)]
+    recipes = [recipe for recipe in recipes if "jpeg" not in recipe.types]
+    windows = [window_of(pixels, recipe) for recipe in recipes]
+    here, there = render(windows, recipes), render(windows, recipes, "cuda")
+    apart = (here.query - there.query.cpu()).abs()
+    assert (apart <= 1.01 / 255).float().mean() >= 0.999
+
+
+@pytest.mark.parametrize("scales", [[1.0], [0.5], [0.5, 1.0]])
+def test_scales_may_be_one_or_both_in_any_order(scales, photograph):
+    pixels = photograph(331, 288, 0)
+    recipe = drawn(0, CHUNKS.model_copy(update={"scales": scales, "patch": 33}))
+    pairs = render([window_of(pixels, recipe)], [recipe])
+    frame = frame_of(pixels, recipe)
+    for scale, ratio in enumerate(scales):
+        image = frame if ratio == 1 else images.half(frame)
+        corners = recipe.pairs[scale][:: -1 if recipe.swapped(scale, 0) else 1]
+        for (top, left), crops in zip(corners, (pairs.query, pairs.key), strict=True):
+            region = image[0, :, top : top + 33, left : left + 33]
+            torch.testing.assert_close(crops[0, scale, 0], region, atol=1e-6, rtol=0)
 
 
 def test_each_version_is_distorted_once_for_both_scales(chunks, monkeypatch):
