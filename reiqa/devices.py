@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from reiqa.errors import BadInputError
 from reiqa.params import Compute
+from reiqa.progress import say
 
 if TYPE_CHECKING:
     import torch
+    from filelock import FileLock
 
 #: Comma-separated GPU names to use instead of those found: for tests and dry runs.
 FAKE_GPUS = "REIQA_FAKE_GPUS"
@@ -23,9 +25,9 @@ def visible_gpus() -> list[str]:
     A scheduler's own assignment (``CUDA_VISIBLE_DEVICES``) bounds the choice.
     """
     if (faked := os.environ.get(FAKE_GPUS)) is not None:
-        return [name for name in faked.split(",") if name]
+        return _names(faked)
     if (assigned := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name for name in assigned.split(",") if name and name != "-1"]
+        return _names(assigned)
     import torch
 
     return [str(index) for index in range(torch.cuda.device_count())]
@@ -41,7 +43,11 @@ def leased_gpus(count: int = 1) -> Iterator[list[str]]:
     Raises:
         BadInputError: the machine has fewer GPUs than ``count``.
     """
-    from filelock import FileLock, Timeout
+    if count == 0:
+        # Nothing to choose: a job on the CPU must not queue behind those that wait for a GPU.
+        yield []
+        return
+    from filelock import FileLock
 
     gpus = visible_gpus()
     if len(gpus) < count:
@@ -54,20 +60,37 @@ def leased_gpus(count: int = 1) -> Iterator[list[str]]:
     try:
         # One process chooses at a time, or two that each want two of three would starve both.
         with FileLock(folder / "choosing.lock"):
+            _take(gpus, count, folder, held)
+            if len(held) < count:
+                say(f"waiting for a free GPU: all of {', '.join(gpus)} are leased")
             while len(held) < count:
-                for gpu in gpus:
-                    if gpu in held or len(held) == count:
-                        continue
-                    lock = FileLock(folder / f"gpu-{gpu.replace('/', '_')}.lock")
-                    try:
-                        lock.acquire(timeout=0.05)
-                    except Timeout:
-                        continue
-                    held[gpu] = lock
+                _take(gpus, count, folder, held)
         yield list(held)
     finally:
         for lock in held.values():
             lock.release()
+
+
+def _take(gpus: list[str], count: int, folder: Path, held: "dict[str, FileLock]") -> None:
+    """Lock each GPU that is free, until ``count`` are held."""
+    from filelock import FileLock, Timeout
+
+    for gpu in gpus:
+        if gpu in held or len(held) == count:
+            continue
+        lock = FileLock(folder / f"gpu-{gpu.replace('/', '_')}.lock")
+        try:
+            lock.acquire(timeout=0.05)
+        except Timeout:
+            continue
+        held[gpu] = lock
+
+
+def _names(listed: str) -> list[str]:
+    """Return the devices of a comma-separated list, each once; as for CUDA, -1 ends it."""
+    names = [name.strip() for name in listed.split(",")]
+    known = names[: names.index("-1")] if "-1" in names else names
+    return list(dict.fromkeys(name for name in known if name))
 
 
 @contextmanager

@@ -21,8 +21,8 @@ class Meter(Protocol):
 class _PlainMeter:
     """Lines on stderr: the first after ten seconds, so that short work stays silent."""
 
-    def __init__(self, label: str, total: int | None, unit: str) -> None:
-        self._label, self._total, self._unit = label, total, unit
+    def __init__(self, label: str, total: int | None, unit: str, before: int) -> None:
+        self._label, self._total, self._unit, self._before = label, total, unit, before
         self._done = 0
         self._start = self._last = time.monotonic()
 
@@ -33,11 +33,12 @@ class _PlainMeter:
             return
         self._last = now
         rate = self._done / (now - self._start)
+        reached = self._before + self._done
         of = f"/{self._total}" if self._total else ""
-        left = f", {_clock((self._total - self._done) / rate)} left" if self._total else ""
+        left = f", {_clock((self._total - reached) / rate)} left" if self._total and rate else ""
         words = f", {note}" if note else ""
         print(
-            f"{self._label}: {self._done}{of} {self._unit}, {rate:.1f}/s{left}{words}",
+            f"{self._label}: {reached}{of} {self._unit}, {rate:.1f}/s{left}{words}",
             file=sys.stderr,
             flush=True,
         )
@@ -56,7 +57,7 @@ def meter(
         done: units finished in an earlier run; counted in the bar, not in the rate.
     """
     if not sys.stderr.isatty():
-        yield _PlainMeter(label, total - done if total is not None else None, unit)
+        yield _PlainMeter(label, total, unit, done)
         return
     from rich.console import Console
     from rich.progress import (
@@ -113,6 +114,6 @@ def say(text: str) -> None:
 
 
 def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

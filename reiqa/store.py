@@ -10,13 +10,15 @@ matching sidecar is never read as whole.
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,9 @@ FORMATS: dict[str, int] = {
 }
 
 WORK = Path("work")
+
+# Marks a file that is being written.
+_PART = ".part-"
 
 ParametersOf = Callable[[str, str], Mapping[str, Any]]
 
@@ -81,10 +86,12 @@ def file_digest(path: Path) -> str:
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``, renamed to it when the block ends well.
 
-    A reader sees the old file or the new one, never a part. After an error nothing is left.
+    A reader sees the old file or the new one, never a part. After an error nothing is left;
+    what a killed process leaves is swept when the artifact is next made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    prefix = f".{path.name}{_PART}"
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -144,7 +151,7 @@ def seal(
     stage: str,
     item: str,
     parameters: Mapping[str, Any],
-    inputs: Sequence[Path],
+    inputs: Mapping[str, str],
 ) -> Provenance:
     """Write the provenance of a finished artifact.
 
@@ -153,16 +160,16 @@ def seal(
         stage: the stage that made it; a key of `FORMATS`.
         item: what the stage was given.
         parameters: ``params.relevant(params, stage, item)``.
-        inputs: artifacts it was made from, each with a sidecar of its own.
+        inputs: path and digest of each artifact it was made from, as `recorded` before the work.
     """
     provenance = Provenance(
         stage=stage,
         item=item,
         format=FORMATS[stage],
         parameters=parameters,
-        inputs={source.as_posix(): _recorded_digest(source) for source in sorted(inputs)},
+        inputs=inputs,
         digest=file_digest(path),
-        command=" ".join(["reiqa", *sys.argv[1:]]),
+        command=shlex.join(["reiqa", *sys.argv[1:]]),
         revision=revision(),
     )
     write_json(sidecar(path), asdict(provenance))
@@ -172,9 +179,26 @@ def seal(
 def read_provenance(path: Path) -> Provenance | None:
     """Return the provenance of an artifact; None where there is none that can be read."""
     try:
-        return Provenance(**json.loads(sidecar(path).read_text(encoding="utf-8")))
+        found = Provenance(**json.loads(sidecar(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    sound = isinstance(found.parameters, dict) and isinstance(found.inputs, dict)
+    return found if sound else None
+
+
+def recorded(inputs: Iterable[Path]) -> dict[str, str]:
+    """Return path and digest of artifacts, from the sidecar of each.
+
+    Raises:
+        BadInputError: one has no sidecar.
+    """
+    digests = {}
+    for path in sorted(inputs):
+        made = read_provenance(path)
+        if made is None:
+            raise BadInputError(f"{path}: no provenance beside it; make it with its own verb first")
+        digests[path.as_posix()] = made.digest
+    return digests
 
 
 def make(
@@ -200,17 +224,24 @@ def make(
     Raises:
         BadInputError: an input is missing.
     """
+    freshness = Freshness.under(params)
     with locked(path):
-        if not force and Freshness.under(params).fresh(path):
+        if not force and freshness.fresh(path):
             say(f"{path}: up to date")
             return False
         for source in inputs:
             if not source.exists():
                 raise BadInputError(f"{source}: not made yet; needed for {path}")
+        # Taken before the work: an input that changes meanwhile must leave the artifact stale.
+        digests = recorded(inputs)
+        for source in inputs:
+            if not freshness.fresh(source):
+                say(f"{source}: taken as it is, but not what today's parameters would make")
+        _sweep(path)
         # From here to the seal the artifact counts as stale, whatever happens.
         sidecar(path).unlink(missing_ok=True)
         work()
-        seal(path, stage, item, relevant(params, stage, item), inputs)
+        seal(path, stage, item, relevant(params, stage, item), digests)
         return True
 
 
@@ -270,8 +301,11 @@ def write_stamp(path: Path, parameters: Mapping[str, Any], fresh: bool) -> Path:
 
 @cache
 def revision() -> str:
-    """Return the commit of the code that runs, ``+`` added if changed; ``unknown`` outside git."""
+    """Return the commit of the code that runs, ``+`` added if changed; its version if installed."""
     here = Path(__file__).parent
+    if not (here.parent / ".git").exists():
+        # A repository further up would be the user's own.
+        return f"version {metadata.version('reiqa')}"
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
@@ -285,14 +319,16 @@ def revision() -> str:
     return found.stdout.strip()
 
 
-def _recorded_digest(path: Path) -> str:
-    made = read_provenance(path)
-    if made is None:
-        raise BadInputError(f"{path}: no provenance beside it; make it with its own verb first")
-    return made.digest
+def _sweep(path: Path) -> None:
+    """Remove what killed processes left of an artifact and the files beside it; under its lock."""
+    for leftover in path.parent.glob(f".{path.name.split('.')[0]}.*"):
+        if _PART in leftover.name:
+            leftover.unlink(missing_ok=True)
 
 
+@cache
 def _umask() -> int:
+    # To read it is to set it, for every thread at once: so it is read a single time.
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -190,4 +190,4 @@ def card(expert: str) -> dict:
 
 
 def seal(settings, path: Path, stage: str, item: str, inputs: list[Path]) -> None:
-    store.seal(path, stage, item, params.relevant(settings, stage, item), inputs)
+    store.seal(path, stage, item, params.relevant(settings, stage, item), store.recorded(inputs))

@@ -1,0 +1,153 @@
+"""Each GPU is one process's at a time, whatever becomes of that process."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reiqa import devices
+from reiqa.errors import BadInputError
+from reiqa.params import Compute
+
+HOLD = """
+import sys, time
+from reiqa.devices import leased_gpus
+with leased_gpus({count}) as gpus:
+    print(",".join(gpus), flush=True)
+    sys.stdin.readline()
+"""
+
+
+class Holder:
+    """A process that leases GPUs and holds them until it is told to end."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HOLD.format(count=count)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def leased(self) -> list[str]:
+        """Wait until it holds its GPUs, and name them."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip().split(",")
+
+    def says(self) -> str:
+        """Wait for a line on its stderr."""
+        assert self.process.stderr is not None
+        return self.process.stderr.readline()
+
+    def waits(self) -> bool:
+        """Say that it is alive and has not printed what it leased (after half a second)."""
+        time.sleep(0.5)
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def hold(tmp_path, monkeypatch) -> Iterator[type[Holder]]:
+    monkeypatch.setenv("REIQA_LEASES", str(tmp_path))
+    monkeypatch.setenv("REIQA_FAKE_GPUS", "0,1")
+    made: list[Holder] = []
+
+    def start(count: int = 1) -> Holder:
+        made.append(Holder(count))
+        return made[-1]
+
+    yield start
+    for holder in made:
+        holder.kill()
+
+
+def test_two_processes_lease_two_gpus_and_a_third_waits_until_one_is_killed(hold):
+    first, second = hold(), hold()
+    held = [first.leased(), second.leased()]
+    assert sorted(held) == [["0"], ["1"]]
+    third = hold()
+    assert "waiting for a free GPU" in third.says() and third.waits()
+    first.kill()
+    assert third.leased() == held[0]
+
+
+def test_a_process_that_ends_well_gives_its_gpu_back(hold):
+    first, second = hold(), hold()
+    gpu = first.leased()
+    second.leased()
+    first.process.communicate("\n", timeout=20)
+    assert hold().leased() == gpu
+
+
+def test_one_that_wants_both_waits_for_both(hold):
+    first = hold()
+    first.leased()
+    both = hold(2)
+    assert "waiting" in both.says() and both.waits()
+    first.kill()
+    assert sorted(both.leased()) == ["0", "1"]
+
+
+def test_a_job_on_the_cpu_does_not_queue_behind_those_that_wait_for_a_gpu(hold):
+    hold(2).leased()
+    assert "waiting" in hold().says()
+    with devices.leased_gpus(0) as gpus:
+        assert gpus == []
+
+
+def test_more_gpus_than_there_are_is_one_line(hold):
+    with pytest.raises(BadInputError, match=r"3 GPU.*2 visible"), devices.leased_gpus(3):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("listed", "names"),
+    [
+        ("", []),
+        ("0", ["0"]),
+        ("0, 1", ["0", "1"]),
+        ("1,1,0", ["1", "0"]),
+        ("-1", []),
+        ("0,-1,1", ["0"]),
+        ("GPU-8a,MIG-1/2", ["GPU-8a", "MIG-1/2"]),
+    ],
+)
+def test_the_schedulers_assignment_is_read_as_cuda_reads_it(monkeypatch, listed, names):
+    monkeypatch.delenv("REIQA_FAKE_GPUS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    assert devices.visible_gpus() == names
+
+
+@given(st.lists(st.sampled_from(["0", "1", "2", " 1", ""]), max_size=6))
+def test_no_gpu_is_listed_twice(listed):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REIQA_FAKE_GPUS", ",".join(listed))
+        names = devices.visible_gpus()
+    assert len(names) == len(set(names)) and set(names) <= {"0", "1", "2"}
+
+
+def test_threads_are_those_of_the_parameters_and_auto_without_a_gpu_is_the_cpu(monkeypatch):
+    import torch
+
+    monkeypatch.setenv("REIQA_FAKE_GPUS", "")
+    before = torch.get_num_threads()
+    with devices.device(Compute(device="auto", threads=2)) as chosen:
+        assert chosen.type == "cpu" and torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
+def test_cuda_asked_for_where_there_is_none_is_one_line(monkeypatch):
+    monkeypatch.setenv("REIQA_FAKE_GPUS", "")
+    with (
+        pytest.raises(BadInputError, match=r"compute\.device: cuda asked for"),
+        devices.device(Compute(device="cuda")),
+    ):
+        pass

@@ -1,0 +1,231 @@
+"""params.yaml is checked: what is wrong with it is said in one line that names file and key."""
+
+import itertools
+import typing
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from reiqa import params
+from reiqa.errors import BadInputError
+from reiqa.params import Params, relevant
+
+PRESETS = sorted(
+    path.name.removesuffix(".yaml") for path in (resources.files("reiqa") / "presets").iterdir()
+)
+
+
+def preset(name: str = "demo") -> dict:
+    text = (resources.files("reiqa") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
+def load(tmp_path: Path, tree: object, **known) -> Params:
+    path = tmp_path / "params.yaml"
+    path.write_text(tree if isinstance(tree, str) else yaml.safe_dump(tree), encoding="utf-8")
+    return params.load(path, **known)
+
+
+def fault(tmp_path: Path, tree: object, **known) -> str:
+    with pytest.raises(BadInputError) as raised:
+        load(tmp_path, tree, **known)
+    said = str(raised.value)
+    assert "\n" not in said and said.startswith(str(tmp_path / "params.yaml"))
+    return said.removeprefix(f"{tmp_path / 'params.yaml'}: ")
+
+
+def put(tree: dict, key: str, value: object) -> dict:
+    *way, last = key.split(".")
+    place = tree
+    for part in way:
+        place = place[part]
+    place[last] = value
+    return tree
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_sound_and_survives_being_written_again(tmp_path, name):
+    read = load(tmp_path, preset(name))
+    assert read.preset == name
+    assert load(tmp_path, read.model_dump(mode="json")) == read
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("sede", 1, "sede: unknown key; allowed here: preset, seed, datasets"),
+        ("chunks.pach", 1, "chunks.pach: unknown key; allowed here: corpora, n_aug, patch"),
+        ("quality.training.lr", 1, "quality.training.lr: unknown key; allowed here: epochs"),
+        ("regression.model", "svm", "regression.model: input should be 'ridge' or 'elasticnet'"),
+        ("chunks.patch", "big", "chunks.patch: input should be a valid integer"),
+        ("chunks.patch", 8, "chunks.patch: input should be greater than or equal to 16, not 8"),
+        ("chunks.patch", 33.5, "chunks.patch: "),
+        ("chunks.scales", [0.25], "chunks.scales.0: allowed: 1.0, 0.5"),
+        ("chunks.scales", [], "chunks.scales: "),
+        ("chunks.ola", [0.3, 0.1], "chunks: ola: the least overlap 0.3 exceeds the greatest 0.1"),
+        ("chunks.ola", [0.1], "chunks.ola.1: this key is needed"),
+        ("regression.fractions", [0.7, 0.2, 0.2], "regression: fractions: must add up to 1"),
+        ("regression.alphas", [10, 1, 5], "regression: alphas: the least penalty exceeds"),
+        ("quality.training.learning_rate", "fast", "quality.training.learning_rate: "),
+        ("quality.training.learning_rate", float("nan"), "quality.training.learning_rate: "),
+        ("quality.training.temperature", 0, "quality.training.temperature: "),
+        ("quality.training", None, "quality: training: needed because source is pretrain"),
+        ("content.source", "import", "content: file: needed because source is import"),
+        ("content.source", "package", "content: backbone: no package ships shufflenet"),
+        ("bank.types", "all", "bank.types: "),
+        ("datasets", [], "datasets: "),
+        ("datasets", "demo", "datasets: input should be a valid list"),
+        ("seed", -1, "seed: "),
+        ("compute.precision", "fp16", "compute.precision: input should be 'float32' or 'bf16'"),
+        ("report.thumbnails", 51, "report.thumbnails: "),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_the_key_and_what_is_allowed(tmp_path, key, value, words):
+    assert fault(tmp_path, put(preset(), key, value)).startswith(words)
+
+
+@pytest.mark.parametrize("key", ["datasets", "preset", "chunks", "content", "quality"])
+def test_a_key_that_is_needed_is_named(tmp_path, key):
+    tree = preset()
+    del tree[key]
+    assert fault(tmp_path, tree) == f"{key}: this key is needed"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "the whole file: "),
+        ("[1, 2]", "the whole file: "),
+        ("a: [1", "not readable as YAML"),
+        ("a: !!python/object:os.system x", "not readable as YAML"),
+    ],
+)
+def test_what_is_no_tree_of_parameters_is_one_line(tmp_path, text, words):
+    assert fault(tmp_path, text).startswith(words)
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path):
+    with pytest.raises(BadInputError, match="no such file; write one with: reiqa preset"):
+        params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("key", ["datasets", "chunks.corpora", "content.corpora"])
+def test_a_name_that_the_catalog_does_not_know_is_told_with_those_it_knows(tmp_path, key):
+    known = {"datasets": {"demo", "demo_mixed"}, "corpora": {"demo_corpus"}}
+    assert load(tmp_path, preset(), **known)
+    said = fault(tmp_path, put(preset(), key, ["koniq"]), **known)
+    allowed = "demo, demo_mixed" if key == "datasets" else "demo_corpus"
+    assert said == f"{key}: unknown name 'koniq'; allowed: {allowed}"
+
+
+def test_nothing_can_be_changed_after_reading():
+    read = Params.model_validate(preset())
+    with pytest.raises(ValueError, match="frozen"):
+        read.seed = 3
+
+
+def test_numbers_written_as_people_write_them_are_numbers(tmp_path):
+    tree = put(preset(), "regression.alphas", ["1e-3", "1e6", 25])
+    assert load(tmp_path, tree).regression.alphas == (1e-3, 1e6, 25)
+
+
+# What depends on what
+
+
+STAGES = ("fetch", "index", "chunks", "features", "fit", "cross", "report")
+#: Where a change must be seen, by section: the stages whose own record holds it.
+SEEN = {
+    "seed": {"chunks", "model/content", "model/quality", "fit", "cross"},
+    "preset": {"report"},
+    "datasets": {"cross", "report"},
+    "compute": {"model/content", "model/quality", "features"},
+    "data": {"index"},
+    "bank": {"chunks", "model/quality"},
+    "chunks": {"chunks", "model/quality"},
+    "content": {"model/content"},
+    "quality": {"model/quality"},
+    "features": {"features"},
+    "regression": {"fit", "cross", "report"},
+    "report": {"report"},
+}
+OTHER = {
+    "seed": 99,
+    "preset": "mine",
+    "datasets": ["demo"],
+    "compute.threads": 7,
+    "data.allow_missing": True,
+    "bank.extras": ["motion_blur"],
+    "chunks.n_aug": 2,
+    "content.view": 96,
+    "quality.training.epochs": 77,
+    "features.batch": 3,
+    "regression.bootstrap": 5,
+    "report.thumbnails": 1,
+}
+
+
+def records(tree: dict) -> dict[str, str]:
+    read = Params.model_validate(tree)
+    found = {stage: relevant(read, stage) for stage in STAGES}
+    found |= {f"model/{e}": relevant(read, "model", e) for e in params.EXPERTS}
+    return {name: params.digest(record) for name, record in found.items()}
+
+
+@pytest.mark.parametrize(("key", "value"), OTHER.items())
+def test_a_changed_parameter_is_seen_by_the_stages_that_depend_on_it_and_no_other(key, value):
+    before, after = records(preset()), records(put(preset(), key, value))
+    assert {name for name in before if before[name] != after[name]} == SEEN[key.split(".")[0]]
+
+
+def test_every_section_is_seen_by_some_stage():
+    assert set(SEEN) == set(Params.model_fields) == {key.split(".")[0] for key in OTHER}
+
+
+def test_imported_weights_do_not_depend_on_the_bank_or_the_seed():
+    tree = put(preset(), "quality", {"source": "import", "file": "a.pth"})
+    for key in ("seed", "bank.extras", "chunks.n_aug", "compute.threads"):
+        other = put(yaml.safe_load(yaml.safe_dump(tree)), key, OTHER[key])
+        assert records(tree)["model/quality"] == records(other)["model/quality"]
+
+
+@given(st.permutations(["b", "a", "c"]), st.permutations(["x", "y"]))
+def test_a_digest_does_not_depend_on_the_order_of_keys(outer, inner):
+    tree = {key: {name: [1, 0.1] for name in inner} for key in outer}
+    assert params.digest(tree) == params.digest(dict(sorted(tree.items())))
+
+
+def test_corpora_are_those_that_some_expert_learns_from():
+    tree = preset()
+    assert Params.model_validate(tree).corpora() == ["demo_corpus"]
+    put(tree, "quality", {"source": "import", "file": "a.pth"})
+    put(tree, "content.corpora", ["kodak", "gb82"])
+    assert Params.model_validate(tree).corpora() == ["kodak", "gb82"]
+
+
+@given(images=st.integers(0, 10**7), each=st.integers(1, 10**5))
+def test_shards_hold_every_photograph_and_none_is_empty(images, each):
+    chunks = params.Chunks(corpora=["kodak"], images_per_shard=each)
+    count = chunks.shard_count(images)
+    assert (count - 1) * each < images <= count * each or images == count == 0
+
+
+def test_every_parameter_is_documented():
+    def sections(model: type[BaseModel]) -> typing.Iterator[type[BaseModel]]:
+        yield model
+        for field in model.model_fields.values():
+            for kind in (field.annotation, *typing.get_args(field.annotation)):
+                if isinstance(kind, type) and issubclass(kind, BaseModel):
+                    yield from sections(kind)
+
+    shared = {name for name in Params.model_fields if name not in ("preset", "seed", "datasets")}
+    for section, name in itertools.chain.from_iterable(
+        ((section, name) for name in section.model_fields) for section in sections(Params)
+    ):
+        if section is Params and name in shared:
+            continue
+        assert f"{name}:" in (section.__doc__ or ""), f"{section.__name__}.{name}"

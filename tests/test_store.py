@@ -1,0 +1,306 @@
+"""What is on disk is whole or absent, and made again exactly when it would come out otherwise."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reiqa import store
+from reiqa.errors import BadInputError
+from reiqa.params import Params, relevant
+
+TREE = {
+    "preset": "p",
+    "datasets": ["demo"],
+    "chunks": {"corpora": ["kodak"]},
+    "content": {"source": "package", "backbone": "efficientnet_lite0"},
+    "quality": {"source": "package", "backbone": "efficientnet_lite0"},
+}
+PARAMS = Params.model_validate(TREE)
+INDEX, CACHE, RESULT = Path("index.csv"), Path("cache.h5"), Path("result.json")
+CHAIN = ((INDEX, "index"), (CACHE, "features"), (RESULT, "fit"))
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def changed(section: str, **values) -> Params:
+    part = {**PARAMS.model_dump()[section], **values}
+    return Params.model_validate({**PARAMS.model_dump(), section: part})
+
+
+def run_chain(params: Params = PARAMS) -> list[str]:
+    """Make index, cache and result in turn; return the stages that had work to do."""
+    done: list[str] = []
+    before: list[Path] = []
+    for path, stage in CHAIN:
+        text = json.dumps([stage, relevant(params, stage), [p.read_text() for p in before]])
+
+        def work(path=path, stage=stage, text=text) -> None:
+            done.append(stage)
+            store.write_text(path, text)
+
+        store.make(path, stage, "demo", params, before, work)
+        before = [path]
+    return done
+
+
+# Atomic writes
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=50))
+def test_what_is_written_is_read_back(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("t") / "deep" / "file.txt"
+    store.write_text(path, text)
+    assert path.read_bytes() == text.encode()
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_no_other():
+    path = Path("a.txt")
+    store.write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), store.atomic(path) as temporary:
+        temporary.write_text("ne")
+        raise ZeroDivisionError
+    assert path.read_text() == "old" and [p.name for p in Path().iterdir()] == ["a.txt"]
+
+
+def test_a_written_file_has_the_permissions_of_any_other():
+    Path("plain").write_text("x")
+    store.write_text(Path("ours"), "x")
+    assert Path("ours").stat().st_mode == Path("plain").stat().st_mode
+
+
+def test_a_process_killed_while_writing_leaves_the_old_file_or_the_new_one():
+    path = Path("data.txt")
+    code = (
+        "from pathlib import Path; from reiqa import store\n"
+        "for i in range(10**9): store.write_text(Path('data.txt'), 'ab'[i % 2] * 3_000_000)"
+    )
+    for turn in range(6):
+        child = subprocess.Popen([sys.executable, "-c", code])
+        first = time.monotonic()
+        while not path.exists() and time.monotonic() - first < 20:
+            time.sleep(0.01)
+        time.sleep(0.5 * (turn > 0) + 0.013 * turn)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        text = path.read_text()
+        assert len(text) == 3_000_000 and len(set(text)) == 1
+
+
+def test_making_an_artifact_sweeps_what_a_killed_process_left_of_it_and_nothing_else():
+    killed = "import os\nfrom pathlib import Path; from reiqa import store\n" + "".join(
+        f"open_{i} = store.atomic(Path('{name}')); open_{i}.__enter__()\n"
+        for i, name in enumerate(["demo.json", "demo.splits.csv", "demo_mixed.json"])
+    )
+    subprocess.run([sys.executable, "-c", killed + "os.kill(os.getpid(), 9)"], check=False)
+    Path(".demo.mine").write_text("a person's own file")
+    assert len(list(Path().iterdir())) == 4
+    work = lambda: store.write_text(Path("demo.json"), "{}")  # noqa: E731
+    store.make(Path("demo.json"), "index", "demo", PARAMS, [], work)
+    left = {path.name.split(".part-")[0] for path in Path().iterdir() if path.is_file()}
+    assert left == {"demo.json", "demo.json.prov.json", ".demo.mine", ".demo_mixed.json"}
+
+
+def test_json_refuses_what_json_cannot_say():
+    with pytest.raises(ValueError, match="JSON compliant"):
+        store.write_json(Path("x.json"), {"srcc": float("nan")})
+    assert not Path("x.json").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"{", b"\xff\xfe"])
+def test_a_damaged_json_file_is_one_line_that_names_it(content):
+    if content is not None:
+        Path("x.json").write_bytes(content)
+    with pytest.raises(BadInputError) as fault:
+        store.read_json(Path("x.json"))
+    assert "x.json" in str(fault.value) and "\n" not in str(fault.value)
+
+
+# Locks
+
+
+def test_of_two_processes_that_make_one_artifact_the_second_finds_it_done():
+    code = f"""
+import json, sys, time
+from pathlib import Path
+from reiqa import store
+from reiqa.params import Params
+def work():
+    time.sleep(1)
+    with open("log", "a") as log: log.write("made\\n")
+    store.write_text(Path("x"), "x")
+store.make(Path("x"), "index", "demo", Params.model_validate({TREE!r}), [], work)
+"""
+    pair = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [child.wait(60) for child in pair] == [0, 0]
+    assert Path("log").read_text() == "made\n"
+
+
+def test_a_lock_goes_with_the_process_that_held_it():
+    code = (
+        "import time\nfrom pathlib import Path; from reiqa import store\n"
+        "with store.locked(Path('x')): print('held', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "held\n"
+    entered = threading.Event()
+
+    def enter() -> None:
+        with store.locked(Path("x")):
+            entered.set()
+
+    waiting = threading.Thread(target=enter)
+    waiting.start()
+    assert not entered.wait(0.5)
+    child.kill()
+    child.wait()
+    assert entered.wait(10)
+    waiting.join()
+
+
+# Freshness
+
+
+def test_a_second_run_has_nothing_to_do():
+    assert run_chain() == ["index", "features", "fit"]
+    assert run_chain() == []
+
+
+def test_a_changed_parameter_runs_its_stage_and_those_after_it_and_no_other():
+    run_chain()
+    assert run_chain(changed("regression", splits=3)) == ["fit"]
+    assert run_chain(changed("features", batch=2)) == ["features", "fit"]
+    assert run_chain(changed("bank", extras=["motion_blur"])) == ["features", "fit"]
+    assert run_chain(changed("bank", extras=["motion_blur"])) == []
+
+
+def test_an_input_made_anew_with_the_same_bytes_runs_nothing():
+    run_chain()
+    store.make(INDEX, "index", "demo", PARAMS, [], lambda: None, force=True)
+    assert run_chain() == []
+
+
+def test_an_input_with_other_bytes_runs_what_follows():
+    run_chain()
+    other = lambda: store.write_text(INDEX, "more rows")  # noqa: E731
+    store.make(INDEX, "index", "demo", PARAMS, [], other, force=True)
+    assert run_chain() == ["features", "fit"]
+
+
+def test_an_absent_input_does_not_count_against_an_artifact():
+    run_chain()
+    INDEX.unlink()
+    store.sidecar(INDEX).unlink()
+    assert store.Freshness.under(PARAMS).fresh(RESULT)
+
+
+def test_an_artifact_of_another_format_is_stale(monkeypatch):
+    run_chain()
+    monkeypatch.setitem(store.FORMATS, "features", store.FORMATS["features"] + 1)
+    fresh = store.Freshness.under(PARAMS).fresh
+    assert [fresh(path) for path, _ in CHAIN] == [True, False, False]
+    # It came out the same, so what follows it stands.
+    assert run_chain() == ["features"]
+
+
+@pytest.mark.parametrize(
+    "sidecar",
+    ["", "{", "[]", "{}", '"x"', "null"]
+    + [
+        json.dumps(
+            {
+                "stage": "fit", "item": "", "format": 1, "parameters": {}, "inputs": {},
+                "digest": "", "command": "", "revision": "", **spoilt,
+            }
+        )
+        for spoilt in ({"inputs": None}, {"parameters": []}, {"stage": "no such stage"})
+    ],
+)  # fmt: skip
+def test_a_sidecar_that_says_nothing_sensible_means_stale(sidecar):
+    run_chain()
+    store.sidecar(RESULT).write_text(sidecar)
+    assert not store.Freshness.under(PARAMS).fresh(RESULT)
+    assert run_chain() == ["fit"]
+
+
+def test_an_artifact_is_stale_from_the_start_of_its_work_to_the_end():
+    run_chain()
+
+    def fails() -> None:
+        assert not store.Freshness.under(PARAMS).fresh(RESULT)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.make(RESULT, "fit", "demo", PARAMS, [CACHE], fails, force=True)
+    assert RESULT.exists() and run_chain() == ["fit"]
+
+
+def test_an_input_that_changes_during_the_work_leaves_the_artifact_stale():
+    run_chain()
+
+    def work() -> None:
+        other = lambda: store.write_text(CACHE, "other weights")  # noqa: E731
+        store.make(CACHE, "features", "demo", PARAMS, [INDEX], other, force=True)
+
+    store.make(RESULT, "fit", "demo", PARAMS, [CACHE], work, force=True)
+    assert run_chain() == ["fit"]
+
+
+def test_a_stale_input_is_taken_but_said(capsys):
+    run_chain()
+    newer = changed("features", batch=2)
+    store.make(RESULT, "fit", "demo", newer, [CACHE], lambda: None, force=True)
+    assert "cache.h5: taken as it is" in capsys.readouterr().err
+    assert not store.Freshness.under(newer).fresh(RESULT)
+
+
+@pytest.mark.parametrize("lost", ["file", "sidecar"])
+def test_a_lost_input_is_one_line_before_any_work(lost):
+    run_chain()
+    (CACHE if lost == "file" else store.sidecar(CACHE)).unlink()
+    with pytest.raises(BadInputError, match=r"cache\.h5: (not made|no provenance)"):
+        store.make(RESULT, "fit", "demo", PARAMS, [CACHE], pytest.fail, force=True)
+
+
+@given(splits=st.integers(1, 50), low=st.floats(1e-6, 1), model=st.sampled_from(["ridge"]))
+def test_parameters_survive_the_way_through_a_sidecar(tmp_path_factory, splits, low, model):
+    path = tmp_path_factory.mktemp("t") / "x"
+    path.write_text("x")
+    params = changed("regression", splits=splits, alphas=(low, 1e6, 3), model=model)
+    store.seal(path, "fit", "demo", relevant(params, "fit"), {})
+    assert store.Freshness.under(params).fresh(path)
+
+
+# Stamps
+
+
+def test_a_stamp_is_old_while_fresh_and_new_once_stale():
+    path = Path("results/x.json")
+    stamp = store.write_stamp(path, {"a": 1}, fresh=True)
+    assert stamp.stat().st_mtime == 1
+    store.write_stamp(path, {"a": 1}, fresh=False)
+    assert abs(stamp.stat().st_mtime - time.time()) < 5
+    store.write_stamp(path, {"a": 2}, fresh=True)
+    assert stamp.stat().st_mtime == 1 and json.loads(stamp.read_text()) == {"a": 2}
+
+
+# Revision
+
+
+def test_an_installed_package_does_not_take_its_users_repository_for_its_own(monkeypatch):
+    place = Path("venv/site-packages/reiqa/store.py")
+    place.parent.mkdir(parents=True)
+    subprocess.run(["git", "init", "-q"], check=True)
+    monkeypatch.setattr(store, "__file__", str(place.absolute()))
+    assert store.revision.__wrapped__().startswith("version ")
