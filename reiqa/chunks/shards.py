@@ -1,7 +1,7 @@
 """Shards: HDF5 files of windows, losslessly compressed, each with its recipe.
 
-A shard is made in one pass and appears under its name when it is whole. Making one takes well
-under a minute, so what a kill costs is the shard in hand; the finished ones stay.
+A shard is made in one pass and appears under its name when it is whole. Making one of a thousand
+photographs takes about a minute, so a kill costs no more than that; finished shards stay.
 
 Layout, described in the file as well: ``windows/00000042`` is one dataset of one chunk, so that a
 window is one read: ``(3, H, W)`` uint8, the planes being green, red minus green and blue minus
@@ -41,6 +41,9 @@ _ENCODING = (
 _ZSTD_LEVEL = 6
 #: Shards kept open at once by one reader and process.
 _OPEN = 64
+
+#: What h5py raises on a file that is not what it was.
+_DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -88,18 +91,17 @@ def write(corpus: str, number: int, of: int, params: Params) -> Path:
             except BadInputError as error:
                 progress.say(f"skipped: {error}")
                 skipped[row.image] = str(error)
-        file.attrs.update(
-            {
-                "format": FORMAT,
-                "encoding": _ENCODING,
-                "corpus": corpus,
-                "shard": f"{number}/{of}",
-                "windows": len(group),
-                "photographs": len(rows) - len(skipped),
-                "skipped": json.dumps(skipped),
-                "parameters": json.dumps(relevant(params, "chunks"), sort_keys=True),
-                "bank_version": distortions.VERSION,
-            }
+        _annotate(
+            file,
+            format=FORMAT,
+            encoding=_ENCODING,
+            corpus=corpus,
+            shard=f"{number}/{of}",
+            windows=len(group),
+            photographs=len(rows) - len(skipped),
+            skipped=json.dumps(skipped),
+            parameters=json.dumps(relevant(params, "chunks"), sort_keys=True),
+            bank_version=distortions.VERSION,
         )
     return path
 
@@ -129,9 +131,17 @@ def _store(group: h5py.Group, window: Pixels, recipe: Recipe, source: str) -> No
     planes = encode(window)
     dataset = _planes(group, f"{len(group):08d}", planes)
     text = json.dumps(recipe.to_dict(), separators=(",", ":"))
-    dataset.attrs["recipe"] = text
-    dataset.attrs["source"] = source
-    dataset.attrs["digest"] = _digest(planes, text)
+    _annotate(dataset, recipe=text, source=source, digest=_digest(planes, text))
+
+
+def _annotate(target: h5py.File | h5py.Dataset, **values: str | int) -> None:
+    """Write attributes; text at fixed length, for only that lies where HDF5 has a checksum."""
+    for name, value in values.items():
+        target.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
+
+
+def _text(target: h5py.File | h5py.Dataset, name: str) -> str:
+    return bytes(target.attrs[name]).decode()
 
 
 def _planes(group: h5py.Group, name: str, planes: Pixels) -> h5py.Dataset:
@@ -209,9 +219,9 @@ class Reader:
         try:
             dataset = self._file(path)[f"windows/{index - self._ends[shard]:08d}"]
             planes = dataset[...]
-            text = str(dataset.attrs["recipe"])
-            sound = _digest(planes, text) == dataset.attrs["digest"]
-        except (OSError, KeyError, RuntimeError) as error:
+            text = _text(dataset, "recipe")
+            sound = _digest(planes, text) == _text(dataset, "digest")
+        except _DAMAGE as error:
             raise _damaged(path, error) from None
         if not sound:
             raise _damaged(path, f"window {index - self._ends[shard]} is not what was written")
@@ -246,9 +256,9 @@ def _opened(path: Path) -> h5py.File:
     except OSError as error:
         raise _damaged(path, error) from None
     try:
-        kind, bank = file.attrs.get("format"), file.attrs.get("bank_version")
-        whole = kind == FORMAT and len(file["windows"]) == file.attrs["windows"]
-    except (OSError, KeyError, RuntimeError) as error:
+        bank = file.attrs["bank_version"]
+        whole = _text(file, "format") == FORMAT and len(file["windows"]) == file.attrs["windows"]
+    except _DAMAGE as error:
         raise _damaged(path, error) from None
     if not whole:
         raise _damaged(path, f"not a whole file of format {FORMAT!r}")

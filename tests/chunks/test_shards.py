@@ -104,15 +104,15 @@ def test_writing_again_gives_the_same_bytes(garden, parameters):
 def test_a_shard_describes_itself(garden, parameters):
     path = shards.write(garden, 1, 3, parameters)
     with h5py.File(path) as file:
-        assert file.attrs["format"] == shards.FORMAT
-        assert "running sum" in file.attrs["encoding"]
-        assert (file.attrs["corpus"], file.attrs["shard"]) == (garden, "1/3")
+        assert file.attrs["format"].decode() == shards.FORMAT
+        assert b"running sum" in file.attrs["encoding"]
+        assert (file.attrs["corpus"], file.attrs["shard"]) == (garden.encode(), b"1/3")
         made_with = json.loads(file.attrs["parameters"])
         assert made_with["chunks"]["patch"] == 32 and made_with["seed"] == 7
         dataset = file["windows/00000000"]
         assert dataset.chunks == dataset.shape, "one window is one read"
         index = layout.index(garden).read_text()
-        assert dataset.attrs["source"][:16] in index
+        assert dataset.attrs["source"].decode()[:16] in index
         assert json.loads(dataset.attrs["recipe"])["image"] == "flower2.png"
 
 
