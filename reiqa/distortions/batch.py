@@ -1,7 +1,7 @@
 """Distort a batch in which every image has its own type, level and seed."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ def distort(
     height, width = images.shape[-2:]
     whole = [Frame(height, width)] * len(images) if frames is None else frames
     out = torch.empty_like(pixels)
-    for (name, level), members in _groups(types, levels).items():
+    for (name, level), members in _groups(types, levels, images.is_cuda):
         distortion = TYPES[name]
         out[members] = distortion.apply(
             pixels[members],
@@ -60,11 +60,21 @@ def distort(
     return out.float().div_(torch.tensor(255.0, device=images.device))
 
 
-def _groups(types: Sequence[str], levels: Sequence[int]) -> dict[tuple[str, int], list[int]]:
-    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for number, key in enumerate(zip(types, levels, strict=True)):
-        groups[key].append(number)
-    return groups
+def _groups(
+    types: Sequence[str], levels: Sequence[int], together: bool
+) -> Iterator[tuple[tuple[str, int], list[int]]]:
+    """Yield what is worked on at once: alike images on a GPU, single ones on a CPU.
+
+    There one image fills the cache, and a batch of them would run at the speed of memory.
+    """
+    kinds = list(zip(types, levels, strict=True))
+    if not together:
+        yield from ((kind, [number]) for number, kind in enumerate(kinds))
+        return
+    alike: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for number, kind in enumerate(kinds):
+        alike[kind].append(number)
+    yield from alike.items()
 
 
 def _check(

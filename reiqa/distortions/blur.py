@@ -27,8 +27,7 @@ def gaussian_blur(
     images: Tensor, sigma: float, seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
     """Blur with a Gaussian of standard deviation ``sigma`` pixels."""
-    planes = fixed.separable(fixed.to_planes(images), gaussian_taps(sigma))
-    return fixed.to_images(planes)
+    return fixed.smooth(images, gaussian_taps(sigma))
 
 
 def lens_blur(
@@ -115,9 +114,8 @@ def line(length: float, angle: float) -> dict[tuple[int, int], int]:
 def _along_line(image: Tensor, taps: dict[tuple[int, int], int]) -> Tensor:
     reach = max(max(abs(row), abs(column)) for row, column in taps)
     height, width = image.shape[-2:]
-    planes = fixed.to_planes(image)
-    padded = extend(extend(planes, -2, reach, reach), -1, reach, reach)
-    total = torch.zeros_like(planes)
+    padded = fixed.to_planes(fixed.extended(image, reach))
+    total = torch.zeros_like(image, dtype=torch.int32)
     for (row, column), tap in taps.items():
         shifted = padded.narrow(-2, reach + row, height).narrow(-1, reach + column, width)
         total.add_(shifted, alpha=tap)

@@ -32,14 +32,16 @@ def colour_diffusion(
     height, width = images.shape[-2:]
     compressed = responses(images)
     light = compressed[:, 1:2]
-    chroma = torch.cat([compressed[:, :1] - light, compressed[:, 2:] - light], 1)
-    chroma = align(chroma.mul_(1 << _CHROMA_BITS).round_().to(torch.int32), frames, _COARSE)
+    # f(X) - f(Y) and f(Z) - f(Y), which are a / 500 and - b / 200.
+    chroma = compressed[:, ::2].sub_(light)
+    digits = align(chroma.mul(1 << _CHROMA_BITS).round_().to(torch.int32), frames, _COARSE)
+    cells = clip_cells(_cell_means(digits), frames, _COARSE, height, width)
     sigma = math.sqrt((1.5 * amount + 2) ** 2 - _COARSE**2 / 4) / _COARSE
-    cells = clip_cells(_cell_means(chroma), frames, _COARSE, height, width)
     blurred = fixed.rounded_shift(fixed.separable(cells, gaussian_taps(sigma)), fixed.WEIGHT_BITS)
     spread = unalign(_interpolate(blurred), frames, _COARSE, height, width)
-    spread = spread.float().mul_(amount / (1 << _CHROMA_BITS))
-    return from_responses(torch.cat([light + spread[:, :1], light, light + spread[:, 1:]], 1))
+    # In place of the planes that chroma is a view of.
+    torch.mul(spread, amount / (1 << _CHROMA_BITS), out=chroma).add_(light)
+    return from_responses(compressed)
 
 
 def colour_shift(

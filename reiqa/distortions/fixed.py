@@ -49,20 +49,39 @@ def to_images(planes: Tensor) -> Tensor:
     return rounded_shift(planes, PLANE_BITS + WEIGHT_BITS).clamp_(0, 255).to(torch.uint8)
 
 
-def along(planes: Tensor, taps: Sequence[int], dim: int) -> Tensor:
-    """Correlate int32 planes with symmetric taps along one axis, edges extended.
+def smooth(images: Tensor, taps: Sequence[int]) -> Tensor:
+    """Correlate uint8 images with the same symmetric taps along rows and columns, edges extended.
 
     Args:
-        planes: ``(..., H, W)`` int32 of at most 15 significant bits and a sign.
+        images: ``(N, C, H, W)`` uint8.
         taps: an odd number of integers, the same read backwards (see `weights`).
-        dim: -2 or -1.
+    """
+    return to_images(_separable(to_planes(extended(images, len(taps) // 2)), taps))
+
+
+def separable(planes: Tensor, taps: Sequence[int]) -> Tensor:
+    """Correlate int32 planes of at most 15 bits and a sign as `smooth` does images.
 
     Returns:
-        int32 of the same shape, `WEIGHT_BITS` more digits behind the point.
+        int32 of the same shape, `WEIGHT_BITS` more digits behind the point: the caller rounds once.
     """
-    radius, length = len(taps) // 2, planes.shape[dim]
-    padded = extend(planes, dim, radius, radius)
-    total = planes * taps[radius]
+    return _separable(extended(planes, len(taps) // 2), taps)
+
+
+def extended(planes: Tensor, reach: int) -> Tensor:
+    """Repeat the edges of ``(..., H, W)`` by ``reach`` pixels on all sides."""
+    return extend(extend(planes, -2, reach, reach), -1, reach, reach)
+
+
+def _separable(padded: Tensor, taps: Sequence[int]) -> Tensor:
+    return _along(rounded_shift(_along(padded, taps, -2), WEIGHT_BITS), taps, -1)
+
+
+def _along(padded: Tensor, taps: Sequence[int], dim: int) -> Tensor:
+    """Correlate along one axis where all the taps fit."""
+    radius = len(taps) // 2
+    length = padded.shape[dim] - 2 * radius
+    total = padded.narrow(dim, radius, length) * taps[radius]
     pair = torch.empty_like(total)
     for distance in range(1, radius + 1):
         if tap := taps[radius + distance]:
@@ -70,13 +89,3 @@ def along(planes: Tensor, taps: Sequence[int], dim: int) -> Tensor:
             right = padded.narrow(dim, radius + distance, length)
             total.add_(torch.add(left, right, out=pair), alpha=tap)
     return total
-
-
-def separable(planes: Tensor, taps: Sequence[int]) -> Tensor:
-    """Correlate int32 planes with the same symmetric taps along rows and columns.
-
-    Returns:
-        int32 of the same shape, `WEIGHT_BITS` more digits behind the point: the caller rounds once.
-    """
-    once = rounded_shift(along(planes, taps, -2), WEIGHT_BITS)
-    return along(once, taps, -1)

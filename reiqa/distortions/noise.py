@@ -73,7 +73,7 @@ def denoise(
     variance, sigma = strength
     noisy = white_noise(images, variance, seeds, frames)
     smoothed = [
-        fixed.to_images(fixed.separable(fixed.to_planes(image[None]), _smoother(sigma, seed)))
+        fixed.smooth(image[None], _smoother(sigma, seed))
         for image, seed in zip(noisy, seeds, strict=True)
     ]
     return torch.cat(smoothed)

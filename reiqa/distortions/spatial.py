@@ -130,7 +130,9 @@ def _displacements(seed: int, count: int, frame: Frame, height: int, width: int)
     # Of the 17 x 17 displacements the one in the middle is none at all, and left out.
     moves = drawn.integers(0, (2 * REACH + 1) ** 2 - 1, (count, *lattice.shape))
     moves += moves >= ((2 * REACH + 1) ** 2) // 2
-    source = np.arange(height * width).reshape(height, width)
+    # Indices of the window, its edges extended: where a patch comes from is a slice of it.
+    index = np.pad(np.arange(height * width).reshape(height, width), REACH, mode="edge")
+    source = index[REACH:-REACH, REACH:-REACH].copy()
     for row, column in lattice.touching(height, width, REACH):
         for number in range(count):
             rows, columns = lattice.box(row, column, PATCH, places[number, :, row, column])
@@ -138,11 +140,8 @@ def _displacements(seed: int, count: int, frame: Frame, height: int, width: int)
             down, right = move[0] - REACH, move[1] - REACH
             moved = (_moved(rows, down), _moved(columns, right))
             cut = _cut(moved, frame, height, width)
-            from_rows = np.arange(cut[0].start, cut[0].stop) - down
-            from_columns = np.arange(cut[1].start, cut[1].stop) - right
-            source[cut] = from_rows.clip(0, height - 1)[:, None] * width + from_columns.clip(
-                0, width - 1
-            )
+            origin = (_moved(cut[0], REACH - down), _moved(cut[1], REACH - right))
+            source[cut] = index[origin]
     return source
 
 
