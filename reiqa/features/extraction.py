@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from reiqa import images, layout, store
 from reiqa import params as parameters
 from reiqa.data import catalog
 from reiqa.data import index as indices
 from reiqa.devices import device
-from reiqa.encoders import NORMALISATION, Encoder
+from reiqa.encoders import NORMALISATION
 from reiqa.encoders import load as load_encoder
 from reiqa.errors import BadInputError
 from reiqa.features import cache
-from reiqa.features.cache import Column, Features, Recipe, Rows
+from reiqa.features.cache import Column, Features, Recipe
+from reiqa.features.encoding import Encoding, Pixels
 from reiqa.features.plan import Job, Viewing, batches, digests
 from reiqa.features.rows import RowStore
 from reiqa.params import ExpertName, Params
@@ -31,8 +31,6 @@ from reiqa.progress import meter, say
 
 #: Batches decoded ahead of the encoder.
 _AHEAD = 2
-
-Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
 
 def extract(dataset: str, expert: ExpertName, params: Params, strict: bool = False) -> Path:
@@ -132,37 +130,6 @@ def _through(
         _recall(earlier, recipe, rows)
         encoding = Encoding(encoder, settings.scales, processor, recipe.preprocessing["precision"])
         return _compute(source, viewing, encoding, rows, recipe, strict)
-
-
-class Encoding:
-    """A frozen encoder on its processor, ready for batches of decoded images."""
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        scales: Sequence[float],
-        processor: torch.device,
-        precision: str = "float32",
-    ) -> None:
-        """Move the encoder to ``processor`` and set it to evaluation."""
-        self._encoder = encoder.eval().to(processor).to(memory_format=torch.channels_last)
-        self._scales = scales
-        self._processor = processor
-        self._bf16 = precision == "bf16"
-        self.width = len(scales) * encoder.width
-
-    @torch.inference_mode()
-    def __call__(self, pixels: Sequence[Pixels]) -> Rows:
-        """Return ``(N, scales * width)`` float32 of N images of one shape, ``(H, W, 3)`` uint8."""
-        stacked = torch.from_numpy(np.stack(pixels)).to(self._processor)
-        batch = stacked.permute(0, 3, 1, 2).float().div_(255)
-        parts = []
-        for scale in self._scales:
-            view = batch if scale == 1 else images.half(batch)
-            with torch.autocast(self._processor.type, torch.bfloat16, enabled=self._bf16):
-                parts.append(self._encoder(view).float())
-        values: Rows = torch.cat(parts, dim=1).cpu().numpy()
-        return values
 
 
 def _compute(

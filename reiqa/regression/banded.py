@@ -17,10 +17,10 @@ from scipy import linalg
 Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 #: Half bandwidth: wide enough that products run at full speed, narrow enough for cheap solves.
-BANDWIDTH = 96
+BANDWIDTH = 128
 
 #: Rows updated at once, so that what a product returns stays in the cache.
-_ROWS = 384
+_ROWS = 768
 
 
 class _Reflection(NamedTuple):

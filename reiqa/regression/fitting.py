@@ -205,12 +205,12 @@ def _card(judged: Judged, params: Params) -> dict[str, Any]:
 def _predictions(judged: Judged) -> str:
     sample, evaluation = judged.sample, judged.evaluation
     lines: list[list[str]] = []
-    for number_, split in enumerate(evaluation.splits):
-        columns = [evaluation.trials[variant][number_].predictions for variant in VARIANTS]
+    for trial, split in enumerate(evaluation.splits):
+        columns = [evaluation.trials[variant][trial].predictions for variant in VARIANTS]
         residual = columns[-1] - sample.ratings[split.test]
         for place, row in enumerate(split.test):
             values = [sample.ratings[row], *(c[place] for c in columns), residual[place]]
-            lines.append([str(number_), sample.images[row], *(f"{value:.9g}" for value in values)])
+            lines.append([str(trial), sample.images[row], *(f"{value:.9g}" for value in values)])
     return _table(["split", "image", "mos", *VARIANTS, "residual"], lines)
 
 
