@@ -99,7 +99,9 @@ class Run:
     def go(self) -> None:
         """Take all steps that are left."""
         images = self.settings.images
-        live = watch.Live(self.checkpoints.place / "live") if self.ranks.first else None
+        live = None
+        if self.ranks.first:
+            live = watch.Live(self.checkpoints.place / "live", self.curve)
         start, first = time.monotonic(), self.step
         with progress.meter(
             f"pretrain {self.expert}", self.total * images, "images", self.step * images
@@ -108,8 +110,8 @@ class Run:
                 query, key = self.source.render(read, self.device)
                 measures = self.learn(query, key)
                 if self.curve.add(self.step, self.epoch, measures) and live:
-                    seconds = time.monotonic() - start
-                    live.row(self.curve.last(), (self.step - first) * images / seconds)
+                    rate = (self.step - first) * images / (time.monotonic() - start)
+                    live.row(self.curve.last(), images_per_s=rate)
                 if self.ranks.first:
                     shown.advance(images, watch.note(measures))
                     if self.step % self.settings.checkpoint_every == 0 or self.step == self.total:
@@ -154,7 +156,8 @@ class Run:
                 everywhere = self._keys(self._laid_out(key))
         keys = self.ranks.share(everywhere).unflatten(0, groups)
         within = settings.negatives == "queue+chunk"
-        cosines = moco.logits(queries, keys, self.moco.queue, within)
+        negatives = self.moco.negatives(self.step * len(everywhere))
+        cosines = moco.logits(queries, keys, negatives, within)
         loss = moco.info_nce(cosines, settings.temperature)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()

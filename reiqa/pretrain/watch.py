@@ -112,25 +112,28 @@ class Curve:
 class Live:
     """Curves that DVC can follow while the run goes on; does nothing where DVCLive is missing."""
 
-    def __init__(self, place: Path) -> None:
-        """Write below ``place``, which lies outside every declared output."""
-        self._live: Any = None
-        self._place = place
+    def __init__(self, place: Path, curve: Curve) -> None:
+        """Write below ``place``, which lies outside every declared output, from the first row on.
 
-    def row(self, row: Mapping[str, float], items_per_s: float) -> None:
-        """Add a row of the curve, and the throughput."""
+        What an earlier process of the run wrote there is replaced: it may have gone further than
+        its last checkpoint.
+        """
+        self._live = _dvclive(place)
+        for row in curve.rows:
+            self.row(dict(zip(COLUMNS, row, strict=True)))
+
+    def row(self, row: Mapping[str, float], **more: float) -> None:
+        """Add a row of the curve, and whatever more there is to show."""
         if self._live is None:
-            self._live = _dvclive(self._place)
-        if not self._live:
             return
         self._live.step = int(row["step"])
-        for name in _MEASURES:
-            self._live.log_metric(name, row[name])
-        self._live.log_metric("images_per_s", items_per_s, timestamp=False)
+        for name, value in {**row, **more}.items():
+            if name != "step":
+                self._live.log_metric(name, value)
 
     def close(self) -> None:
         """Finish the files."""
-        if self._live:
+        if self._live is not None:
             self._live.end()
 
 
@@ -138,8 +141,8 @@ def _dvclive(place: Path) -> Any:
     try:
         from dvclive.live import Live as DvcLive
     except ImportError:
-        return False
-    return DvcLive(str(place), resume=True, save_dvc_exp=False, dvcyaml=None, report=None)
+        return None
+    return DvcLive(str(place), save_dvc_exp=False, dvcyaml=None, report=None)
 
 
 def note(measures: Mapping[str, float]) -> str:

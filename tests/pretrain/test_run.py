@@ -1,0 +1,152 @@
+"""Whole runs on patterns: what they write, that they repeat, stop and go on."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from reiqa import encoders, store
+from reiqa.errors import BadInputError, WorkFailedError
+from reiqa.pretrain import pretrain
+
+ROOT = Path(__file__).parents[2]
+JOB = Path(__file__).with_name("job.py")
+
+
+def started(folder, settings, command=(sys.executable,)):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*command, str(JOB), json.dumps(settings)], cwd=folder, env=environment)
+
+
+def curve(folder):
+    with (folder / "models/quality.curve.csv").open() as lines:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
+
+
+def weights(folder):
+    return (folder / "models/quality.safetensors").read_bytes()
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def checkpoints(folder):
+    return sorted(path.name for path in folder.glob("work/pretrain/*/step-*.pt"))
+
+
+def test_a_run_writes_encoder_card_and_curve(project, patterns, make):
+    path = pretrain("quality", make())
+    encoder = encoders.load(path)
+    assert (encoder.backbone, encoder.width) == ("shufflenet_v2_x0_5", 1024)
+    card = store.read_json(project / "models/quality.json")
+    assert (card["source"], card["epochs"], card["steps"]) == ("pretrain", 3, 9)
+    assert card["pairs_per_step"] == 32
+    rows = curve(project)
+    assert [row["step"] for row in rows] == list(range(1, 10))
+    assert rows[-1]["loss"] == pytest.approx(card["last"]["loss"], rel=1e-5)
+    assert [row["epoch"] for row in rows] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+
+
+def test_each_item_is_read_once_an_epoch(project, patterns, make):
+    pretrain("quality", make())
+    assert sorted(patterns.reads) == [(item, turn) for item in range(12) for turn in range(3)]
+
+
+@pytest.mark.parametrize("optimiser", ["lars", "sgd", "adamw"])
+def test_learning_lowers_the_loss_of_the_trained_views(project, patterns, make, optimiser):
+    rate = {"lars": 1.0, "sgd": 0.02, "adamw": 0.002}[optimiser]
+    settings = {"optimiser": optimiser, "learning_rate": rate, "momentum": 0.5, "queue": 8}
+    pretrain("quality", make(epochs=12, warmup_epochs=0, **settings))
+    losses = [row["loss"] for row in curve(project)]
+    assert sum(losses[-6:]) < sum(losses[6:12])
+
+
+def test_the_last_checkpoints_are_kept_and_a_finished_run_is_not_repeated(project, patterns, make):
+    pretrain("quality", make(keep=2))
+    assert checkpoints(project) == ["step-000000008.pt", "step-000000009.pt"]
+    first = weights(project)
+    patterns.reads.clear()
+    (project / "models/quality.safetensors").unlink()
+    pretrain("quality", make(keep=2))
+    assert weights(project) == first
+    assert patterns.reads == []
+
+
+def test_a_run_killed_twice_ends_with_the_same_bytes(project, patterns, make, tmp_path):
+    pretrain("quality", make())
+    whole = contents(project / "models")
+    other = tmp_path / "killed"
+    other.mkdir()
+    for number in (2, 6):
+        job = started(other, {})
+        deadline = time.monotonic() + 120
+        while f"step-{number:09d}.pt" not in checkpoints(other):
+            assert job.poll() is None or number == 6, "the job ended by itself"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+        assert not (other / "models").exists()
+    assert started(other, {}).wait() == 0
+    assert contents(other / "models") == whole
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_with_the_keys(project, patterns, make):
+    pretrain("quality", make())
+    (folder,) = (project / "work/pretrain").iterdir()
+    for path in folder.glob("step-*.pt"):
+        state = torch.load(path, weights_only=True)
+        run = json.loads(state["run"])
+        run["parameters"]["quality"]["training"]["temperature"] = 0.1
+        run["inputs"]["data/chunks/other.h5"] = "0"
+        torch.save({**state, "run": json.dumps(run)}, path)
+    with pytest.raises(BadInputError, match=r"inputs\.data/chunks.*quality\.training\.temperature"):
+        pretrain("quality", make())
+
+
+def test_other_settings_never_meet_each_others_checkpoints(project, patterns, make):
+    pretrain("quality", make())
+    pretrain("quality", make(temperature=0.1))
+    pretrain("quality", make(keep=5, checkpoint_every=3))
+    assert len(list((project / "work/pretrain").iterdir())) == 2
+
+
+def test_a_damaged_checkpoint_is_named(project, patterns, make):
+    pretrain("quality", make())
+    latest = max(project.glob("work/pretrain/*/step-*.pt"))
+    latest.write_bytes(latest.read_bytes()[:1000])
+    with pytest.raises(BadInputError, match=r"step-000000009\.pt: damaged"):
+        pretrain("quality", make())
+
+
+def test_a_run_that_diverges_stops_with_one_line_and_keeps_its_checkpoint(project, patterns, make):
+    settings = make(optimiser="sgd", learning_rate=1e18, epochs=40, warmup_epochs=20)
+    with pytest.raises(WorkFailedError, match="diverged") as failed:
+        pretrain("quality", settings)
+    assert "\n" not in str(failed.value)
+    assert not (project / "models").exists()
+    for path in project.glob("work/pretrain/*/step-*.pt"):
+        state = torch.load(path, weights_only=True)
+        assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_two_processes_give_the_loss_curve_of_one(project, patterns, make, tmp_path):
+    """Same global batch, statistics of the whole batch (sync): equal but for rounding."""
+    settings = {"batchnorm": "sync", "optimiser": "sgd", "learning_rate": 0.01, "epochs": 2}
+    pretrain("quality", make(**settings))
+    other = tmp_path / "two"
+    other.mkdir()
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+    torchrun += ("--master-port", "0", "--standalone")
+    assert started(other, settings, torchrun).wait() == 0
+    for one, two in zip(curve(project), curve(other), strict=True):
+        for name in ("loss", "top1", "alignment", "learning_rate"):
+            assert two[name] == pytest.approx(one[name], abs=2e-3), name
