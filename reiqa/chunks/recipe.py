@@ -1,15 +1,6 @@
 """The recipe of a chunk: everything that is drawn at random, and nothing that is pixels.
 
-Geometry, in pixels of the full frame unless said otherwise. The *frame* is the photograph without
-its last odd row or column, grown by reflection where it is too small. The *content* is a square
-of the frame in which every crop of both scales lies: two crops of side P that overlap by at least
-``ola[0]`` fit into a square of ``2 P - ceil(ola[0] P)``, which is 304 for P = 160 and 0.10; at
-half scale that is 608 of the frame. The *extent* is the part of the content that the crops of one
-recipe take: the box of the half-scale pair, in which the full-scale pair lies too. The *window*
-is what is stored: the content and a margin on each side, as wide as the widest filter of the bank
-needs; at a border of the frame it ends there, so that a distortion treats that border as it would
-in the whole photograph. Windows have even corners: the half-scale grid of a window is the
-half-scale grid of its frame.
+The words frame, content, extent and window are those of `reiqa.chunks.geometry`.
 
 Sources: Re-IQA (CVPR 2023), section 3.2, for chunk, overlap and swap. The published code's second
 crop lies always below the first, and its overlap is skewed to the low end; here the overlap is
@@ -19,32 +10,16 @@ uniform and the direction free.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from reiqa import params, seeds
+from reiqa.chunks.geometry import Pair, Point, box, context, scaled, span
 from reiqa.distortions import TYPES, Frame
 from reiqa.errors import BadInputError
 
 LEVELS = 5
-
-#: Pixels on each side that the antialiased bicubic half-scale filter reads.
-HALVING_MARGIN = 4
-
-
-class Point(NamedTuple):
-    """Row and column of a corner."""
-
-    top: int
-    left: int
-
-
-class Pair(NamedTuple):
-    """Upper left corners of two crops, in pixels of the frame at the pair's own scale."""
-
-    first: Point
-    second: Point
 
 
 @dataclass(frozen=True)
@@ -122,7 +97,7 @@ class Recipe:
     def extent(self) -> tuple[range, range]:
         """Rows and columns of the frame in which all crops lie."""
         scale = min(self.plan.scales)
-        return _box(self.pairs[self.plan.scales.index(scale)], self.plan.patch, scale)
+        return box(self.pairs[self.plan.scales.index(scale)], self.plan.patch, scale)
 
     def swapped(self, scale: int, version: int) -> bool:
         """Say whether the second crop is the query there (``scale`` is an index).
@@ -251,26 +226,6 @@ def redraw(recipe: Recipe, epoch: int) -> Recipe:
     )
 
 
-def context(margin: int) -> int:
-    """Pixels to keep around the content for a filter that reads ``margin``, and for halving.
-
-    Even, so that what is cut out stays in phase with the half-scale grid.
-    """
-    needed = margin + HALVING_MARGIN
-    return needed + needed % 2
-
-
-def span(inner: range, margin: int, length: int) -> range:
-    """Return the pixels of one axis of the frame that hold ``inner`` and a margin around it.
-
-    At a border of the frame the span is moved inward instead of cut off, so that windows of large
-    photographs all have one shape.
-    """
-    size = min(length, len(inner) + 2 * margin)
-    first = min(max(0, inner.start - margin), length - size)
-    return range(first, first + size)
-
-
 def _overlap_bounds(shared: Plan) -> tuple[int, int]:
     """Least and greatest overlap area in whole pixels."""
     area = shared.patch**2
@@ -305,23 +260,10 @@ def _pairs(random: np.random.Generator, recipe: Recipe) -> tuple[Pair, ...]:
     rows, columns = (range(start, start + shared.content) for start in recipe.content)
     pairs = {}
     for scale in sorted(shared.scales):
-        pair = _pair(random, shared, _scaled(rows, scale), _scaled(columns, scale))
+        pair = _pair(random, shared, scaled(rows, scale), scaled(columns, scale))
         pairs[scale] = pair
-        rows, columns = _box(pair, shared.patch, scale)
+        rows, columns = box(pair, shared.patch, scale)
     return tuple(pairs[scale] for scale in shared.scales)
-
-
-def _box(pair: Pair, patch: int, scale: float) -> tuple[range, range]:
-    """Rows and columns of the frame that hold both crops of a pair."""
-    (top, bottom), (left, right) = (sorted(ends) for ends in zip(*pair, strict=True))
-    return (
-        range(int(top / scale), int((bottom + patch) / scale)),
-        range(int(left / scale), int((right + patch) / scale)),
-    )
-
-
-def _scaled(side: range, scale: float) -> range:
-    return range(int(side.start * scale), int(side.stop * scale))
 
 
 def _pair(random: np.random.Generator, shared: Plan, rows: range, columns: range) -> Pair:

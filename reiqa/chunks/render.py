@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from reiqa import images
-from reiqa.chunks.recipe import HALVING_MARGIN, Point, Recipe, context, span
+from reiqa.chunks.geometry import HALVING_MARGIN, Point, context, span
+from reiqa.chunks.recipe import Recipe
 from reiqa.distortions import TYPES, Frame, distort
 
-#: Pixels distorted at once; bounds memory, which is some fifty bytes a pixel.
+#: Pixels distorted at once, at about a dozen bytes each besides what the filters need.
 _PIXELS_AT_ONCE = {"cpu": 2_000_000, "cuda": 200_000_000}
 
 

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from reiqa import images, store
-from reiqa.chunks.recipe import LEVELS, Pair, Recipe
+from reiqa.chunks.geometry import Pair
+from reiqa.chunks.recipe import LEVELS, Recipe
 from reiqa.chunks.render import Pairs, render
 from reiqa.chunks.shards import Pixels, Reader
 from reiqa.distortions import TYPES

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from reiqa import images
 from reiqa.chunks import render as module
-from reiqa.chunks.recipe import Recipe, context, draw, redraw
+from reiqa.chunks.geometry import context
+from reiqa.chunks.recipe import Recipe, draw, redraw
 from reiqa.chunks.render import render
 from reiqa.distortions import TYPES, Frame, distort, resolve
 from reiqa.params import Bank, Chunks
