@@ -1,92 +1,34 @@
-"""Charts of the report as SVG that follows the page: its font, its colours, light or dark.
+"""The charts of the report, each from plain arrays and names (see `reiqa.report.drawing`)."""
 
-Matplotlib draws in placeholder colours, which become CSS variables in the text of the SVG. Each
-chart is drawn about as wide as a phone, so that its lettering is readable there; the page sets
-several side by side where it has room. The same data gives the same bytes.
-"""
-
-import io
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from markupsafe import Markup, escape
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from reiqa.params import VARIANTS, Variant
+from reiqa.report.drawing import (
+    INK,
+    LINE,
+    MARKERS,
+    PAPER,
+    SERIES,
+    SOFT,
+    STYLE,
+    Chart,
+    blank,
+    chart,
+    legend,
+    svg,
+)
 from reiqa.report.tables import Row
 
 Floats = NDArray[np.float64]
 
-INK, SOFT, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"
-SERIES: dict[Variant, str] = {"content": "#050505", "quality": "#060606", "both": "#070707"}
-#: Shape tells the variants apart where colour does not.
-MARKERS: dict[Variant, str] = {"content": "o", "quality": "s", "both": "D"}
-
-_VARIABLES = {
-    INK: "var(--ink)",
-    SOFT: "var(--soft)",
-    LINE: "var(--line)",
-    PAPER: "var(--paper)",
-    **{colour: f"var(--{variant})" for variant, colour in SERIES.items()},
-}
 #: A picture's pixels cannot follow a variable: one tone that reads on light and on dark.
 _PIXELS = "#4c8fc7"
 _VECTOR_POINTS = 1500
-_WIDTH = 3.5
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.size": 8.0,
-    "axes.labelsize": 8.0,
-    "axes.titlesize": 8.5,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": SOFT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "grid.linewidth": 0.5,
-    "text.color": INK,
-    "xtick.color": LINE,
-    "ytick.color": LINE,
-    "xtick.labelcolor": SOFT,
-    "ytick.labelcolor": SOFT,
-    "xtick.major.size": 0.0,
-    "ytick.major.size": 0.0,
-    "legend.frameon": False,
-    "legend.fontsize": 8.0,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-}
-
-
-@dataclass(frozen=True)
-class Chart:
-    """One chart of the page.
-
-    Attributes:
-        key: unique in the page; every id inside the drawing begins with it.
-        title: its heading.
-        caption: what it shows, for those who see it.
-        label: what it shows, for those who do not.
-        svg: the drawing.
-        tall: it is much higher than wide.
-    """
-
-    key: str
-    title: str
-    caption: str
-    label: str
-    svg: Markup
-    tall: bool = False
 
 
 def overview(rows: Sequence[Row], proxies: Sequence[str]) -> Chart:
@@ -121,9 +63,9 @@ def overview(rows: Sequence[Row], proxies: Sequence[str]) -> Chart:
         low = min((srcc - (row.srcc_std or 0.0) for row, srcc in known), default=0.0)
         axes.set_xlim(max(-1.0, np.floor(low * 10) / 10), 1.0)
         axes.set_xlabel("SRCC")
-        _legend(axes, paper=any(row.paper_srcc is not None for row in rows))
+        legend(axes, paper=any(row.paper_srcc is not None for row in rows))
 
-    return _chart(
+    return chart(
         "overview",
         "SRCC of every dataset",
         "Median over splits; whiskers span one standard deviation to each side.",
@@ -162,7 +104,7 @@ def scatter(
         axes.set_xlabel("predicted")
         axes.set_ylabel(axis)
 
-    return _chart(
+    return chart(
         key,
         f"Predicted against rated: {variant}",
         f"{len(predicted):,} images in test parts."
@@ -209,7 +151,7 @@ def splits(key: str, values: Mapping[Variant, Floats], paper: float | None) -> C
 
     medians = ", ".join(f"{variant} {np.nanmedian(values[variant]):.3f}" for variant in shown)
     count = len(values["both"])
-    return _chart(
+    return chart(
         key,
         "Spread over splits",
         f"{count} split{'s' if count != 1 else ''}; thin lines join the same split, "
@@ -247,17 +189,17 @@ def categories(
                 linestyle="none", zorder=3,
             )  # fmt: skip
         axes.axvline(0, color=SOFT, linewidth=0.8)
-        axes.set_yticks(heights, [name.replace("_", " ") for name in names])
+        axes.set_yticks(heights, [_words(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.set_xlim(right=1.0)
         axes.set_xlabel("SRCC")
-        _legend(axes, paper=False)
+        legend(axes, paper=False)
 
     spoken = "; ".join(
         f"{name} {value:.2f}" for name in names if (value := values[name].get("both")) is not None
     )
-    return _chart(
+    return chart(
         key, title, caption, f"SRCC of both experts: {spoken}.", plot,
         height=0.85 + 0.17 * len(names),
     )  # fmt: skip
@@ -281,9 +223,9 @@ def alphas(key: str, paths: Mapping[Variant, tuple[Floats, Floats]]) -> Chart:
         axes.minorticks_off()
         axes.set_xlabel("penalty alpha")
         axes.set_ylabel("SRCC, validation part")
-        _legend(axes, paper=False, shown=list(paths))
+        legend(axes, paper=False, shown=list(paths))
 
-    return _chart(
+    return chart(
         key,
         "Choice of the penalty",
         "Mean over splits; each split takes its own best.",
@@ -305,8 +247,8 @@ def curves(
         colour: the expert, whose colour is taken.
     """
     names = list(series)
-    figure = _figure(0.3 + 1.15 * len(names))
-    with mpl.rc_context(_STYLE):
+    figure = blank(0.3 + 1.15 * len(names))
+    with mpl.rc_context(STYLE):
         panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
         for panel, name in zip(panels, names, strict=True):
             panel.plot(step, series[name], color=SERIES[colour], linewidth=0.7, alpha=0.45)
@@ -318,8 +260,7 @@ def curves(
         key,
         title,
         f"{int(step[-1]):,} steps; the bold line is smoothed.",
-        f"Curves of {title}. {ends}.",
-        _svg(figure, key, f"{title}: {ends}"),
+        svg(figure, key, f"{title}: {ends}"),
     )
 
 
@@ -332,43 +273,14 @@ def bars(key: str, title: str, caption: str, values: Mapping[str, float], axis: 
         axes.barh(heights, list(values.values()), height=0.6, color=SERIES["quality"], alpha=0.35)
         for height, value in zip(heights, values.values(), strict=True):
             axes.annotate(f" {value:.3f}", (max(value, 0.0), height), va="center", color=INK)
-        axes.set_yticks(heights, [name.replace("_", " ") for name in names])
+        axes.set_yticks(heights, [_words(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.18)
         axes.set_xlabel(axis)
 
-    spoken = "; ".join(f"{name} {value:.3f}" for name, value in values.items())
-    return _chart(key, title, caption, f"{spoken}.", plot, height=0.6 + 0.24 * len(names))
-
-
-def _chart(
-    key: str, title: str, caption: str, label: str, plot: Any, height: float = 2.6,
-    width: float = _WIDTH,
-) -> Chart:  # fmt: skip
-    figure = _figure(height, width)
-    with mpl.rc_context(_STYLE):
-        plot(figure.add_subplot())
-    drawing = _svg(figure, key, f"{title}. {label}")
-    return Chart(key, title, caption, label, drawing, tall=height > 1.2 * width)
-
-
-def _figure(height: float, width: float = _WIDTH) -> Figure:
-    with mpl.rc_context(_STYLE):
-        return Figure(figsize=(width, height), layout="constrained")
-
-
-def _legend(axes: Axes, paper: bool, shown: Sequence[Variant] = VARIANTS) -> None:
-    """Name the series in one line above the plot."""
-    for variant in shown:
-        axes.plot([], [], MARKERS[variant], color=SERIES[variant], markersize=5, label=variant)
-    if paper:
-        axes.plot([], [], "|", color=PAPER, markersize=10, markeredgewidth=2, label="paper")
-    named = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    axes.legend(
-        named.values(), named.keys(), loc="lower left", bbox_to_anchor=(0, 1), ncols=len(named),
-        borderaxespad=0.2, handletextpad=0.4, columnspacing=1.2, handlelength=1.2,
-    )  # fmt: skip
+    spoken = "; ".join(f"{_words(name)} {value:.3f}" for name, value in values.items())
+    return chart(key, title, caption, f"{spoken}.", plot, height=0.6 + 0.24 * len(names))
 
 
 def _smooth(values: Floats) -> Floats:
@@ -379,23 +291,6 @@ def _smooth(values: Floats) -> Floats:
     return total / np.convolve(np.ones_like(values), window, mode="same")
 
 
-def _svg(figure: Figure, key: str, label: str) -> Markup:
-    """Return a figure as an inline, themed, self-describing SVG element."""
-    stream = io.StringIO()
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": key}):
-        figure.savefig(stream, format="svg", dpi=200, metadata={"Date": None, "Creator": None})
-    text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    # Several drawings share a page: an id must be one drawing's own.
-    text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{key}-", text)
-    for placeholder, variable in _VARIABLES.items():
-        text = text.replace(placeholder, variable)
-    opening = re.match(r"<svg[^>]*viewBox=\"([^\"]+)\"[^>]*>", text)
-    if opening is None:
-        raise ValueError("matplotlib wrote an SVG without a viewBox")
-    head = (
-        f'<svg class="chart" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="{opening[1]}" role="img" aria-label="{escape(label)}">'
-    )
-    return Markup(head + text[opening.end() :].strip())
+def _words(name: str) -> str:
+    """Return a key of the data as people write it."""
+    return name.replace("_", " ").replace("srcc", "SRCC")

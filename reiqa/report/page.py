@@ -12,7 +12,7 @@ from markupsafe import Markup
 from reiqa import layout
 from reiqa.distortions import resolve
 from reiqa.params import EXPERTS, Bank, Params
-from reiqa.report import figures, pictures, plots, results, sections, tables
+from reiqa.report import figures, pictures, plots, results, runs, sections, tables
 from reiqa.report.results import Crossing
 from reiqa.report.tables import Row
 from reiqa.store import Provenance, write_json, write_text
@@ -75,8 +75,8 @@ def _page(
         experts=experts,
         bank=pictures.gallery(resolve(_bank(made))),
         original=pictures.original(),
-        artifacts=sections.artifacts(made),
-        parameters=sections.parameters(made),
+        artifacts=runs.artifacts(made),
+        parameters=runs.parameters(made),
     )  # fmt: skip
     return text + "\n"
 
@@ -151,9 +151,9 @@ def _markdown(
                 ("stage", "artifact", "command", "revision", "SHA-256"),
                 [
                     (a.stage, a.path, a.command, a.revision, a.digest[:12])
-                    for a in sections.artifacts(made)
+                    for a in runs.artifacts(made)
                 ],
             ),
-            "```yaml\n" + sections.parameters(made) + "\n```",
+            "```yaml\n" + runs.parameters(made) + "\n```",
         ]
     return "\n\n".join(parts) + "\n"

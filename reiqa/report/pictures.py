@@ -12,11 +12,11 @@ from PIL import Image
 from skimage import data as photographs
 
 from reiqa.distortions import TYPES, distort
+from reiqa.distortions.gallery import LEVELS, spell
 from reiqa.errors import BadInputError
 from reiqa.images import read_rgb
 from reiqa.seeds import derive
 
-_LEVELS = (1, 2, 3, 4, 5)
 _THUMBNAIL = 320
 _TILE = 128
 #: Where the cat looks out of the embedded photograph: fur, an eye, a soft background.
@@ -29,7 +29,7 @@ class Strip:
 
     Attributes:
         title: of the distortion.
-        meaning: what its levels are, in words.
+        meaning: the parameter and its value at each level.
         uri: the picture, levels from left to right.
     """
 
@@ -56,15 +56,16 @@ def original() -> str:
 def gallery(types: Sequence[str]) -> list[Strip]:
     """Return a strip of five levels for each distortion named."""
     tile = torch.from_numpy(_tile()).permute(2, 0, 1)
-    return [_strip(name, tile.expand(len(_LEVELS), -1, -1, -1).contiguous()) for name in types]
+    return [_strip(name, tile.expand(len(LEVELS), -1, -1, -1).contiguous()) for name in types]
 
 
 def _strip(name: str, tiles: torch.Tensor) -> Strip:
-    seeds = [derive("report", name, level) for level in _LEVELS]
-    worn = distort(tiles, [name] * len(_LEVELS), list(_LEVELS), seeds)
+    seeds = [derive("report", name, level) for level in LEVELS]
+    worn = distort(tiles, [name] * len(LEVELS), [*LEVELS], seeds)
     side_by_side = torch.cat(list(worn), dim=2).permute(1, 2, 0).numpy()
     kind = TYPES[name]
-    return Strip(kind.title, kind.parameter, _uri(Image.fromarray(side_by_side)))
+    meaning = f"{kind.parameter}: {' · '.join(map(spell, kind.levels))}"
+    return Strip(kind.title, meaning, _uri(Image.fromarray(side_by_side)))
 
 
 def _tile() -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:

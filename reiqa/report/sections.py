@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from reiqa import layout
@@ -15,7 +13,7 @@ from reiqa.data import catalog
 from reiqa.params import VARIANTS, ExpertName
 from reiqa.regression import metrics
 from reiqa.report import figures, pictures, results
-from reiqa.report.figures import Chart
+from reiqa.report.drawing import Chart
 from reiqa.report.results import Crossing, Predictions
 from reiqa.report.tables import PROXY, Row
 from reiqa.store import Provenance
@@ -29,8 +27,6 @@ _CURVES = {"loss": "loss", "top1": "top-1 accuracy"}
 _SHA256 = 64
 #: Rows below which a group has no bar.
 _LEAST_ROWS = 8
-#: Artifacts of one stage that are listed before the rest is only counted.
-_LISTED = 6
 
 
 @dataclass(frozen=True)
@@ -98,17 +94,6 @@ class Matrix:
 
     names: list[str]
     lines: list[list[Cell | None]]
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A line of the table of what was run."""
-
-    stage: str
-    path: str
-    command: str
-    revision: str
-    digest: str
 
 
 def dataset(name: str, tree: Mapping[str, Any], photos: int) -> Dataset:
@@ -290,7 +275,8 @@ def expert(name: ExpertName, made: Mapping[Path, Provenance]) -> Expert | None:
             figures.bars(
                 f"{name}-probe",
                 f"Probe, {name}",
-                "What a linear probe reads from the frozen features.",
+                "On photographs that pretraining has not seen: what linear models of the frozen "
+                "features say of a distortion, and how far it moves them.",
                 card["probe"],
                 "score",
             )
@@ -308,31 +294,3 @@ def _short(value: str | int) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value[:12]}…" if len(value) == _SHA256 else value
-
-
-def artifacts(made: Mapping[Path, Provenance]) -> list[Artifact]:
-    """Return the lines of what was run; of a stage's many artifacts the last are only counted."""
-    lines = []
-    for stage, group in groupby(
-        sorted(made.items(), key=lambda pair: (_STAGES.index(pair[1].stage), pair[0])),
-        key=lambda pair: pair[1].stage,
-    ):
-        members = list(group)
-        lines += [
-            Artifact(stage, path.as_posix(), one.command, one.revision, one.digest)
-            for path, one in members[:_LISTED]
-        ]
-        if len(members) > _LISTED:
-            lines.append(Artifact(stage, f"and {len(members) - _LISTED:,} more", "", "", ""))
-    return lines
-
-
-_STAGES = ("fetch", "index", "chunks", "model", "features", "fit", "cross", "report")
-
-
-def parameters(made: Mapping[Path, Provenance]) -> str:
-    """Return, as YAML, the parameters that the artifacts were made with."""
-    tree: dict[str, Any] = {}
-    for provenance in made.values():
-        tree.update(provenance.parameters)
-    return yaml.safe_dump(tree, sort_keys=True, allow_unicode=True, default_flow_style=None).strip()

@@ -92,7 +92,7 @@ def test_an_undefined_metric_is_an_empty_cell_and_a_dash(project):
 def test_the_summary_holds_the_medians_the_cross_mean_and_the_probe(written):
     tree = json.loads(layout.SUMMARY.read_text())
     assert tree["cross_mean_srcc"]["both"] == pytest.approx(0.6)
-    assert tree["probe"]["quality"]["distortion"] == 0.71
+    assert tree["probe"]["quality"]["type_accuracy"] == 0.71
     first = tables_of(written)[0]
     assert tree["datasets"]["demo"]["content"]["srcc"] == round(first.srcc, 4)
 
