@@ -65,7 +65,7 @@ def read_size(path: Path) -> tuple[int, int]:
 
 def to_tensor(pixels: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]) -> Tensor:
     """Turn ``(H, W, 3)`` uint8 into ``(3, H, W)`` float32 in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float().div_(255)
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float().div_(255)
 
 
 def read_tensor(path: Path) -> Tensor:
@@ -119,7 +119,8 @@ def _reflected(length: int, wanted: int, device: torch.device) -> Tensor:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         wide = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if wide.max(initial=0) > 255 else 255.0
+        # Mode I and F do not say how many bits they hold; I;16 does.
+        top = 65535.0 if "16" in image.mode or wide.max(initial=0) > 255 else 255.0
         image = Image.fromarray(np.rint(wide.clip(0, top) * (255 / top)).astype(np.uint8))
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         layer = image.convert("RGBA")

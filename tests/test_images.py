@@ -1,0 +1,214 @@
+"""Files of every kind: shown as a viewer would, or refused in one line that names them."""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from skimage import data, transform
+
+from reiqa import images
+from reiqa.errors import BadInputError
+
+Write = Callable[[Path], None]
+
+
+def gradient(height: int = 24, width: int = 32) -> np.ndarray:
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows * 10, columns * 7, 255 - rows * 5], -1).astype(np.uint8)
+
+
+def save(picture: Image.Image, path: Path, **options: object) -> Path:
+    picture.save(path, **options)
+    return path
+
+
+def test_a_colour_photograph_is_read_to_the_byte(tmp_path: Path) -> None:
+    path = save(Image.fromarray(gradient()), tmp_path / "a.png")
+    assert np.array_equal(images.read_rgb(path), gradient())
+    tensor = images.read_tensor(path)
+    assert tensor.shape == (3, 24, 32) and tensor.dtype == torch.float32
+    assert torch.equal(images.to_uint8(tensor).permute(1, 2, 0), torch.from_numpy(gradient()))
+
+
+def test_one_channel_becomes_three_alike(tmp_path: Path) -> None:
+    path = save(Image.fromarray(gradient()[..., 0]), tmp_path / "grey.png")
+    pixels = images.read_rgb(path)
+    assert np.array_equal(pixels, np.repeat(gradient()[..., :1], 3, -1))
+
+
+def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
+    path = save(Image.fromarray(gradient()[..., 1] > 100), tmp_path / "bits.png")
+    assert set(np.unique(images.read_rgb(path))) == {0, 255}
+
+
+def test_what_is_transparent_shows_white(tmp_path: Path) -> None:
+    layered = np.dstack([gradient(), np.zeros((24, 32), np.uint8)])
+    layered[:12, :, 3] = 255
+    pixels = images.read_rgb(save(Image.fromarray(layered), tmp_path / "rgba.png"))
+    assert np.array_equal(pixels[:12], gradient()[:12])
+    assert (pixels[12:] == 255).all()
+
+
+def test_grey_with_transparency_shows_white(tmp_path: Path) -> None:
+    grey = np.dstack([gradient()[..., 0], np.zeros((24, 32), np.uint8)])
+    assert (images.read_rgb(save(Image.fromarray(grey, "LA"), tmp_path / "la.png")) == 255).all()
+
+
+def test_a_palette_is_looked_up_and_its_transparent_entry_white(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.array([[0, 1], [2, 2]], np.uint8), "P")
+    picture.putpalette([255, 0, 0, 0, 128, 0, 0, 0, 255])
+    plain = images.read_rgb(save(picture, tmp_path / "palette.png"))
+    assert plain.reshape(-1, 3).tolist() == [[255, 0, 0], [0, 128, 0], [0, 0, 255], [0, 0, 255]]
+    clear = images.read_rgb(save(picture, tmp_path / "clear.png", transparency=1))
+    assert clear[0, 1].tolist() == [255, 255, 255]
+
+
+def test_sixteen_bits_are_rounded_to_eight(tmp_path: Path) -> None:
+    wide = np.array([[0, 128, 129, 32768, 65535]], np.uint16)
+    pixels = images.read_rgb(save(Image.fromarray(wide), tmp_path / "wide.png"))
+    assert pixels[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+def test_a_dark_sixteen_bit_picture_stays_dark(tmp_path: Path) -> None:
+    wide = np.full((4, 4), 200, np.uint16)
+    assert images.read_rgb(save(Image.fromarray(wide), tmp_path / "dark.png")).max() <= 1
+
+
+def test_cmyk_is_turned_to_rgb(tmp_path: Path) -> None:
+    flat = np.full((16, 16, 3), (200, 40, 90), np.uint8)
+    path = save(Image.fromarray(flat).convert("CMYK"), tmp_path / "print.jpg", quality=100)
+    assert np.abs(images.read_rgb(path).astype(int) - flat).max() <= 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_turned_upright(orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(Image.fromarray(gradient()), tmp_path / "turned.png", exif=exif)
+    stored = gradient()
+    upright = {
+        1: stored,
+        2: stored[:, ::-1],
+        3: stored[::-1, ::-1],
+        4: stored[::-1],
+        5: stored.swapaxes(0, 1),
+        6: np.rot90(stored, -1),
+        7: stored[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(stored),
+    }[orientation]
+    assert np.array_equal(images.read_rgb(path), upright)
+    assert images.read_size(path) == upright.shape[:2]
+
+
+def test_one_pixel_is_an_image(tmp_path: Path) -> None:
+    path = save(Image.new("RGB", (1, 1), (9, 8, 7)), tmp_path / "dot.png")
+    assert images.read_rgb(path).tolist() == [[[9, 8, 7]]]
+    assert images.half(images.read_tensor(path)[None]).shape == (1, 3, 1, 1)
+
+
+def test_twenty_thousand_pixels_wide_is_read(tmp_path: Path) -> None:
+    path = save(Image.new("RGB", (20_000, 3), "olive"), tmp_path / "wide.png")
+    assert images.read_size(path) == (3, 20_000)
+    assert images.read_rgb(path).shape == (3, 20_000, 3)
+
+
+def test_an_animation_shows_its_first_frame(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    assert images.read_rgb(tmp_path / "moving.gif")[0, 0].tolist() == [255, 0, 0]
+
+
+def jpeg(size: tuple[int, int] = (64, 64)) -> bytes:
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def claimed(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size and which holds nothing."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    body = struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+BROKEN = {
+    "empty.jpg": b"",
+    "text.png": b"this is not a picture\n",
+    "cut.jpg": jpeg()[: len(jpeg()) // 2],
+    "header.jpg": jpeg()[:20],
+    "claims.png": claimed(10, 10),
+    "zero.png": claimed(0, 10),
+    "bomb.png": claimed(100_000, 100_000),
+    "page.html": b"<html><body>404</body></html>",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_refused_in_one_line_that_names_it(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(BROKEN[name])
+    with pytest.raises(BadInputError) as refused:
+        images.read_rgb(path)
+    assert name in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "gone.png", tmp_path):
+        with pytest.raises(BadInputError, match=path.name):
+            images.read_rgb(path)
+        with pytest.raises(BadInputError, match=path.name):
+            images.read_size(path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 255), st.integers(1, 12_000))
+def test_damage_anywhere_never_ends_in_anything_but_a_picture_or_a_refusal(
+    tmp_path_factory: pytest.TempPathFactory, at: int, value: int, length: int
+) -> None:
+    damaged = bytearray(jpeg())
+    damaged[at % len(damaged)] = value
+    path = tmp_path_factory.getbasetemp() / "damaged.jpg"
+    path.write_bytes(bytes(damaged[:length]))
+    try:
+        assert images.read_rgb(path).ndim == 3
+    except BadInputError as refused:
+        assert "damaged.jpg" in str(refused)
+
+
+def test_half_is_the_antialiased_bicubic_half() -> None:
+    photo = data.chelsea()[:200, :300]
+    ours = images.half(images.to_tensor(photo)[None])[0].permute(1, 2, 0).numpy()
+    pillow = Image.fromarray(photo).resize((150, 100), Image.Resampling.BICUBIC)
+    # Pillow rounds to 8 bits between its two passes.
+    assert np.abs(ours * 255 - np.asarray(pillow)).max() <= 1.6
+    local = transform.downscale_local_mean(photo / 255, (2, 2, 1))
+    assert np.abs(ours - local).mean() < 0.01
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40))
+def test_reflection_is_numpys(height: int, width: int, rows: int, columns: int) -> None:
+    pixels = np.arange(height * width, dtype=np.float32).reshape(height, width)
+    grown = images.reflect(torch.from_numpy(pixels)[None, None], rows, columns)[0, 0].numpy()
+    down, right = max(0, rows - height), max(0, columns - width)
+    edge = "reflect" if min(height, width) > 1 else "symmetric"
+    if 1 in (height, width) and height != width:
+        expected = np.pad(
+            np.pad(pixels, ((0, down), (0, 0)), "reflect" if height > 1 else "edge"),
+            ((0, 0), (0, right)),
+            "reflect" if width > 1 else "edge",
+        )
+    else:
+        expected = np.pad(pixels, ((0, down), (0, right)), edge)
+    assert np.array_equal(grown, expected)
