@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,6 +17,9 @@ from reiqa.report import figures, pictures, plots, results, runs, sections, tabl
 from reiqa.report.results import Crossing
 from reiqa.report.tables import Row
 from reiqa.store import Provenance, write_json, write_text
+
+#: Datasets that the headline names one by one.
+_NAMED = 4
 
 MARKDOWN = layout.REPORT.with_suffix(".md")
 
@@ -113,15 +117,25 @@ def _bank(made: Mapping[Path, Provenance]) -> Bank:
 def _tiles(rows: Sequence[Row], crossings: Sequence[Crossing]) -> list[tuple[str, str]]:
     """Return the page's headline numbers, each with what it means."""
     both = [row for row in rows if row.variant == "both"]
-    tiles = [
-        (_number(row.srcc), f"SRCC on {row.dataset}"
-         + (f" ({tables.PROXY})" if row.ratings == tables.PROXY else ""))
-        for row in both[:4]
-    ]  # fmt: skip
+    tiles = []
+    if len(both) <= _NAMED:
+        for row in both:
+            mark = f" ({tables.PROXY})" if row.ratings == tables.PROXY else ""
+            tiles.append((_number(row.srcc), f"SRCC on {row.dataset}{mark}"))
+    else:
+        within = [row.srcc for row in both if row.srcc is not None]
+        tiles.append((_mean(within), f"mean SRCC within {len(within)} datasets"))
+    beside = [row.difference for row in both if row.difference is not None]
+    if beside:
+        tiles.append((_mean(beside, sign=True), "mean difference from the paper's SRCC"))
     across = [c.srcc for c in crossings if c.variant == "both" and c.srcc is not None]
     if across:
-        tiles.append((f"{sum(across) / len(across):.3f}", "mean SRCC across datasets"))
+        tiles.append((_mean(across), "mean SRCC across datasets"))
     return [*tiles, (f"{sum(row.n for row in both):,}", "rated images")]
+
+
+def _mean(values: Sequence[float], sign: bool = False) -> str:
+    return _number(fmean(values) if values else None, sign)
 
 
 def _markdown(

@@ -34,10 +34,13 @@ class Photo:
     """A photograph with its rating and what was predicted of it.
 
     Attributes:
+        image: its path below the dataset's folder.
+        name: of the file alone.
         uri: the picture itself; None where it is not on this machine.
     """
 
     image: str
+    name: str
     rated: str
     predicted: str
     uri: str | None
@@ -231,6 +234,7 @@ def _photo(name: str, found: Predictions, row: int, places: int) -> Photo:
     image = found.images[row]
     return Photo(
         image=image,
+        name=Path(image).name,
         rated=f"{found.rated[row]:.{places}f}",
         predicted=f"{found.predicted['both'][row]:.{places}f}",
         uri=pictures.thumbnail(layout.raw(name) / image),

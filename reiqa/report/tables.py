@@ -90,12 +90,12 @@ def _row(name: str, variant: Variant, result: Mapping[str, Any]) -> Row:
 
 
 def to_csv(table: Sequence[Row]) -> str:
-    """Return the table as CSV, numbers to four places, an empty cell for none."""
+    """Return the table as CSV, numbers to six places, an empty cell for none."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(field.name for field in fields(Row))
     for row in table:
-        writer.writerow(f"{v:.4f}" if isinstance(v, float) else v for v in astuple(row))
+        writer.writerow(f"{v:.6f}" if isinstance(v, float) else v for v in astuple(row))
     return stream.getvalue()
 
 

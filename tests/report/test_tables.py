@@ -77,6 +77,15 @@ def test_proxy_ratings_are_named_in_every_table(written):
     assert lines and all("not human" in line for line in lines if "| clive |" not in line)
 
 
+def test_page_csv_and_terminal_round_a_number_alike(project):
+    path = layout.result("demo")
+    tree = json.loads(path.read_text())
+    tree["variants"]["both"]["srcc"]["median"] = 0.884504
+    store.write_json(path, tree)
+    report.write(project.params)
+    assert "0.885" in layout.REPORT.read_text() and "0.885" in report.table_text(False)
+
+
 def test_an_undefined_metric_is_an_empty_cell_and_a_dash(project):
     path = layout.result("demo")
     tree = json.loads(path.read_text())
