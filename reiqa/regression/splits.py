@@ -169,10 +169,9 @@ def _random(index: Index, fractions: Fractions, seed: int, number: int) -> Split
             f"three are needed"
         )
     order = generator("splits", index.name, seed, number).permutation(len(groups))
-    val = max(1, round(fractions[1] * len(groups)))
-    test = max(1, round(fractions[2] * len(groups)))
-    # Rounding up the small parts of few references must leave one to train on.
-    val, test = min(val, len(groups) - 2), min(test, len(groups) - 1 - min(val, len(groups) - 2))
+    # Each small part has a reference at least, and leaves one for the parts after it.
+    val = min(max(1, round(fractions[1] * len(groups))), len(groups) - 2)
+    test = min(max(1, round(fractions[2] * len(groups))), len(groups) - 1 - val)
     part_of = {
         groups[group]: "test" if place < test else "val" if place < test + val else "train"
         for place, group in enumerate(order.tolist())

@@ -1,0 +1,106 @@
+"""The embedded sets: whole, deterministic, apart from each other, and never taken for human."""
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reiqa import layout
+from reiqa.data import catalog, demo, fetch, index
+from reiqa.errors import WorkFailedError
+
+TITLES = {name: list(photographs) for name, photographs in demo.PHOTOGRAPHS.items()}
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One photograph a set, small, and every twentieth distortion: the code, not the minutes."""
+    single, mixed = demo._single, demo._mixed
+    monkeypatch.setattr(demo, "_single", lambda number: single(number)[::20])
+    monkeypatch.setattr(demo, "_mixed", lambda title: mixed(title)[::20])
+    monkeypatch.setattr(demo, "LONGER_SIDE", 264)
+    for name, titles in TITLES.items():
+        first = {titles[0]: demo.PHOTOGRAPHS[name][titles[0]]}
+        monkeypatch.setitem(demo.PHOTOGRAPHS, name, first)
+
+
+def ratings(folder: Path) -> list[dict[str, str]]:
+    with (folder / "ratings.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("name", ["demo", "demo_mixed"])
+def test_a_rated_set_is_images_and_ratings(name: str, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        demo.make(name, folder)
+    files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    assert all((first / path).read_bytes() == (second / path).read_bytes() for path in files)
+
+    rows = ratings(first)
+    assert {row["dis_img_path"] for row in rows} == {str(p) for p in files if p.suffix == ".png"}
+    assert rows[0]["score"] == "100.0000" and rows[0]["dis_img_path"] == rows[0]["ref_img_path"]
+    original = np.asarray(Image.open(first / rows[0]["dis_img_path"]))
+    for row in rows[1:]:
+        distorted = np.asarray(Image.open(first / row["dis_img_path"]))
+        assert distorted.shape == original.shape and max(original.shape) <= demo.LONGER_SIDE
+        assert 0 <= float(row["score"]) < 100
+        assert not np.array_equal(distorted, original)
+
+
+def test_the_plan_covers_the_bank_and_fits_the_catalog() -> None:
+    plans = [demo._single(number) for number in range(len(TITLES["demo"]))]
+    for plan in plans:
+        assert len(plan) == len({item.name for item in plan}) == 60
+        assert len({kind for item in plan for kind, _ in item.steps}) == 25
+    pairs = Counter(step for plan in plans for item in plan for step in item.steps)
+    assert len(pairs) == 125, "every type at every level"
+    mixed = [demo._mixed(title) for title in TITLES["demo_mixed"]]
+    assert all(item.steps[0][0] != item.steps[1][0] for plan in mixed for item in plan)
+    for name, all_plans in (("demo", plans), ("demo_mixed", mixed)):
+        images = sum(map(len, all_plans)) + len(TITLES[name])
+        assert images == catalog.get(name).images
+        assert len(TITLES[name]) == catalog.get(name).references
+
+
+def test_no_photograph_is_both_learned_from_and_tested_on() -> None:
+    everything = [title for titles in TITLES.values() for title in titles]
+    assert len(everything) == len(set(everything))
+
+
+@pytest.mark.usefixtures("few")
+def test_the_index_of_a_demo_set_says_that_its_ratings_are_a_proxy(project: Path) -> None:
+    fetch.fetch("demo")
+    made = index.read(index.build("demo", allow_missing=True))
+    assert made.header["proxy"] is True
+    assert made.header["measure"] == "MS-SSIM x 100"
+    assert "not human" in made.header["note"]
+    assert set(made.reference) == {TITLES["demo"][0]}
+    assert made.level[0] == 0 and set(made.level[1:]) <= {1, 2, 3, 4, 5}
+
+
+def test_the_photographs_to_pretrain_on_are_written_as_they_are(project: Path) -> None:
+    fetch.fetch("demo_corpus")
+    rows = index.read_corpus(index.build("demo_corpus"))
+    assert {(Path(row.image).stem, row.width, row.height) for row in rows} == {
+        ("hubble_deep_field", 1000, 872),
+        ("motorcycle_left", 741, 500),
+        ("motorcycle_right", 741, 500),
+    }
+    assert layout.receipt("demo_corpus").exists()
+
+
+def test_a_package_without_its_photograph_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent() -> np.ndarray:
+        raise FileNotFoundError("gone")
+
+    monkeypatch.setitem(demo.PHOTOGRAPHS, "demo_corpus", {"moon": absent})
+    with pytest.raises(WorkFailedError, match=r"moon: not in the installed"):
+        demo.make("demo_corpus", tmp_path)
