@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+from torch.autograd.function import FunctionCtx
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,22 @@ def synchronised(module: nn.Module, device: torch.device) -> nn.Module:
     return module
 
 
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
 class _SharedBatchNorm(nn.BatchNorm2d):
     """What torch's SyncBatchNorm does on GPUs alone, for the CPU."""
 
@@ -105,9 +121,9 @@ class _SharedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(images)
         count = dist.get_world_size() * images.numel() / images.shape[1]
-        mean: Tensor = all_reduce(images.sum((0, 2, 3))) / count
+        mean: Tensor = _Sum.apply(images.sum((0, 2, 3))) / count
         centred = images - mean.view(-1, 1, 1)
-        variance: Tensor = all_reduce(centred.square().sum((0, 2, 3))) / count
+        variance: Tensor = _Sum.apply(centred.square().sum((0, 2, 3))) / count
         self._remember(mean.detach(), variance.detach() * count / (count - 1))
         scale: Tensor = self.weight * torch.rsqrt(variance + self.eps)
         return centred * scale.view(-1, 1, 1) + self.bias.view(-1, 1, 1)

@@ -48,7 +48,7 @@ def make_params(**training):
         "images": 4,
         "optimiser": "adamw",
         "learning_rate": 0.001,
-        "queue": 50,
+        "queue": 24,
         "width": 16,
         "momentum": 0.9,
         "warmup_epochs": 0.5,
@@ -65,7 +65,8 @@ def make_params(**training):
             "content": {"source": "package", "backbone": "efficientnet_lite0"},
             "quality": {
                 "source": "pretrain",
-                "backbone": "shufflenet_v2_x0_5",
+                # Smooth activations: rounding is not blown up, as ReLUs on small batches do it.
+                "backbone": "mobilenet_v3_small",
                 "training": settings,
             },
         }

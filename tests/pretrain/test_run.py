@@ -45,7 +45,7 @@ def checkpoints(folder):
 def test_a_run_writes_encoder_card_and_curve(project, patterns, make):
     path = pretrain("quality", make())
     encoder = encoders.load(path)
-    assert (encoder.backbone, encoder.width) == ("shufflenet_v2_x0_5", 1024)
+    assert (encoder.backbone, encoder.width) == ("mobilenet_v3_small", 576)
     card = store.read_json(project / "models/quality.json")
     assert (card["source"], card["epochs"], card["steps"]) == ("pretrain", 3, 9)
     assert card["pairs_per_step"] == 32
@@ -62,11 +62,10 @@ def test_each_item_is_read_once_an_epoch(project, patterns, make):
 
 @pytest.mark.parametrize("optimiser", ["lars", "sgd", "adamw"])
 def test_learning_lowers_the_loss_of_the_trained_views(project, patterns, make, optimiser):
-    rate = {"lars": 1.0, "sgd": 0.02, "adamw": 0.002}[optimiser]
-    settings = {"optimiser": optimiser, "learning_rate": rate, "momentum": 0.5, "queue": 8}
-    pretrain("quality", make(epochs=12, warmup_epochs=0, **settings))
+    rate = {"lars": 1.0, "sgd": 0.03, "adamw": 0.001}[optimiser]
+    pretrain("quality", make(epochs=15, optimiser=optimiser, learning_rate=rate))
     losses = [row["loss"] for row in curve(project)]
-    assert sum(losses[-6:]) < sum(losses[6:12])
+    assert sum(losses[-6:]) < sum(losses[6:12]) - 0.5
 
 
 def test_the_last_checkpoints_are_kept_and_a_finished_run_is_not_repeated(project, patterns, make):
@@ -145,8 +144,8 @@ def test_two_processes_give_the_loss_curve_of_one(project, patterns, make, tmp_p
     other = tmp_path / "two"
     other.mkdir()
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
-    torchrun += ("--master-port", "0", "--standalone")
+    torchrun += ("--standalone",)
     assert started(other, settings, torchrun).wait() == 0
     for one, two in zip(curve(project), curve(other), strict=True):
-        for name in ("loss", "top1", "alignment", "learning_rate"):
-            assert two[name] == pytest.approx(one[name], abs=2e-3), name
+        for name in ("loss", "alignment", "learning_rate"):
+            assert two[name] == pytest.approx(one[name], rel=1e-3), name
