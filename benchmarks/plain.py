@@ -177,11 +177,10 @@ def pixelate(photo: Photo, share: float, random: Random) -> Photo:
     return resize(photo, 1 / share, Image.Resampling.NEAREST)
 
 
-def colour_blocks(photo: Photo, share: float, random: Random) -> Photo:
+def colour_blocks(photo: Photo, side: int, random: Random) -> Photo:
     painted = photo.copy()
     for top in range(0, photo.shape[0], CELL):
         for left in range(0, photo.shape[1], CELL):
-            side = 32 if random.random() < share else 8
             row, column = random.integers(
                 (top, left), (top + CELL - side + 1, left + CELL - side + 1)
             )

@@ -73,8 +73,8 @@ THEIRS: dict[str, tuple[str, str]] = {
     ),
     "colour_blocks": (
         "2 4 6 8 10 blocks of 32 px",
-        "their density at 512 x 384, of the area; and a block of 8 px in every other 80 px cell, so"
-        " that no crop goes without",
+        "one block in every 80 px cell, so that no crop goes without, growing to their coverage at"
+        " 512 x 384 (1 to 5 % of the area)",
     ),
     "pixelate": (".887 .784 .699 .569 .290 (.95 - p^.6)", "levels kept"),
     "displaced_patches": (
@@ -134,14 +134,19 @@ def distances(original: Tensor, distorted: Tensor, in_colour: bool) -> tuple[flo
     return psnr, structure, float(color.deltaE_ciede2000(*labs).mean())
 
 
-def measure(photos: list[tuple[str, npt.NDArray[np.uint8]]], types: list[str]) -> dict[str, Values]:
-    """Return, a type, the ``(5, 3)`` means of `distances` over the photographs."""
+def measure(
+    photos: list[tuple[str, npt.NDArray[np.uint8]]], types: list[str], paired: bool = False
+) -> dict[str, Values]:
+    """Return, a type, the ``(5, 3)`` means of `distances` over the photographs.
+
+    ``paired`` draws alike at all levels of a photograph, so that few photographs tell.
+    """
     sums = {name: np.zeros((5, 3)) for name in types}
     for number, (_, photo) in enumerate(track(photos, "severity")):
         window, frame = middle(photo)
         for name in types:
             for level in range(1, 6):
-                seed = 1000 * number + level
+                seed = 1000 * number + (0 if paired else level)
                 distorted = distort(window, [name], [level], [seed], [frame])
                 sums[name][level - 1] += distances(window, distorted, name in BY_COLOUR)
     return {name: total / len(photos) for name, total in sums.items()}
@@ -185,12 +190,27 @@ def tables(means: dict[str, Values], count: int) -> str:
     return "\n".join(lines + [row(name, means[name]) for name in means])
 
 
-def put(text: str) -> None:
-    """Replace what stands between the two markers of docs/distortions.md."""
+def put(means: dict[str, Values], count: int) -> None:
+    """Replace what stands between the two markers of docs/distortions.md.
+
+    Where only some types were measured, only their two rows.
+    """
     old = DOCS.read_text(encoding="utf-8")
     begin, end = "<!-- severity: begin -->\n", "\n<!-- severity: end -->"
     head, rest = old.split(begin)
-    store.write_text(DOCS, head + begin + text + end + rest.split(end)[1])
+    block, tail = rest.split(end)
+    new = tables(means, count)
+    if set(means) != set(TYPES):
+        rows = {name: _rows(new, name) for name in means}
+        new = block
+        for name, (levels, measured) in rows.items():
+            old_levels, old_measured = _rows(block, name)
+            new = new.replace(old_levels, levels).replace(old_measured, measured)
+    store.write_text(DOCS, head + begin + new + end + tail)
+
+
+def _rows(block: str, name: str) -> list[str]:
+    return [line for line in block.splitlines() if line.startswith(f"| {name} |")]
 
 
 def main() -> int:
@@ -209,7 +229,7 @@ def main() -> int:
     for name, values in means.items():
         print(row(name, values), *bad.get(name, []))
     if arguments.write:
-        put(tables(means, len(photos)))
+        put(means, len(photos))
     return 1 if bad else 0
 
 

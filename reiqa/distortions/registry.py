@@ -92,7 +92,7 @@ _BANK = (
     Distortion("contrast", "Contrast", "contrast", tone.contrast,
                (0.1, 0.2, 0.3, 0.4, 0.5), "steepening or flattening", _MENDED, random=True),
     Distortion("colour_blocks", "Colour blocks", "spatial", spatial.colour_blocks,
-               (0.065, 0.13, 0.195, 0.26, 0.325), "share of 80 px cells with a 32 px block",
+               (8, 11, 14, 16, 18), "side of the block in each 80 px cell, px",
                _MENDED, random=True),
     Distortion("pixelate", "Pixelate", "resolution", resize.pixelate,
                (0.887, 0.784, 0.699, 0.569, 0.290), "share of rows and columns kept", _CODE,

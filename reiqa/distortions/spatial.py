@@ -20,33 +20,29 @@ from reiqa.distortions.frame import Frame
 
 #: Side of a lattice cell: any crop of 2 * CELL - 1 = 159 pixels holds a whole one.
 CELL = 80
-#: Sides of the two kinds of colour block.
-LARGE, SMALL = 32, 8
 #: Side of a displaced patch, and how far it may move.
 PATCH, REACH = 16, 8
+#: Patches a cell at the last level.
+MOST = 5
 
 Box: TypeAlias = tuple[slice, slice]
 Indices: TypeAlias = npt.NDArray[np.int64]
 
 
 def colour_blocks(
-    images: Tensor, share: float, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, side: int, seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Paint one block of a drawn colour into every lattice cell.
-
-    A block is large (32 pixels) with probability ``share``, else small (8 pixels).
-    """
+    """Paint a square of ``side`` pixels and a drawn colour somewhere in every lattice cell."""
     out = images.clone()
     height, width = images.shape[-2:]
     for number, (seed, frame) in enumerate(zip(seeds, frames, strict=True)):
         drawn = project_seeds.generator("colour_blocks", seed)
         lattice = _Lattice(frame)
-        sides = np.where(drawn.random(lattice.shape) < share, LARGE, SMALL)
         places = drawn.random((2, *lattice.shape))
         colours = drawn.integers(0, 256, (*lattice.shape, 3), dtype=np.uint8)
         painted = np.full((height, width), -1, dtype=np.int64)
         for row, column in lattice.touching(height, width, 0):
-            box = lattice.box(row, column, sides[row, column], places[:, row, column])
+            box = lattice.box(row, column, side, places[:, row, column])
             cut = _cut(box, frame, height, width)
             painted[cut] = row * lattice.shape[1] + column
         where = np.flatnonzero(painted >= 0)
@@ -126,9 +122,10 @@ def _displacements(seed: int, count: int, frame: Frame, height: int, width: int)
     """Return for each pixel of the window the flat index of the pixel that it shows."""
     drawn = project_seeds.generator("displaced_patches", seed)
     lattice = _Lattice(frame)
-    places = drawn.random((count, 2, *lattice.shape))
+    # As many as the last level has: a lower level shows the first of them.
+    places = drawn.random((MOST, 2, *lattice.shape))
     # Of the 17 x 17 displacements the one in the middle is none at all, and left out.
-    moves = drawn.integers(0, (2 * REACH + 1) ** 2 - 1, (count, *lattice.shape))
+    moves = drawn.integers(0, (2 * REACH + 1) ** 2 - 1, (MOST, *lattice.shape))
     moves += moves >= ((2 * REACH + 1) ** 2) // 2
     # Indices of the window, its edges extended: where a patch comes from is a slice of it.
     index = np.pad(np.arange(height * width).reshape(height, width), REACH, mode="edge")

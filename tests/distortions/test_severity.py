@@ -9,8 +9,9 @@ from reiqa.distortions import TYPES
 
 
 def test_severity_rises_over_the_embedded_photographs(severity: ModuleType) -> None:
-    photos = list(severity.embedded())
-    means = severity.measure(photos, [name for name in TYPES if TYPES[name].published])
+    photos = list(severity.embedded())[:2]
+    published = [name for name in TYPES if TYPES[name].published]
+    means = severity.measure(photos, published, paired=True)
     assert {name: severity.faults(name, values) for name, values in means.items()} == {
         name: [] for name in means
     }
