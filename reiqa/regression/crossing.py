@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from reiqa import layout, store
 from reiqa.errors import BadInputError
 from reiqa.params import VARIANTS, ExpertName, Params, Variant
+from reiqa.progress import say
 from reiqa.regression import metrics, paper, regressor
 from reiqa.regression.fitting import judge, key_of, regressor_path, retrain
 from reiqa.regression.regressor import Regressor
@@ -103,6 +104,11 @@ def _rows(trained: _Trained, tested: Sample) -> list[list[str]]:
             metrics.krcc(predicted, tested.ratings),
             metrics.rmse(mapped, tested.ratings),
         ]
+        if np.isnan(srcc):
+            say(
+                f"cross: {trained.dataset} on {tested.dataset}, {variant}: ratings or predictions "
+                f"are constant, so no correlation exists"
+            )
         published = paper.ACROSS.get((trained.dataset, tested.dataset))
         beside = ["", ""]
         if variant == "both" and published is not None:

@@ -14,6 +14,9 @@ Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 #: Images below which four parameters of a curve are not fitted.
 LEAST_FOR_LOGISTIC = 6
 
+#: Evaluations of the curve after which a fit that still moves is taken as it is.
+_EVALUATIONS = 1000
+
 
 class Logistic(NamedTuple):
     """``f(x) = b2 + (b1 - b2) / (1 + exp(-(x - b3) / b4))``, b4 > 0.
@@ -64,32 +67,39 @@ def rmse(predictions: Vector, ratings: Vector) -> float:
 def fit_logistic(predictions: Vector, ratings: Vector) -> Logistic | None:
     """Fit the four-parameter curve by least squares; None where it cannot be fitted.
 
-    The fit is made on standardised values, so it does not depend on either scale.
+    The fit is made on standardised values, so it does not depend on either scale, and from two
+    starts, a steep curve and a nearly straight one. A curve that is flat over the predictions, or
+    fits worse than a straight line (which it can come arbitrarily near), has not been fitted.
     """
     if len(ratings) < LEAST_FOR_LOGISTIC or _constant(predictions) or _constant(ratings):
         return None
     middle, spread = predictions.mean(), predictions.std()
     centre, scale = ratings.mean(), ratings.std()
     x, y = (predictions - middle) / spread, (ratings - centre) / scale
-    rising = plcc(x, y) >= 0
-    top, bottom = (y.max(), y.min()) if rising else (y.min(), y.max())
+    slope = plcc(x, y)
+    ends = (y.max(), y.min()) if slope >= 0 else (y.min(), y.max())
 
-    def residuals(b: Vector) -> Vector:
+    def curve(b: Vector) -> Logistic:
         # The width enters by its logarithm, which keeps it positive.
-        curve = Logistic(b[0], b[1], b[2], float(np.exp(np.clip(b[3], -50, 50))))
-        missed: Vector = curve(x) - y
-        return missed
+        width = float(np.exp(np.clip(b[3], -50, 50)))
+        return Logistic(float(b[0]), float(b[1]), float(b[2]), width)
 
-    found = optimize.least_squares(residuals, [top, bottom, 0.0, 0.0], method="lm", max_nfev=4000)
-    if not found.success or not np.isfinite(found.x).all():
+    def missed(b: Vector) -> Vector:
+        residuals: Vector = curve(b)(x) - y
+        return residuals
+
+    best, error = None, (1 - slope**2) * len(y) * (1 + 1e-6)
+    for start in ([*ends, 0.0, 0.0], [6 * slope, -6 * slope, 0.0, np.log(3.0)]):
+        found = optimize.least_squares(missed, start, method="lm", max_nfev=_EVALUATIONS)
+        if np.isfinite(found.x).all() and 2 * found.cost <= error:
+            best, error = curve(found.x), 2 * found.cost
+    if best is None or _constant(best(x)):
         return None
-    b1, b2, b3, log_b4 = (float(value) for value in found.x)
-    width = float(np.exp(np.clip(log_b4, -50, 50)))
     return Logistic(
-        float(centre + scale * b1),
-        float(centre + scale * b2),
-        float(middle + spread * b3),
-        float(spread * width),
+        float(centre + scale * best.b1),
+        float(centre + scale * best.b2),
+        float(middle + spread * best.b3),
+        float(spread * best.b4),
     )
 
 

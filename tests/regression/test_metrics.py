@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import optimize, stats
@@ -16,11 +16,14 @@ PAIRS = st.integers(3, 40).flatmap(
     )
 )
 
+UNHURRIED = settings(deadline=None, max_examples=50)
+
 
 def vary(*columns: np.ndarray) -> None:
     assume(all(np.ptp(column) > 0 for column in columns))
 
 
+@UNHURRIED
 @given(PAIRS)
 def test_correlations_are_those_of_scipy(pair):
     first, second = pair
@@ -36,6 +39,7 @@ def test_correlations_are_those_of_scipy(pair):
     )
 
 
+@UNHURRIED
 @given(PAIRS, st.integers(1, 64), st.integers(-100, 100))
 def test_rank_correlation_does_not_see_scale_or_offset(pair, scale, offset):
     first, second = pair
@@ -48,6 +52,7 @@ def test_rank_correlation_does_not_see_scale_or_offset(pair, scale, offset):
     assert metrics.srcc(-scale * first + offset, second) == pytest.approx(-expected, abs=1e-12)
 
 
+@UNHURRIED
 @given(PAIRS, st.randoms())
 def test_no_metric_sees_the_order_of_the_images(pair, random):
     first, second = pair
@@ -105,3 +110,23 @@ def test_no_curve_is_fitted_to_a_constant_or_to_a_handful():
     assert metrics.fit_logistic(np.ones(20), values) is None
     assert metrics.fit_logistic(values[:5], values[:5]) is None
     np.testing.assert_array_equal(metrics.fit_line(np.ones(20), values), np.full(20, 9.5))
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("relation", [0.0, 0.3, -2.0])
+def test_after_mapping_the_error_is_no_greater_than_after_a_straight_line(seed, relation):
+    rng = np.random.default_rng(seed)
+    predictions = np.round(rng.normal(size=40), seed % 3)
+    ratings = relation * predictions + rng.normal(size=40)
+    curve = metrics.fit_logistic(predictions, ratings)
+    if curve is not None:
+        line = metrics.rmse(metrics.fit_line(predictions, ratings), ratings)
+        assert metrics.rmse(curve(predictions), ratings) <= line * (1 + 1e-5)
+        assert np.isfinite(metrics.plcc(curve(predictions), ratings))
+
+
+def test_two_outliers_that_no_curve_follows_leave_a_curve_that_is_not_flat_or_none():
+    predictions = np.array([0.0] * 12 + [60.426, 78.0])
+    ratings = np.array([0.0] * 13 + [78.0])
+    curve = metrics.fit_logistic(predictions, ratings)
+    assert curve is None or np.isfinite(metrics.plcc(curve(predictions), ratings))
