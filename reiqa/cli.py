@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from reiqa import layout, store
+from reiqa import layout, store, text
 from reiqa import params as parameters
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import EXPERTS, ExpertName, Params
@@ -146,7 +146,8 @@ def distort(
     from reiqa.distortions import gallery
 
     if listing:
-        typer.echo(gallery.listing())
+        heads = ("type", "family", *"12345", "parameter", "margin", "source")
+        typer.echo(text.aligned(heads, gallery.table()))
         return
     if image is None:
         raise BadInputError("distort: name a photograph, or ask for --list")

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "reiqa"
 
-GROUND = {"errors", "seeds", "progress", "params", "layout", "store", "devices", "images"}
+GROUND = {"errors", "text", "seeds", "progress", "params", "layout", "store", "devices", "images"}
 ORDER = [
     "data",
     "distortions",

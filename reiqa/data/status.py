@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from reiqa import layout, store
+from reiqa import layout, store, text
 from reiqa.data import catalog
 from reiqa.data.catalog import Entry
 from reiqa.data.index import read_header
@@ -74,13 +74,8 @@ def as_text(rows: Sequence[Status]) -> str:
         )
         for row in rows
     ]
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in (heads, *cells)
-    ]
     notes = [f"{row.name}: {row.note}" for row in rows if row.note]
-    return "\n".join([*lines, "", *notes])
+    return "\n".join([text.aligned(heads, cells), "", *notes])
 
 
 def _status(entry: Entry) -> Status:
