@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from reiqa import images, seeds
-from reiqa.distortions import Frame, distort
-from reiqa.encoders import Encoder
+from reiqa.data.demo import PHOTOGRAPHS
+from reiqa.distortions import Frame, distort, resolve
+from reiqa.encoders import Encoder, build
+from reiqa.params import Bank
 
 LEVELS = 5
 
@@ -27,6 +29,9 @@ LEVELS = 5
 ALPHAS = np.logspace(-1, 5, 13)
 
 _BATCH = 100
+
+# Windows of a photograph, and their side: seven photographs make 1,764 windows with the bank of 25.
+_EACH, _SIDE = 2, 96
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -85,6 +90,37 @@ def windows(
             pixels.append(images.to_uint8(torch.cat([window, distorted])))
             source.append(number)
     return Windows(torch.stack(pixels), np.array(source), types)
+
+
+def held_out(bank: Bank) -> Windows:
+    """Return the windows that every run is probed with: of the photographs of the rated demo sets.
+
+    They come with the packages, so they are there on every machine, and no corpus holds them.
+    """
+    photographs = {
+        name: load()
+        for title in ("demo", "demo_mixed")
+        for name, load in PHOTOGRAPHS[title].items()
+    }
+    return windows(photographs, resolve(bank), _SIDE, _EACH, seed=0)
+
+
+def compare(trained: Encoder, seen: Windows, seed: int) -> dict[str, float]:
+    """Probe an encoder and one of the same kind with random weights.
+
+    Args:
+        trained: what pretraining gave.
+        seen: from `held_out`.
+        seed: of the random weights.
+
+    Returns:
+        The measures of `probe`, and each again with `` of random weights`` after its name;
+        rounded, so that they do not hang on the linear algebra library's last bits.
+    """
+    random = build(trained.backbone, trained.expert, seed)
+    measures = probe(trained, seen)
+    measures |= {f"{name} of random weights": v for name, v in probe(random, seen).items()}
+    return {name: round(value, 4) for name, value in measures.items()}
 
 
 def probe(encoder: Encoder, seen: Windows) -> dict[str, float]:

@@ -119,7 +119,8 @@ class ContentViews:
                 torch.manual_seed(photograph.seed)
                 pixels = photograph.pixels.to(device, non_blocking=True)
                 views.append(torch.stack([augment(pixels), augment(pixels)]))
-        query, key = torch.stack(views, dim=1)
+        # Blurring a white area may round to just above one.
+        query, key = torch.stack(views, dim=1).clamp_(0, 1)
         return query[:, None], key[:, None]
 
 

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from reiqa import layout, params
+from reiqa.pretrain import views
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def settings():
+    training = {"epochs": 1, "images": 2}
+    return params.Params.model_validate(
+        {
+            "preset": "test",
+            "datasets": ["demo"],
+            "bank": {"types": "published"},
+            "chunks": {"corpora": ["kodak"], "n_aug": 3, "patch": 16, "images_per_shard": 2},
+            "content": {
+                "source": "pretrain",
+                "backbone": "resnet18",
+                "corpora": ["kodak"],
+                "view": 32,
+                "training": training,
+            },
+            "quality": {"source": "pretrain", "backbone": "resnet18", "training": training},
+        }
+    )
+
+
+@pytest.fixture
+def corpus(project, monkeypatch):
+    """Three small photographs, and an index of them."""
+    from reiqa.data.index import CorpusImage
+    from reiqa.store import file_digest
+
+    rows = []
+    for number, name in enumerate(("a.png", "b.png", "c.png")):
+        path = layout.raw("kodak") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw = np.random.default_rng(number)
+        pixels = np.kron(draw.integers(0, 256, (12, 15, 3)), np.ones((10, 10, 1)))
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+        rows.append(CorpusImage(name, 150, 120, file_digest(path)[:16]))
+    for module in ("reiqa.pretrain.views", "reiqa.chunks.shards"):
+        monkeypatch.setattr(f"{module}.read_corpus", lambda path: rows)
+    return rows
+
+
+def test_content_views_are_two_other_crops_of_one_photograph(corpus, settings):
+    source = views.views("content", settings)
+    assert (len(source), source.pairs) == (3, 1)
+    query, key = source.render([source.read(0, 0), source.read(2, 0)], CPU)
+    assert query.shape == key.shape == (2, 1, 3, 32, 32)
+    assert query.min() >= 0 and query.max() <= 1
+    assert not torch.equal(query, key)
+
+
+def test_content_views_depend_on_item_and_turn_and_not_on_the_batch(corpus, settings):
+    source = views.views("content", settings)
+    together = source.render([source.read(item, 1) for item in (0, 1, 2)], CPU)[0]
+    alone = source.render([source.read(1, 1)], CPU)[0]
+    later = source.render([source.read(1, 2)], CPU)[0]
+    assert torch.equal(together[1], alone[0])
+    assert not torch.equal(alone, later)
+
+
+def test_making_views_leaves_the_callers_randomness(corpus, settings):
+    source = views.views("content", settings)
+    torch.manual_seed(3)
+    wanted = torch.rand(2)
+    torch.manual_seed(3)
+    source.render([source.read(0, 0)], CPU)
+    assert torch.equal(torch.rand(2), wanted)
+
+
+def test_quality_views_are_the_chunks_pairs_drawn_anew_each_turn(corpus, settings):
+    from reiqa.chunks import shards
+
+    of = shards.count(3, settings.chunks)
+    for number in range(of):
+        shards.write("kodak", number, of, settings)
+    source = views.views("quality", settings)
+    assert (len(source), source.pairs) == (3, 8)
+    assert source.inputs == [layout.shard("kodak", number) for number in range(of)]
+    query, key = source.render([source.read(item, 0) for item in (0, 2)], CPU)
+    assert query.shape == key.shape == (4, 4, 3, 16, 16)
+    later, _ = source.render([source.read(item, 1) for item in (0, 2)], CPU)
+    assert not torch.equal(query, later)
+    again, _ = source.render([source.read(2, 0)], CPU)
+    assert torch.equal(again, query[2:])
