@@ -18,7 +18,7 @@ from reiqa.data.pictures import Pictures
 from reiqa.data.sources import Patience, SlowSourceError, SourceError
 from reiqa.data.unpack import ArchiveError, is_archive, unpack
 from reiqa.errors import BadInputError, WorkFailedError
-from reiqa.progress import Meter, meter, say
+from reiqa.progress import Meter, meter, say, track
 
 #: Digests of files at first sight, by ``set/file``.
 DIGESTS = Path("data/digests.json")
@@ -89,6 +89,8 @@ def _obtain(entry: Entry, mirrors: list[Path], force: bool, patience: Patience) 
         staging = work / "whole"
         staging.mkdir(parents=True)
         origin = _origin(entry, mirrors, staging, force, patience)
+        # A receipt vouches for what stands: none may while the folder is exchanged.
+        layout.receipt(entry.name).unlink(missing_ok=True)
         _remove(raw)
         raw.parent.mkdir(parents=True, exist_ok=True)
         if "linked" in origin:
@@ -272,7 +274,7 @@ class _Bringing:
                 )
             if is_archive(name):
                 _require_space(self._staging, size)
-                unpack(path, folder)
+                unpack(path, folder, self._telling(name))
             else:
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / name)
@@ -281,6 +283,17 @@ class _Bringing:
             return {"file": name, "bytes": size, "sha256": digest, "source": place}
 
         return attempt
+
+    def _telling(self, name: str) -> Callable[[int], None]:
+        """Return what shows how far an archive is unpacked, beside the bar of the transfer."""
+        done = 0
+
+        def tell(count: int) -> None:
+            nonlocal done
+            done += count
+            self._shown.advance(0, f"unpacking {name}: {done / 1e6:,.0f} MB")
+
+        return tell
 
     def _advance(self, count: int) -> None:
         with self._lock:
@@ -305,7 +318,7 @@ def _record(entry: Entry, file: str, digest: str, size: int) -> None:
 
 def _duplicate(source: Path, target: Path, place: Callable[[Path, Path], object]) -> None:
     """Repeat a tree of files below ``target``: by links where ``place`` can, else by copies."""
-    for path in Pictures.below(source).sizes:
+    for path in track(list(Pictures.below(source).sizes), f"copy {source}", unit="files"):
         into = target / path
         into.parent.mkdir(parents=True, exist_ok=True)
         try:

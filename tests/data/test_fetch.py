@@ -1,5 +1,6 @@
 """Every fault of a source ends in a resumed download, the next source, or one clear line."""
 
+import hashlib
 import json
 import random
 import threading
@@ -225,15 +226,17 @@ def test_a_damaged_first_sight_does_not_become_the_measure(
 
 
 def test_the_digest_that_a_hub_promises_on_the_way_is_held(
-    archives: Server, monkeypatch: pytest.MonkeyPatch, patience: Patience
+    archives: Server, small_set: MakeSet, patience: Patience
 ) -> None:
-    monkeypatch.setattr(sources, "_ask", _with_promise(sources._ask, "1" * 64))
-    with pytest.raises(sources.SourceError, match="wrong digest"):
-        sources.download(Source(url=archives.url + ARCHIVE), patience)
-
-
-def _with_promise(ask: Callable[..., tuple[object, str]], digest: str) -> Callable[..., object]:
-    return lambda *arguments: (ask(*arguments)[0], f'"{digest}"')
+    small_set(ARCHIVE)
+    archives.faults[ARCHIVE] = [f'redirect "{"1" * 64}"']
+    with pytest.raises(WorkFailedError, match="wrong digest"):
+        fetch.fetch("small", patience=patience)
+    assert nothing_there()
+    right = hashlib.sha256(archives.files[ARCHIVE]).hexdigest()
+    archives.faults[ARCHIVE] = [f'redirect "{right}"']
+    fetch.fetch("small", patience=patience)
+    assert whole()
 
 
 def test_hub_and_drive_addresses_are_spelled_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,6 +365,27 @@ def test_two_processes_that_want_one_set_bring_it_once(
     for one in both:
         one.join()
     assert whole() and len(archives.asked) == 1
+
+
+def test_no_receipt_stands_while_the_folder_is_exchanged(
+    archives: Server, small_set: MakeSet, patience: Patience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_set(ARCHIVE)
+    fetch.fetch("small", patience=patience)
+    removed = fetch._remove
+
+    def cut(path: Path) -> None:
+        if path == layout.raw("small"):
+            raise KeyboardInterrupt
+        removed(path)
+
+    monkeypatch.setattr(fetch, "_remove", cut)
+    with pytest.raises(KeyboardInterrupt):
+        fetch.fetch("small", force=True, patience=patience)
+    assert not layout.receipt("small").exists()
+    monkeypatch.setattr(fetch, "_remove", removed)
+    fetch.fetch("small", patience=patience)
+    assert whole()
 
 
 def test_an_unknown_set_and_an_absent_mirror_are_named(project: Path) -> None:

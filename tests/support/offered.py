@@ -82,6 +82,9 @@ class Server:
         if fault.isdigit() or data is None:
             self._send(request, int(fault) if fault.isdigit() else 404, b"", {})
             return
+        if fault.startswith("redirect"):
+            self._send(request, 302, b"", {"Location": path, "X-Linked-Etag": fault.split()[1]})
+            return
         if fault == "stall before":
             time.sleep(1.5)
             return
