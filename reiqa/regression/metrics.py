@@ -10,12 +10,13 @@ import numpy as np
 from scipy import optimize, stats
 
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
+Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 #: Images below which four parameters of a curve are not fitted.
 LEAST_FOR_LOGISTIC = 6
 
 #: Evaluations of the curve after which a fit that still moves is taken as it is.
-_EVALUATIONS = 1000
+_EVALUATIONS = 300
 
 
 class Logistic(NamedTuple):
@@ -88,9 +89,15 @@ def fit_logistic(predictions: Vector, ratings: Vector) -> Logistic | None:
         residuals: Vector = curve(b)(x) - y
         return residuals
 
+    def slopes(b: Vector) -> Matrix:
+        it = curve(b)
+        rise = 1 / (1 + np.exp(-np.clip((x - it.b3) / it.b4, -500, 500)))
+        steep = (it.b1 - it.b2) * rise * (1 - rise)
+        return np.stack([rise, 1 - rise, -steep / it.b4, -steep * (x - it.b3) / it.b4], axis=1)
+
     best, error = None, (1 - slope**2) * len(y) * (1 + 1e-6)
     for start in ([*ends, 0.0, 0.0], [6 * slope, -6 * slope, 0.0, np.log(3.0)]):
-        found = optimize.least_squares(missed, start, method="lm", max_nfev=_EVALUATIONS)
+        found = optimize.least_squares(missed, start, slopes, method="lm", max_nfev=_EVALUATIONS)
         if np.isfinite(found.x).all() and 2 * found.cost <= error:
             best, error = curve(found.x), 2 * found.cost
     if best is None or _constant(best(x)):
