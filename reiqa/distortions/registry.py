@@ -50,7 +50,7 @@ class Distortion:
 
 
 _CODE = "published code"
-_MENDED = "published code, levels mended"
+_MENDED = "published code, mended"
 
 _BANK = (
     Distortion("gaussian_blur", "Gaussian blur", "blur", blur.gaussian_blur,

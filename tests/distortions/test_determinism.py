@@ -49,6 +49,18 @@ def test_an_image_is_the_same_bytes_in_batches_of_1_3_and_16(name: str, small: T
         assert torch.equal(in_threes[number], alone[number])
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_images_worked_on_together_as_on_a_gpu_are_the_same_bytes(name: str, small: Tensor) -> None:
+    # On a CPU `distort` takes one image at a time; a GPU hands a type all of its images at once.
+    photos = torch.cat([small, small.roll(40, -1), small.roll(9, -2)])
+    seeds, frames = [3, 4, 5], [Frame(400, 400, 7 * n, 13 * n) for n in range(3)]
+    for level in (1, 4):
+        parameter = TYPES[name].levels[level - 1]
+        together = TYPES[name].apply(photos, parameter, seeds, frames)
+        alone = distort(photos, [name] * 3, [level] * 3, seeds, frames)
+        assert torch.equal(together, alone)
+
+
 def test_order_and_company_do_not_matter(small: Tensor) -> None:
     items = [(name, level, 7 * level) for name in LOCAL for level in (1, 5)]
     shuffled = random.Random(0).sample(items, len(items))
