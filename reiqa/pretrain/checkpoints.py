@@ -14,6 +14,7 @@ import torch
 
 from reiqa import params as parameters
 from reiqa import store
+from reiqa.encoders import Encoder, build
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import ExpertName, Params
 
@@ -109,6 +110,26 @@ def read(path: Path, device: torch.device) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInputError(f"{path}: damaged ({reason}); delete it and run again") from None
     return state
+
+
+def encoder_at(path: Path) -> Encoder:
+    """Return the query encoder as it was at a checkpoint, ready to encode on the CPU.
+
+    Raises:
+        BadInputError: the checkpoint is damaged.
+    """
+    state = read(path, torch.device("cpu"))
+    tree = json.loads(state["run"])["parameters"]
+    expert: ExpertName = "quality" if "quality" in tree else "content"
+    encoder = build(tree[expert]["backbone"], expert)
+    prefix = "query.encoder.body."
+    tensors = {
+        name.removeprefix(prefix): value
+        for name, value in state["model"].items()
+        if name.startswith(prefix)
+    }
+    encoder.body.load_state_dict(tensors)
+    return encoder.eval()
 
 
 def differences(ours: Any, theirs: Any, prefix: str = "") -> list[str]:

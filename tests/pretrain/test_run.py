@@ -15,6 +15,7 @@ import torch
 from reiqa import encoders, store
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.pretrain import pretrain
+from reiqa.pretrain.checkpoints import encoder_at
 
 ROOT = Path(__file__).parents[2]
 JOB = Path(__file__).with_name("job.py")
@@ -106,6 +107,15 @@ def test_a_checkpoint_of_another_configuration_is_refused_with_the_keys(project,
         torch.save({**state, "run": json.dumps(run)}, path)
     with pytest.raises(BadInputError, match=r"inputs\.data/chunks.*quality\.training\.temperature"):
         pretrain("quality", make())
+
+
+def test_the_encoder_of_a_checkpoint_can_be_had(project, patterns, make):
+    end = encoders.load(pretrain("quality", make()))
+    half, last = sorted(project.glob("work/pretrain/*/step-*.pt"))
+    images = torch.rand(2, 3, 48, 48)
+    with torch.no_grad():
+        assert torch.equal(encoder_at(last)(images), end(images))
+        assert not torch.equal(encoder_at(half)(images), end(images))
 
 
 def test_other_settings_never_meet_each_others_checkpoints(project, patterns, make):

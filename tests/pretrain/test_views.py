@@ -17,7 +17,7 @@ def settings():
             "preset": "test",
             "datasets": ["demo"],
             "bank": {"types": "published"},
-            "chunks": {"corpora": ["kodak"], "n_aug": 3, "patch": 16, "images_per_shard": 2},
+            "chunks": {"corpora": ["kodak"], "n_aug": 3, "patch": 16, "images_per_shard": 12},
             "content": {
                 "source": "pretrain",
                 "backbone": "resnet18",
@@ -78,8 +78,9 @@ def test_making_views_leaves_the_callers_randomness(corpus, settings):
 
 def test_quality_views_are_the_chunks_pairs_drawn_anew_each_turn(corpus, settings):
     from reiqa.chunks import shards
+    from reiqa.data import catalog
 
-    of = shards.count(3, settings.chunks)
+    of = settings.chunks.shard_count(catalog.get("kodak").images)
     for number in range(of):
         shards.write("kodak", number, of, settings)
     source = views.views("quality", settings)
