@@ -6,9 +6,8 @@ Nothing heavy is imported here at the top: ``reiqa --help`` must answer at once.
 import os
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -27,20 +26,6 @@ app = typer.Typer(
 )
 weights = typer.Typer(help="Bring in weights that others have published.", no_args_is_help=True)
 app.add_typer(weights, name="weights")
-
-
-class ExpertChoice(StrEnum):
-    """One of the two encoders."""
-
-    content = "content"
-    quality = "quality"
-
-
-class TableFormat(StrEnum):
-    """How a table is printed."""
-
-    table = "table"
-    json = "json"
 
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
@@ -72,8 +57,8 @@ def preset(
 @app.command()
 def datasets(
     form: Annotated[
-        TableFormat, typer.Option("--format", help="table or json.")
-    ] = TableFormat.table,
+        Literal["table", "json"], typer.Option("--format", help="How it is printed.")
+    ] = "table",
 ) -> None:
     """List every dataset and corpus: here or not, how large, under which licence, what to do next.
 
@@ -82,7 +67,7 @@ def datasets(
     from reiqa.data import status
 
     rows = status.status_table()
-    typer.echo(status.as_json(rows) if form is TableFormat.json else status.as_text(rows))
+    typer.echo(status.as_json(rows) if form == "json" else status.as_text(rows))
 
 
 @app.command()
@@ -191,7 +176,7 @@ def chunks(
 
 @app.command()
 def pretrain(
-    expert: Annotated[ExpertChoice, typer.Option(help="Which encoder.")],
+    expert: Annotated[ExpertName, typer.Option(help="Which encoder.")],
     file: ParamsFile = layout.PARAMS,
     force: Force = False,
 ) -> None:
@@ -200,24 +185,23 @@ def pretrain(
     Example: `reiqa pretrain --expert quality`
     """
     params = _load(file)
-    name = expert.value
-    source = params.expert(name).source
+    source = params.expert(expert).source
     if source != "pretrain":
         raise BadInputError(
-            f"{file}: {name}.source is {source}, so it is not trained;"
-            f" make it with: reiqa weights import --expert {name}"
+            f"{file}: {expert}.source is {source}, so it is not trained;"
+            f" make it with: reiqa weights import --expert {expert}"
         )
     from reiqa.pretrain import pretrain as train
 
-    work = _bound(train, name, params)
+    work = _bound(train, expert, params)
     store.make(
-        layout.model(name), "model", name, params, _training_inputs(params, name), work, force
+        layout.model(expert), "model", expert, params, _training_inputs(params, expert), work, force
     )
 
 
 @weights.command("import")
 def weights_import(
-    expert: Annotated[ExpertChoice, typer.Option(help="Which encoder it becomes.")],
+    expert: Annotated[ExpertName, typer.Option(help="Which encoder it becomes.")],
     checkpoint: Annotated[
         Path | None, typer.Argument(help="A published checkpoint; params.yaml's own if not given.")
     ] = None,
@@ -233,25 +217,24 @@ def weights_import(
     from reiqa import encoders
 
     params = _load(file)
-    name = expert.value
-    section = params.expert(name)
+    section = params.expert(expert)
     if checkpoint is not None and not checkpoint.exists():
         raise BadInputError(f"{checkpoint}: no such file")
     if section.source == "pretrain" or (checkpoint and str(checkpoint) != section.file):
         wanted = checkpoint or "FILE"
         raise BadInputError(
-            f"{file}: set {name}.source to import and {name}.file to {wanted},"
+            f"{file}: set {expert}.source to import and {expert}.file to {wanted},"
             " or the next run of the pipeline would undo this"
         )
-    work = _bound(encoders.obtain, name, params)
-    store.make(layout.model(name), "model", name, params, [], work, force)
+    work = _bound(encoders.obtain, expert, params)
+    store.make(layout.model(expert), "model", expert, params, [], work, force)
 
 
 @app.command()
 def features(
     dataset: Annotated[str | None, typer.Option(help="A rated set of: reiqa datasets.")] = None,
     images: Annotated[Path | None, typer.Option(help="Any folder of images instead.")] = None,
-    expert: Annotated[ExpertChoice | None, typer.Option(help="Both if not given.")] = None,
+    expert: Annotated[ExpertName | None, typer.Option(help="Both if not given.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="With --images.")] = Path("features.h5"),
     strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
     file: ParamsFile = layout.PARAMS,
@@ -266,7 +249,7 @@ def features(
     from reiqa import features as extraction
 
     params = _load(file)
-    wanted: list[ExpertName] = [expert.value] if expert else list(EXPERTS)
+    wanted: list[ExpertName] = [expert] if expert else list(EXPERTS)
     if (dataset is None) == (images is None):
         raise BadInputError("features: give either --dataset NAME or --images DIR")
     for name in wanted:
@@ -360,7 +343,7 @@ def doctor(
     """
     from reiqa import health
 
-    sound = health.lineage(layout.ALL_SRCC, _load(file)) if results else health.machine(file)
+    sound = health.lineage(layout.ALL_SRCC) if results else health.machine(file)
     raise typer.Exit(0 if sound else 1)
 
 

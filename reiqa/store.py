@@ -57,6 +57,7 @@ class Provenance:
         parameters: the part of params.yaml that decides the content.
         inputs: path of each artifact read, and its digest then.
         digest: SHA-256 of the artifact.
+        size: its bytes.
         command: the arguments ``reiqa`` was called with.
         revision: commit of the code, with a ``+`` where the tree was changed.
     """
@@ -67,6 +68,7 @@ class Provenance:
     parameters: Mapping[str, Any]
     inputs: Mapping[str, str]
     digest: str
+    size: int
     command: str
     revision: str
 
@@ -169,6 +171,7 @@ def seal(
         parameters=parameters,
         inputs=inputs,
         digest=file_digest(path),
+        size=path.stat().st_size,
         command=shlex.join(["reiqa", *sys.argv[1:]]),
         revision=revision(),
     )
@@ -261,9 +264,9 @@ class Freshness:
     def fresh(self, path: Path) -> bool:
         """Say whether ``path`` is there and making it anew would only repeat it.
 
-        It is fresh if its parameters and format are those of today, and each input is fresh and
-        still the one it was made from. An input that is absent, as after a partial download, does
-        not count against it.
+        It is fresh if its size, parameters and format are what they should be, and each input is
+        fresh and still the one it was made from. An input that is absent, as after a partial
+        download, does not count against it.
         """
         if path not in self._known:
             self._known[path] = self._decide(path)
@@ -271,7 +274,10 @@ class Freshness:
 
     def _decide(self, path: Path) -> bool:
         made = read_provenance(path)
-        if made is None or not path.exists() or made.format != FORMATS.get(made.stage):
+        if made is None or made.format != FORMATS.get(made.stage):
+            return False
+        # Bytes are too many to be read at every look; a file cut short shows by its size.
+        if not path.exists() or path.stat().st_size != made.size:
             return False
         if dict(made.parameters) != dict(self._parameters_of(made.stage, made.item)):
             return False

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -11,11 +10,9 @@ from reiqa.params import EXPERTS, VARIANTS
 from reiqa.report import results
 from reiqa.store import write_text
 
-FOLDER = Path("results/plots")
-
 
 def write(datasets: Sequence[str]) -> None:
-    """Write ``predictions.csv``, ``alphas.csv`` and ``pretraining.csv`` to `FOLDER`."""
+    """Write ``predictions.csv``, ``alphas.csv`` and ``pretraining.csv`` to `layout.PLOTS`."""
     _write("predictions", ("dataset", "image", "rated", *VARIANTS), _predictions(datasets))
     _write("alphas", ("dataset", "log10_alpha", *VARIANTS), _alphas(datasets))
     _write("pretraining", ("step", *EXPERTS), _losses())
@@ -51,4 +48,4 @@ def _write(name: str, head: Sequence[str], rows: Iterable[Sequence[str | float]]
     writer.writerow(head)
     for row in rows:
         writer.writerow("" if v != v else f"{v:.6g}" if isinstance(v, float) else v for v in row)
-    write_text(FOLDER / f"{name}.csv", stream.getvalue())
+    write_text(layout.PLOTS / f"{name}.csv", stream.getvalue())

@@ -43,6 +43,11 @@ rule write_report:
         layout.ALL_SRCC,
         layout.SUMMARY,
         layout.REPORT,
+        layout.REPORT.with_suffix(".md"),
+        [
+            layout.PLOTS / f"{name}.csv"
+            for name in ("predictions", "alphas", "pretraining")
+        ],
     log:
         "work/logs/report.log",
     conda:
