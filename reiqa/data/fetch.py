@@ -61,12 +61,9 @@ def fetch(
         raise BadInputError(f"{mirror}: the mirror is no folder")
     mirrors = [folder for folder in (BY_HAND, mirror) if folder is not None and folder.is_dir()]
     try:
-        told = _obtain(entry, mirrors, force, patience or Patience())
+        return _obtain(entry, mirrors, force, patience or Patience())
     except OSError as error:
         raise WorkFailedError(f"{name}: {error.strerror}: {error.filename or 'disk'}") from None
-    receipt = layout.receipt(name)
-    store.write_json(receipt, told)
-    return receipt
 
 
 def holdings(folder: Path) -> Told:
@@ -75,14 +72,19 @@ def holdings(folder: Path) -> Told:
     return {"images": len(files.images()), "bytes": sum(files.sizes.values())}
 
 
-def _obtain(entry: Entry, mirrors: list[Path], force: bool, patience: Patience) -> Told:
-    """Make ``data/raw/NAME`` whole and return what the receipt says of it."""
-    raw, mark = layout.raw(entry.name), store.WORK / "fetched" / f"{entry.name}.json"
+def _obtain(entry: Entry, mirrors: list[Path], force: bool, patience: Patience) -> Path:
+    """Make ``data/raw/NAME`` whole and write its receipt."""
+    raw, receipt = layout.raw(entry.name), layout.receipt(entry.name)
+    # An engine deletes receipts before it asks for them; the mark outlives that.
+    mark = store.WORK / "fetched" / f"{entry.name}.json"
     with store.locked(raw):
-        if not force and mark.exists() and raw.is_dir():
-            told: Told = store.read_json(mark)
-            if holdings(raw).items() <= told.items():
-                return told
+        # What is made here is made anew: it depends on the bank, not on an archive.
+        for record in () if force or entry.made_by else (mark, receipt):
+            if record.exists() and raw.is_dir():
+                told: Told = store.read_json(record)
+                if holdings(raw).items() <= told.items():
+                    store.write_json(receipt, told)
+                    return receipt
         mark.unlink(missing_ok=True)
         work = store.WORK / "unpack" / entry.name
         _remove(work)
@@ -90,7 +92,7 @@ def _obtain(entry: Entry, mirrors: list[Path], force: bool, patience: Patience) 
         staging.mkdir(parents=True)
         origin = _origin(entry, mirrors, staging, force, patience)
         # A receipt vouches for what stands: none may while the folder is exchanged.
-        layout.receipt(entry.name).unlink(missing_ok=True)
+        receipt.unlink(missing_ok=True)
         _remove(raw)
         raw.parent.mkdir(parents=True, exist_ok=True)
         if "linked" in origin:
@@ -100,11 +102,12 @@ def _obtain(entry: Entry, mirrors: list[Path], force: bool, patience: Patience) 
         _remove(work)
         about = {"name": entry.name, "title": entry.title, "expected_images": entry.images}
         told = {**about, **origin, **holdings(raw)}
-        store.write_json(mark, told)
+        for record in (mark, receipt):
+            store.write_json(record, told)
         # Kept until here: a set of several archives that fails at the last is not brought anew.
         for source in (source for piece in entry.parts for source in piece.sources):
             sources.discard(source)
-        return told
+        return receipt
 
 
 def _origin(

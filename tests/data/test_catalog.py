@@ -24,7 +24,7 @@ def test_every_set_of_the_paper_is_in_the_catalog() -> None:
 def test_every_entry_says_what_one_must_know(name: str) -> None:
     entry = catalog.get(name)
     assert entry.name == name and entry.title and entry.citation and entry.licence
-    assert entry.home or entry.made_by
+    assert entry.home or entry.made_by or entry.steps
     if entry.published is not None:
         assert entry.note, "a count that differs from the published one is explained"
     if entry.registration:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -393,6 +394,16 @@ def test_an_unknown_set_and_an_absent_mirror_are_named(project: Path) -> None:
         fetch.fetch("nosuch")
     with pytest.raises(BadInputError, match="nowhere"):
         fetch.fetch("demo", Path("nowhere"))
+
+
+def test_what_came_with_a_clone_is_not_brought_again(
+    archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    receipt = fetch.fetch("small", patience=patience).read_bytes()
+    shutil.rmtree(store.WORK)
+    assert fetch.fetch("small", patience=patience).read_bytes() == receipt
+    assert len(archives.asked) == 1
 
 
 def test_the_mark_of_a_whole_set_lies_outside_what_an_engine_deletes(
