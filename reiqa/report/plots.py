@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from reiqa import layout
 from reiqa.params import EXPERTS, VARIANTS
 from reiqa.report import results
 from reiqa.store import write_text
