@@ -193,6 +193,10 @@ def pretrain(
         )
     from reiqa.pretrain import pretrain as train
 
+    if os.environ.get("RANK", "0") != "0":
+        # Under torchrun the first process holds the artifact's lock; the others only help it.
+        train(expert, params)
+        return
     work = _bound(train, expert, params)
     store.make(
         layout.model(expert), "model", expert, params, _training_inputs(params, expert), work, force
