@@ -86,7 +86,7 @@ def fetch(
     params = _load(file)
     for name in dataset:
         _known_set(name)
-        work = _bound(fetching.fetch, name, mirror)
+        work = _bound(fetching.fetch, name, mirror, force)
         store.make(layout.receipt(name), "fetch", name, params, [], work, force)
 
 
