@@ -311,7 +311,11 @@ def cross(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
     inputs = [
         path
         for name in params.datasets
-        for path in (layout.index(name), *(layout.features(name, expert) for expert in EXPERTS))
+        for path in (
+            layout.result(name),
+            layout.index(name),
+            *(layout.features(name, expert) for expert in EXPERTS),
+        )
     ]
     store.make(layout.CROSS, "cross", "", params, inputs, _bound(regression.cross, params), force)
 

@@ -19,6 +19,8 @@ rule fit_dataset:
 
 rule cross_datasets:
     input:
+        # The regressors that fit kept are used again here.
+        results=made(*(layout.result(name) for name in PARAMS.datasets)),
         index=made(*(layout.index(name) for name in PARAMS.datasets)),
         features=[path for name in PARAMS.datasets for path in both(name)],
         stamp=lambda w: stamp(layout.CROSS, "cross"),
