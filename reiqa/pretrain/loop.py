@@ -113,7 +113,7 @@ class Run:
         with progress.meter(
             f"pretrain {self.expert}", self.total * images, "images", self.step * images
         ) as shown:
-            for read in self._loaded():
+            for read in self.loaded():
                 query, key = self.source.render(read, self.device)
                 measures = self.learn(query, key)
                 if self.curve.add(self.step, self.epoch, measures) and live:
@@ -157,10 +157,10 @@ class Run:
 
     def _update(self, query: Tensor, key: Tensor) -> _Measured:
         groups, settings = query.shape[:2], self.settings
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            queries = self.query(self._laid_out(query)).unflatten(0, groups)
+        with self.precision():
+            queries = self.query(self.laid_out(query)).unflatten(0, groups)
             with torch.no_grad():
-                everywhere = self._keys(self._laid_out(key))
+                everywhere = self._keys(self.laid_out(key))
         keys = self.ranks.share(everywhere).unflatten(0, groups)
         within = settings.negatives == "queue+chunk"
         negatives = self.moco.negatives(self.step * len(everywhere))
@@ -180,6 +180,10 @@ class Run:
             watch.spread(flat),
         )
 
+    def precision(self) -> torch.autocast:
+        """Return the context in which encoders run: bfloat16 on a GPU, if asked for."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast)
+
     def _keys(self, images: Tensor) -> Tensor:
         if self.settings.batchnorm == "shuffle":
             seed = seeds.derive("shuffle", self._seed, self.step)
@@ -187,7 +191,8 @@ class Run:
         encoded: Tensor = self.moco.key(images)
         return self.ranks.gather(encoded)
 
-    def _laid_out(self, views: Tensor) -> Tensor:
+    def laid_out(self, views: Tensor) -> Tensor:
+        """Return ``(G, V, 3, P, P)`` views as the batch that encoders take fastest."""
         return views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
     def _models(self, backbone: str) -> moco.Moco:
@@ -202,7 +207,8 @@ class Run:
     def _distributed(self, query: nn.Module) -> nn.Module:
         return query if self.ranks.world == 1 else DistributedDataParallel(query)
 
-    def _loaded(self) -> Iterator[list[Any]]:
+    def loaded(self) -> Iterator[list[Any]]:
+        """Yield what `Views.read` gave for each step that is left."""
         # On a CPU the loader would only take time from training; a GPU must be kept fed.
         processors = os.cpu_count() or 1
         workers = 0 if self.device.type == "cpu" else min(8, processors // self.ranks.world)

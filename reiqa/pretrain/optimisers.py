@@ -31,9 +31,9 @@ def optimiser(settings: Training, module: nn.Module, rate: float) -> Optimizer:
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if settings.optimiser == "adamw":
-        return AdamW(groups, lr=rate)
+        return AdamW(groups, lr=rate, fused=True)
     if settings.optimiser == "sgd":
-        return SGD(groups, lr=rate, momentum=_SGD_MOMENTUM)
+        return SGD(groups, lr=rate, momentum=_SGD_MOMENTUM, fused=True)
     from timm.optim.lars import Lars
 
     lars: Optimizer = Lars(groups, lr=rate, momentum=_SGD_MOMENTUM, trust_coeff=1e-3)
