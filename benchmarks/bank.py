@@ -54,11 +54,11 @@ def photographs() -> list[Photo]:
     ]
 
 
-def recipes(count: int, first: int = 0) -> list[Recipe]:
+def recipes(count: int) -> list[Recipe]:
     """Draw what to do in ``count`` chunks."""
     drawn = [
         draw(CHUNKS, NAMES, 0, "benchmark", f"photograph {number}", 0, HEIGHT, WIDTH)
-        for number in range(first, first + count)
+        for number in range(count)
     ]
     return [recipe for recipe in drawn if recipe is not None]
 
@@ -114,11 +114,11 @@ def by_type(photo: Photo) -> list[tuple[str, float, float]]:
     return rows
 
 
-def single_rate(first: int, count: int = 12) -> float:
+def single_rate(count: int) -> float:
     """Return chunks a second of processor time of one process on one thread."""
     torch.set_num_threads(1)
     photo = photographs()[0]
-    drawn = recipes(count, first)
+    drawn = recipes(count)
     windows = [window(photo, recipe) for recipe in drawn]
     render(windows[:1], drawn[:1])
     start = time.process_time()
@@ -169,9 +169,9 @@ def rates(photos: Sequence[Photo], chunks: int) -> list[str]:
 
 def side_by_side(processes: int) -> list[str]:
     """Compare the rate of each of several processes with that of one alone."""
-    alone = single_rate(0)
+    alone = single_rate(12)
     with ProcessPoolExecutor(processes) as pool:
-        together = list(pool.map(single_rate, range(0, 100 * processes, 100)))
+        together = list(pool.map(single_rate, [12] * processes))
     share = sum(together) / processes / alone
     return [f"{processes} processes side by side: each at {share:.2f} of one alone."]
 
