@@ -285,7 +285,7 @@ def bars(key: str, title: str, caption: str, values: Mapping[str, float], axis: 
 
 def _smooth(values: Floats) -> Floats:
     """Moving average over a fiftieth of the run, shorter at both ends."""
-    half = max(1, len(values) // 100)
+    half = min(max(1, len(values) // 100), (len(values) - 1) // 2)
     window = np.ones(2 * half + 1)
     total = np.convolve(values, window, mode="same")
     return total / np.convolve(np.ones_like(values), window, mode="same")
