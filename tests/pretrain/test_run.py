@@ -144,6 +144,7 @@ def test_a_run_that_diverges_stops_with_one_line_and_keeps_its_checkpoint(projec
         assert all(torch.isfinite(value).all() for value in state["model"].values())
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_loss_curve_of_one(project, patterns, make, tmp_path):
     """Same global batch, statistics of the whole batch (sync): equal but for rounding."""
     settings = {"batchnorm": "sync", "optimiser": "sgd", "learning_rate": 0.01, "epochs": 2}
