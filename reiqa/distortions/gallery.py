@@ -126,7 +126,7 @@ class _Page:
 
     def head(self, name: str, original: Tensor) -> None:
         """Draw the title and the undistorted photograph."""
-        self._text(_MARGIN, self._top, "The distortion bank", 34)
+        self._text(_MARGIN, self._top, "The distortion bank", 25)
         self._text(_MARGIN, self._top + 50, "one row a type,", 16, _FAINT)
         self._text(_MARGIN, self._top + 72, "five levels of severity", 16, _FAINT)
         self._paste(original[0], _MARGIN + _LABEL, self._top)
