@@ -234,6 +234,19 @@ def weights_import(
     store.make(layout.model(expert), "model", expert, params, [], work, force)
 
 
+@weights.command("fetch")
+def weights_fetch(
+    name: Annotated[str, typer.Argument(help="reiqa_quality, reiqa_content or moco_v2_800ep.")],
+) -> None:
+    """Download a published checkpoint to data/weights, or check the one that is there.
+
+    Example: `reiqa weights fetch moco_v2_800ep`
+    """
+    from reiqa.encoders import download
+
+    typer.echo(download.fetch(name))
+
+
 @app.command()
 def features(
     dataset: Annotated[str | None, typer.Option(help="A rated set of: reiqa datasets.")] = None,

@@ -90,6 +90,7 @@ def test_a_wrong_parameter_is_one_line_that_names_the_key_and_what_is_allowed(
         (("features",), ("--dataset", "--images")),
         (("chunks", "--shard", "7/3"), ("--shard 7/3", "0/3")),
         (("distort",), ("photograph",)),
+        (("weights", "fetch", "moco_v3"), ("moco_v3", "moco_v2_800ep")),
         (("weights", "import", "none.pth", "--expert", "quality"), ("none.pth",)),
     ],
 )
