@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.project import Project
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("interruption")]
 
 TABLE = "results/all_srcc.csv"
 RESULTS = (TABLE, "results/cross.csv", "models/content.safetensors", "models/quality.safetensors")
