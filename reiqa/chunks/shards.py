@@ -29,7 +29,7 @@ from reiqa.chunks import recipe as recipes
 from reiqa.chunks.recipe import Recipe
 from reiqa.data.index import CorpusImage, read_corpus
 from reiqa.errors import BadInputError
-from reiqa.params import Chunks, Params, relevant
+from reiqa.params import Params, relevant
 
 FORMAT = "reiqa chunks 1"
 
@@ -46,11 +46,6 @@ _OPEN = 64
 _DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-
-
-def count(images: int, chunks: Chunks) -> int:
-    """Return how many shards a corpus of so many photographs makes."""
-    return chunks.shard_count(images)
 
 
 def write(corpus: str, number: int, of: int, params: Params) -> Path:

@@ -124,7 +124,7 @@ def _origin(
         for found in _unpacked(entry, folder):
             if entry.linked:
                 return {"origin": "linked from a mirror", "linked": found.resolve()}
-            _require_space(staging, holdings(found)["bytes"])
+            sources.require_space(staging, holdings(found)["bytes"])
             _duplicate(found, staging, shutil.copyfile)
             lacking = _lacking(entry, staging)
             files = _bring(entry, lacking, mirrors, staging, patience, needed=False)
@@ -276,7 +276,7 @@ class _Bringing:
                     f"changed it, take {self._entry.name}/{name} out of {DIGESTS}"
                 )
             if is_archive(name):
-                _require_space(self._staging, size)
+                sources.require_space(self._staging, size)
                 unpack(path, folder, self._telling(name))
             else:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -351,12 +351,3 @@ def _remove(path: Path) -> None:
         path.unlink()
     elif path.exists():
         shutil.rmtree(path)
-
-
-def _require_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise WorkFailedError(
-            f"{folder}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free; "
-            "make room and run again"
-        )

@@ -177,7 +177,7 @@ def _continue(
         length = _length(reply, start)
         if source.bytes is not None and length is not None and length != source.bytes:
             raise SourceError(f"{length:,} bytes offered instead of {source.bytes:,}")
-        _require_space(part.parent, (length or 0) - start)
+        require_space(part.parent, (length or 0) - start)
         promised = _sha256(linked)
         version = reply.headers.get("ETag") or reply.headers.get("Last-Modified", "")
         store.write_json(
@@ -270,7 +270,16 @@ def _length(reply: HTTPResponse, start: int) -> int | None:
     return start + int(length) if length.isdigit() else None
 
 
-def _require_space(folder: Path, needed: int) -> None:
+def require_space(folder: Path, needed: int) -> None:
+    """Refuse, before a byte is written, what the disk cannot hold.
+
+    Args:
+        folder: on the disk in question.
+        needed: bytes.
+
+    Raises:
+        WorkFailedError: fewer are free.
+    """
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise WorkFailedError(

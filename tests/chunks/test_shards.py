@@ -81,7 +81,7 @@ def reindex(corpus: str) -> None:
 
 def test_shards_share_the_corpus_out_in_order(garden, parameters):
     whole = read_all([shards.write(garden, 0, 1, parameters)])
-    of = shards.count(7, parameters.chunks)
+    of = parameters.chunks.shard_count(7)
     assert of == 3
     # Made in any order, as parallel jobs do.
     paths = {number: shards.write(garden, number, of, parameters) for number in (2, 0, 1)}
@@ -92,7 +92,7 @@ def test_shards_share_the_corpus_out_in_order(garden, parameters):
 
 @pytest.mark.parametrize(("photographs", "wanted"), [(0, 0), (1, 1), (3, 1), (4, 2), (7, 3)])
 def test_the_count_of_shards(photographs, wanted, parameters):
-    assert shards.count(photographs, parameters.chunks) == wanted
+    assert parameters.chunks.shard_count(photographs) == wanted
 
 
 def test_writing_again_gives_the_same_bytes(garden, parameters):
