@@ -258,15 +258,18 @@ class _Bringing:
                 raise SourceError(f"{place}: {error}") from None
             except SourceError as error:
                 raise SourceError(f"{place}: {error}") from None
+            address, proven = sources.address(source.url), sources.proven(source)
             try:
-                return self._unpacking(source, path, sources.address(source.url))(folder)
+                return self._unpacking(source, path, address, proven)(folder)
             except (SourceError, ArchiveError) as error:
                 sources.discard(source)
                 raise SourceError(f"{place}: {error}") from None
 
         return attempt
 
-    def _unpacking(self, source: Source, path: Path, place: str) -> Callable[[Path], Told]:
+    def _unpacking(
+        self, source: Source, path: Path, place: str, proven: bool = True
+    ) -> Callable[[Path], Told]:
         def attempt(folder: Path) -> Told:
             name, size, digest = path.name, path.stat().st_size, store.file_digest(path)
             known = source.sha256 or _recorded(self._entry, name)
@@ -281,8 +284,9 @@ class _Bringing:
             else:
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / name)
-            # Only what has proved to be a whole archive becomes the measure of later ones.
-            _record(self._entry, name, digest, size)
+            # Only what has proved to be whole becomes the measure of later ones.
+            if proven or is_archive(name):
+                _record(self._entry, name, digest, size)
             return {"file": name, "bytes": size, "sha256": digest, "source": place}
 
         return attempt

@@ -20,7 +20,6 @@ from typing import IO, Any
 
 from reiqa import store
 from reiqa.data.catalog import Source
-from reiqa.data.unpack import is_archive
 from reiqa.errors import WorkFailedError
 
 DOWNLOADS = store.WORK / "downloads"
@@ -115,6 +114,17 @@ def download(
         return whole
 
 
+def proven(source: Source) -> bool:
+    """Say whether a length or a digest told that what `download` brought is the whole file.
+
+    Where the server names neither, a connection that ends early looks like the end of the file.
+    """
+    whole = _place(source)
+    record = _record(whole.with_name(whole.name + ".part"))
+    told = (source.sha256, source.bytes, record.get("promised"), record.get("length"))
+    return any(told)
+
+
 def discard(source: Source) -> None:
     """Remove what was brought from a source, whole or in part."""
     shutil.rmtree(_place(source).parent, ignore_errors=True)
@@ -167,8 +177,8 @@ def _continue(
     except (OSError, HTTPException) as error:
         raise _InterruptedError(_words(error)) from None
     with reply:
-        kind = reply.headers.get_content_type()
-        if kind == "text/html" and is_archive(part.name.removesuffix(".part")):
+        wanted = part.name.removesuffix(".part").lower()
+        if reply.headers.get_content_type() == "text/html" and not wanted.endswith(".html"):
             raise SourceError("a web page instead of the file (a login or a quota)")
         start = _start(reply) if reply.status == 206 else 0
         if start not in (0, have):

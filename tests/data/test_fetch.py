@@ -279,6 +279,39 @@ def test_pieces_are_put_together_and_none_may_fail(
     assert len(archives.ranges(ARCHIVE)) == 1, "what had come is not brought anew"
 
 
+LABELS = "/c/labels.csv"
+
+
+@pytest.fixture
+def labelled(archives: Server, small_set: MakeSet, change_catalog: Callable[..., Entry]) -> Entry:
+    """A set with a plain file beside its archive, offered at two places."""
+    entry = small_set(ARCHIVE)
+    archives.files[LABELS] = archives.files["/d/labels.csv"] = b"image,set\n" + b"0.png,test\n" * 9
+    places = tuple(Source(url=archives.url + path) for path in (LABELS, "/d/labels.csv"))
+    parts = (*entry.parts, Piece(sources=places))
+    return change_catalog(entry.model_copy(update={"parts": parts}))
+
+
+def test_a_web_page_is_not_taken_for_a_plain_file(
+    archives: Server, labelled: Entry, patience: Patience
+) -> None:
+    archives.faults[LABELS] = ["web page"]
+    fetch.fetch("small", patience=patience)
+    assert (layout.raw("small") / "labels.csv").read_bytes() == archives.files[LABELS]
+    assert archives.ranges("/d/labels.csv") == [""]
+
+
+def test_a_plain_file_of_no_told_length_does_not_become_the_measure(
+    archives: Server, labelled: Entry, patience: Patience
+) -> None:
+    archives.faults[LABELS] = ["unsized"]
+    fetch.fetch("small", patience=patience)
+    assert list(json.loads(fetch.DIGESTS.read_text())) == ["small/small.tgz"]
+    fetch.fetch("small", force=True, patience=patience)
+    assert (layout.raw("small") / "labels.csv").read_bytes() == archives.files[LABELS]
+    assert "small/labels.csv" in json.loads(fetch.DIGESTS.read_text())
+
+
 @pytest.mark.parametrize("place", ["small.tgz", "Small/small.tgz", "small/small.tgz"])
 def test_an_archive_in_the_mirror_comes_before_any_download(
     place: str, archives: Server, small_set: MakeSet, tmp_path: Path

@@ -111,6 +111,8 @@ class Server:
         if fault == "says less":
             length //= 2
             headers.pop("Content-Range", None)
+        if fault == "unsized":
+            length, body = -1, body[: len(body) // 2]
         if fault.startswith("cut"):
             body = body[: int(fault.split()[1])]
         self._send(request, status, body, {**headers, "Content-Length": str(length)}, fault)
@@ -125,7 +127,8 @@ class Server:
     ) -> None:
         request.send_response(status)
         for key, value in {"Content-Length": str(len(body)), **headers}.items():
-            request.send_header(key, value)
+            if value != "-1":
+                request.send_header(key, value)
         request.end_headers()
         try:
             if fault == "trickle":
