@@ -11,7 +11,7 @@ help:  ## List what make can do
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "reiqa needs Python 3.11 or newer")'
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	test -x .venv/bin/python && .venv/bin/python -m pip --version >/dev/null || $(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet "$$(grep '^uv==' requirements.lock)"
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --compile-bytecode -r requirements.lock
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
@@ -21,6 +21,8 @@ help:  ## List what make can do
 setup: .venv/installed  ## Make the environment in .venv from requirements.lock
 
 demo: setup  ## Run the main job on the embedded demo and print its table
+	@cmp -s params.yaml reiqa/presets/demo.yaml || \
+		{ echo "params.yaml is not the demo's; first: reiqa preset demo --force" >&2; exit 2; }
 	snakemake results/all_srcc.csv
 	@reiqa report
 

@@ -4,6 +4,7 @@ Nothing heavy is imported here at the top: ``reiqa --help`` must answer at once.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,7 @@ Mirror = Annotated[
 def preset(
     name: Annotated[str, typer.Argument(help="demo, biq2021 or paper.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write it.")] = layout.PARAMS,
+    force: Annotated[bool, typer.Option("--force", help="Even over a file you changed.")] = False,
 ) -> None:
     """Write a preset to params.yaml.
 
@@ -50,7 +52,10 @@ def preset(
     known = sorted(file.stem for file in folder.glob("*.yaml"))
     if name not in known:
         raise BadInputError(f"preset {name!r}: no such preset; allowed: {', '.join(known)}")
-    store.write_text(out, (folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    texts = {file.stem: file.read_text(encoding="utf-8") for file in folder.glob("*.yaml")}
+    if out.exists() and not force and out.read_text(encoding="utf-8") not in texts.values():
+        raise BadInputError(f"{out}: holds changes of your own; keep them, or say --force")
+    store.write_text(out, texts[name])
     say(f"{out}: now the preset {name}")
 
 
@@ -87,7 +92,8 @@ def fetch(
     for name in dataset:
         _known_set(name)
         work = _bound(fetching.fetch, name, mirror, force)
-        store.make(layout.receipt(name), "fetch", name, params, [], work, force)
+        path, folder = layout.receipt(name), layout.raw(name)
+        store.make(path, "fetch", name, params, [], work, force, [folder])
 
 
 @app.command()
@@ -108,8 +114,11 @@ def index(
 
     params = _load(file)
     _known_set(dataset)
-    tolerant = allow_missing or params.data.allow_missing
-    work = _bound(indexing.build, dataset, tolerant, verify)
+    if allow_missing:
+        # Recorded as what it was: the next run under params.yaml must not take it for its own.
+        tolerant = params.data.model_copy(update={"allow_missing": True})
+        params = params.model_copy(update={"data": tolerant})
+    work = _bound(indexing.build, dataset, params.data.allow_missing, verify)
     sources = [layout.receipt(dataset)]
     store.make(layout.index(dataset), "index", dataset, params, sources, work, force)
 
@@ -272,14 +281,15 @@ def features(
     for name in wanted:
         if not layout.model(name).exists():
             raise BadInputError(
-                f"{layout.model(name)}: not made yet; run: reiqa pretrain --expert {name}"
+                f"{layout.model(name)}: not made yet; run: {layout.verb(layout.model(name))}"
             )
     if images is not None:
-        extraction.extract_folder(images, wanted, params, out, strict)
+        with store.locked(store.WORK / "features" / "folder"):
+            extraction.extract_folder(images, wanted, params, out, strict)
         say(f"{out}: written")
         return
     assert dataset is not None
-    _known_set(dataset)
+    _rated_set(dataset)
     if not layout.index(dataset).exists():
         mirror = os.environ.get("REIQA_MIRROR")
         fetch([dataset], mirror=Path(mirror) if mirror else None, file=file)
@@ -305,11 +315,20 @@ def fit(
     from reiqa import regression
 
     params = _load(file)
-    _known_set(dataset)
-    inputs = [layout.index(dataset), *(layout.features(dataset, name) for name in EXPERTS)]
-    work = _bound(regression.fit, dataset, params, splits)
+    _rated_set(dataset)
+    if splits is not None:
+        # Recorded as what it was: the next run under params.yaml must not take it for its own.
+        if not splits.is_file():
+            raise BadInputError(f"{splits}: no such file")
+        given = params.regression.model_copy(
+            update={"protocol": f"{splits.name} {store.file_digest(splits)}"}
+        )
+        params = params.model_copy(update={"regression": given})
     path = layout.result(dataset)
-    store.make(path, "fit", dataset, params, inputs, work, force or splits is not None)
+    inputs = [layout.index(dataset), *(layout.features(dataset, name) for name in EXPERTS)]
+    beside = [layout.beside(path, kind) for kind in layout.FITTED]
+    work = _bound(regression.fit, dataset, _load(file), splits)
+    store.make(path, "fit", dataset, params, inputs, work, force, beside)
 
 
 @app.command()
@@ -370,14 +389,24 @@ def doctor(
 
 def _load(file: Path) -> Params:
     from reiqa.data import catalog
+    from reiqa.distortions import TYPES
 
-    return parameters.load(file, datasets=catalog.rated(), corpora=catalog.corpora())
+    return parameters.load(file, catalog.rated(), catalog.corpora(), TYPES)
 
 
 def _known_set(name: str) -> None:
     from reiqa.data import catalog
 
     catalog.get(name)
+
+
+def _rated_set(name: str) -> None:
+    from reiqa.data import catalog
+
+    if name not in catalog.rated():
+        raise BadInputError(
+            f"--dataset {name}: not a rated set; allowed: {', '.join(catalog.rated())}"
+        )
 
 
 def _bound(function: Callable[..., object], *arguments: object) -> Callable[[], object]:
@@ -394,7 +423,7 @@ def _shard_numbers(text: str, count: int) -> list[int]:
     if not text:
         return list(range(count))
     number, _, of = text.partition("/")
-    if not (number.isdigit() and of.isdigit() and int(of) == count and int(number) < count):
+    if not (number.isdecimal() and of.isdecimal() and int(of) == count and int(number) < count):
         raise BadInputError(f"--shard {text}: allowed here: 0/{count} to {count - 1}/{count}")
     return [int(number)]
 
@@ -411,18 +440,26 @@ def _training_inputs(params: Params, expert: ExpertName) -> list[Path]:
 
 def main() -> NoReturn:
     """Run a verb; end with 0 for done, 1 for failed work, 2 for bad input."""
+    signal.signal(signal.SIGINT, _interrupted)
     try:
         app()
     except BadInputError as error:
         _fail(str(error), 2)
     except WorkFailedError as error:
         _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; what is finished is kept, the same command goes on from there", 130)
     except OSError as error:
         # Disk full, no permission, a folder in the way: the system's words say it best.
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
     sys.exit(0)
+
+
+def _interrupted(_number: int, _frame: object) -> NoReturn:
+    print(
+        "reiqa: interrupted; what is finished is kept, the same command goes on from there",
+        file=sys.stderr,
+        flush=True,
+    )
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from reiqa import devices, params, store
 from reiqa.data import catalog
+from reiqa.distortions import TYPES
 from reiqa.errors import BadInputError
 
 _NEEDED = ("torch", "torchvision", "timm", "h5py", "hdf5plugin", "numpy", "scipy", "sklearn")
@@ -30,12 +31,13 @@ def machine(file: Path) -> bool:
     for name, purpose in _OPTIONAL.items():
         found = importlib.util.find_spec(name) is not None
         print(f"{'ok' if found else 'absent':<10} {name}{'' if found else f' ({purpose})'}")
-    gpus = devices.visible_gpus()
-    print(f"GPUs       {', '.join(gpus) if gpus else 'none: everything runs on the processors'}")
+    if "torch" not in faults:
+        gpus = ", ".join(devices.visible_gpus())
+        print(f"GPUs       {gpus or 'none: everything runs on the processors'}")
     mirror = os.environ.get("REIQA_MIRROR")
     print(f"mirror     {mirror or 'none (REIQA_MIRROR is not set)'}")
     try:
-        params.load(file, datasets=catalog.rated(), corpora=catalog.corpora())
+        params.load(file, catalog.rated(), catalog.corpora(), TYPES)
         print(f"ok         {file}")
     except BadInputError as error:
         print(f"BAD        {error}")
@@ -85,8 +87,9 @@ def _fault(path: Path, made: store.Provenance, expected: str | None) -> str:
 def _imports(name: str) -> bool:
     try:
         importlib.import_module(name)
-    except ImportError as error:
-        print(f"BAD        {name}: {error}")
+    except Exception as error:
+        # Whatever a broken package raises at import is what is to be told here.
+        print(f"BAD        {name}: {' '.join(str(error).split())}")
         return False
     distribution = {"sklearn": "scikit-learn"}.get(name, name)
     print(f"ok         {name} {importlib.metadata.version(distribution)}")

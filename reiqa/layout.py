@@ -46,3 +46,38 @@ SUMMARY = Path("results/summary.json")
 REPORT = Path("results/report.html")
 PLOTS = Path("results/plots")
 PARAMS = Path("params.yaml")
+
+#: What `report` writes beside the table, and `fit` beside a result.
+REPORTED = [
+    SUMMARY,
+    REPORT,
+    REPORT.with_suffix(".md"),
+    *(PLOTS / f"{name}.csv" for name in ("predictions", "alphas", "pretraining")),
+]
+FITTED = ("predictions.csv", "splits.csv", "alphas.csv", "regressor.json", "regressor.safetensors")
+
+
+def beside(path: Path, kind: str) -> Path:
+    """What lies beside an artifact: ``demo.json`` and ``splits.csv`` give ``demo.splits.csv``."""
+    return path.with_name(f"{path.stem}.{kind}")
+
+
+def verb(path: Path) -> str:
+    """Return the command that makes an artifact."""
+    name = path.stem
+    match (*path.parts, "", "")[:2]:
+        case "data", "raw":
+            return f"reiqa fetch --dataset {name}"
+        case "data", "index":
+            return f"reiqa index --dataset {name}"
+        case "data", _:
+            return f"reiqa chunks --corpus {path.parent.name}"
+        case "models", _:
+            return f"reiqa pretrain --expert {name} (or weights import, where params.yaml says so)"
+        case "features", dataset:
+            return f"reiqa features --dataset {dataset} --expert {name}"
+        case _, "datasets":
+            return f"reiqa fit --dataset {name}"
+        case _, "cross.csv":
+            return "reiqa cross"
+    return "the verb that makes it"

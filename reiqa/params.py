@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from reiqa.errors import BadInputError
 
@@ -34,17 +35,29 @@ def _full_or_half(value: float) -> float:
 Scale: TypeAlias = Annotated[float, AfterValidator(_full_or_half)]
 
 
+def _each_once(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"each may stand once, not {values!r}")
+    return values
+
+
+Names: TypeAlias = Annotated[list[str], AfterValidator(_each_once)]
+Scales: TypeAlias = Annotated[
+    list[Scale], Field(min_length=1, max_length=2), AfterValidator(_each_once)
+]
+
+
 class Section(BaseModel):
     """A part of params.yaml: no key but those declared, no change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Compute(Section):
     """Where and how numbers are computed; part of a result's identity.
 
     Attributes:
-        device: ``auto`` takes a free GPU if there is one, else the CPU.
+        device: ``auto`` takes a GPU where there is one, and waits for it to be free; else the CPU.
         threads: CPU threads of one job; sums depend on it in the last bit.
         precision: ``bf16`` autocasts encoders on a GPU.
     """
@@ -72,8 +85,8 @@ class Bank(Section):
         extras: names of further types: motion blur, JPEG 2000 and the like.
     """
 
-    types: Literal["published"] | list[str] = "published"
-    extras: list[str] = []
+    types: Literal["published"] | Annotated[Names, Field(min_length=1)] = "published"
+    extras: Names = []
 
 
 class Chunks(Section):
@@ -90,11 +103,11 @@ class Chunks(Section):
         images_per_shard: photographs whose windows make one shard.
     """
 
-    corpora: Annotated[list[str], Field(min_length=1)]
+    corpora: Annotated[Names, Field(min_length=1)]
     n_aug: Positive = 11
     patch: Annotated[int, Field(ge=16, le=512)] = 160
     ola: tuple[Fraction, Fraction] = (0.10, 0.30)
-    scales: Annotated[list[Scale], Field(min_length=1, max_length=2)] = [1.0, 0.5]
+    scales: Scales = [1.0, 0.5]
     swap: bool = True
     draws: Positive = 1
     images_per_shard: Positive = 1000
@@ -163,7 +176,7 @@ class Expert(Section):
     source: Literal["pretrain", "import", "package"]
     backbone: str = "resnet50"
     file: str | None = None
-    corpora: list[str] = []
+    corpora: Names = []
     view: Annotated[int, Field(ge=32)] = 224
     training: Training | None = None
 
@@ -189,7 +202,7 @@ class Features(Section):
         max_pixels: a photograph larger than this is scaled down to it, and reported.
     """
 
-    scales: Annotated[list[Scale], Field(min_length=1, max_length=2)] = [1.0, 0.5]
+    scales: Scales = [1.0, 0.5]
     batch: Positive = 8
     max_pixels: Annotated[int, Field(ge=65_536)] = 50_000_000
 
@@ -249,7 +262,7 @@ class Params(Section):
 
     preset: str
     seed: Annotated[int, Field(ge=0)] = 0
-    datasets: Annotated[list[str], Field(min_length=1)]
+    datasets: Annotated[Names, Field(min_length=1)]
     compute: Compute = Compute()
     data: Data = Data()
     bank: Bank = Bank()
@@ -259,6 +272,12 @@ class Params(Section):
     features: Features = Features()
     regression: Regression = Regression()
     report: Report = Report()
+
+    @model_validator(mode="after")
+    def _fed(self) -> "Params":
+        if self.content.source == "pretrain" and not self.content.corpora:
+            raise ValueError("content.corpora: needed because content.source is pretrain")
+        return self
 
     def expert(self, name: ExpertName) -> Expert:
         """Return the section of one expert."""
@@ -297,13 +316,22 @@ def relevant(params: Params, stage: str, item: str = "") -> dict[str, Any]:
         return {key: tree[key] for key in _SECTIONS[stage]}
     expert = tree[item]
     if expert["source"] != "pretrain":
-        return {item: {key: expert[key] for key in ("source", "backbone", "file")}}
+        chosen = {key: expert[key] for key in ("source", "backbone", "file")}
+        return {item: {**chosen, "digest": _content(expert["file"])}}
     shared = {key: tree[key] for key in ("seed", "compute")}
     return {
         **shared,
         item: expert,
         **({"bank": tree["bank"], "chunks": tree["chunks"]} if item == "quality" else {}),
     }
+
+
+def _content(file: str | None) -> str | None:
+    """Digest of an imported checkpoint: another file of the same name is another expert."""
+    if file is None or not Path(file).is_file():
+        return None
+    with Path(file).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest(tree: Any) -> str:
@@ -316,6 +344,7 @@ def load(
     path: Path,
     datasets: Collection[str] | None = None,
     corpora: Collection[str] | None = None,
+    distortions: Collection[str] | None = None,
 ) -> Params:
     """Read and check a parameter file.
 
@@ -323,6 +352,7 @@ def load(
         path: the YAML file.
         datasets: names that ``datasets`` may hold; None accepts any.
         corpora: names that ``corpora`` may hold; None accepts any.
+        distortions: names that ``bank`` may hold; None accepts any.
 
     Raises:
         BadInputError: the file is missing, is not YAML, or holds a key or value that is not
@@ -342,6 +372,9 @@ def load(
     _check_known(path, "datasets", params.datasets, datasets)
     _check_known(path, "chunks.corpora", params.chunks.corpora, corpora)
     _check_known(path, "content.corpora", params.content.corpora, corpora)
+    named = [] if params.bank.types == "published" else list(params.bank.types)
+    _check_known(path, "bank.types", named, distortions)
+    _check_known(path, "bank.extras", params.bank.extras, distortions)
     return params
 
 
@@ -355,24 +388,39 @@ def _check_known(path: Path, key: str, names: list[str], known: Collection[str] 
 
 def _explain(path: Path, error: ValidationError) -> str:
     """Turn pydantic's account into one line that names file, key, fault and allowed values."""
-    first = error.errors()[0]
+    faults = error.errors()
+    first = faults[0]
     # A union reports each of its branches by name; the key itself is what comes before.
-    keys = [str(part) for part in first["loc"] if not _is_branch(part)]
+    keys = _keys(first)
+    same = [fault for fault in faults if _keys(fault)[: len(keys)] == keys]
+    others = len({tuple(_keys(fault)) for fault in faults if fault not in same})
     name = ".".join(keys) or "the whole file"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    more = f" (and {others} more)" if others else ""
     if first["type"] == "extra_forbidden":
         allowed = ", ".join(_fields_at(keys[:-1]))
         return f"{path}: {name}: unknown key; allowed here: {allowed}{more}"
     if first["type"] == "missing":
         return f"{path}: {name}: this key is needed{more}"
+    said = " or ".join(dict.fromkeys(_said(fault) for fault in same))
     given = "" if first["type"] == "value_error" else f", not {first['input']!r}"
-    said = first["msg"].removeprefix("Value error, ")
-    return f"{path}: {name}: {said[0].lower() + said[1:]}{given}{more}"
+    return f"{path}: {name + ': ' if keys or given else ''}{said}{given}{more}"
+
+
+def _said(fault: ErrorDetails) -> str:
+    if fault["type"] in {"model_type", "model_attributes_type"}:
+        return "should hold keys and values"
+    text = fault["msg"].removeprefix("Value error, ").split(", unable to")[0]
+    return text[0].lower() + text[1:]
+
+
+def _keys(fault: ErrorDetails) -> list[str]:
+    return [str(part) for part in fault["loc"] if not _is_branch(part)]
 
 
 def _is_branch(part: int | str) -> bool:
     return isinstance(part, str) and (
-        part.startswith(("literal[", "list[", "constrained-")) or part in {"float", "int"}
+        part.startswith(("literal[", "list[", "constrained-", "function-"))
+        or part in {"float", "int"}
     )
 
 

@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from reiqa import layout
 from reiqa.errors import BadInputError
 from reiqa.params import Params, relevant
 from reiqa.progress import say
@@ -58,6 +59,7 @@ class Provenance:
         inputs: path of each artifact read, and its digest then.
         digest: SHA-256 of the artifact.
         size: its bytes.
+        companions: what the stage writes beside it: path, and bytes of each (a folder: 0).
         command: the arguments ``reiqa`` was called with.
         revision: commit of the code, with a ``+`` where the tree was changed.
     """
@@ -69,6 +71,7 @@ class Provenance:
     inputs: Mapping[str, str]
     digest: str
     size: int
+    companions: Mapping[str, int]
     command: str
     revision: str
 
@@ -139,13 +142,21 @@ def locked(path: Path) -> Iterator[None]:
 
     The lock is the kernel's: it goes with the process, however that ends.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
     folder = WORK / "locks"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{path.name}.{name}.lock"):
+    lock = FileLock(folder / f"{path.name}.{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"{path}: waiting for another reiqa that is making it")
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def seal(
@@ -154,6 +165,7 @@ def seal(
     item: str,
     parameters: Mapping[str, Any],
     inputs: Mapping[str, str],
+    companions: Sequence[Path] = (),
 ) -> Provenance:
     """Write the provenance of a finished artifact.
 
@@ -163,6 +175,7 @@ def seal(
         item: what the stage was given.
         parameters: ``params.relevant(params, stage, item)``.
         inputs: path and digest of each artifact it was made from, as `recorded` before the work.
+        companions: what the stage wrote beside it.
     """
     provenance = Provenance(
         stage=stage,
@@ -171,7 +184,8 @@ def seal(
         parameters=parameters,
         inputs=inputs,
         digest=file_digest(path),
-        size=path.stat().st_size,
+        size=_size(path),
+        companions={each.as_posix(): _size(each) for each in companions if each.exists()},
         command=shlex.join(["reiqa", *sys.argv[1:]]),
         revision=revision(),
     )
@@ -185,8 +199,8 @@ def read_provenance(path: Path) -> Provenance | None:
         found = Provenance(**json.loads(sidecar(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    sound = isinstance(found.parameters, dict) and isinstance(found.inputs, dict)
-    return found if sound else None
+    trees = (found.parameters, found.inputs, found.companions)
+    return found if all(isinstance(tree, dict) for tree in trees) else None
 
 
 def recorded(inputs: Iterable[Path]) -> dict[str, str]:
@@ -212,6 +226,7 @@ def make(
     inputs: Sequence[Path],
     work: Callable[[], object],
     force: bool = False,
+    companions: Sequence[Path] = (),
 ) -> bool:
     """Make an artifact unless it is there and fresh, and seal it; say whether it was made.
 
@@ -223,6 +238,7 @@ def make(
         inputs: artifacts that ``work`` reads; each must be there.
         work: does it, and replaces ``path`` only when the new one is whole.
         force: make it even if it is fresh.
+        companions: what ``work`` writes beside it; one that goes missing makes it stale.
 
     Raises:
         BadInputError: an input is missing.
@@ -234,18 +250,37 @@ def make(
             return False
         for source in inputs:
             if not source.exists():
-                raise BadInputError(f"{source}: not made yet; needed for {path}")
+                raise BadInputError(
+                    f"{source}: not made yet, and needed for {path}; run: {layout.verb(source)}"
+                )
         # Taken before the work: an input that changes meanwhile must leave the artifact stale.
         digests = recorded(inputs)
         for source in inputs:
             if not freshness.fresh(source):
                 say(f"{source}: taken as it is, but not what today's parameters would make")
         _sweep(path)
-        # From here to the seal the artifact counts as stale, whatever happens.
-        sidecar(path).unlink(missing_ok=True)
-        work()
-        seal(path, stage, item, relevant(params, stage, item), digests)
+        with _unsealed(path):
+            work()
+        seal(path, stage, item, relevant(params, stage, item), digests, companions)
         return True
+
+
+@contextmanager
+def _unsealed(path: Path) -> Iterator[None]:
+    """Let an artifact count as stale while it is made; work that fails leaves it as it was."""
+    made, seal_was = read_provenance(path), sidecar(path)
+    kept = seal_was.read_text(encoding="utf-8") if made else ""
+    seal_was.unlink(missing_ok=True)
+    try:
+        yield
+    except BaseException:
+        if made and path.exists() and file_digest(path) == made.digest:
+            write_text(seal_was, kept)
+        raise
+
+
+def _size(path: Path) -> int:
+    return 0 if path.is_dir() else path.stat().st_size
 
 
 class Freshness:
@@ -277,7 +312,8 @@ class Freshness:
         if made is None or made.format != FORMATS.get(made.stage):
             return False
         # Bytes are too many to be read at every look; a file cut short shows by its size.
-        if not path.exists() or path.stat().st_size != made.size:
+        parts = {path: made.size, **{Path(name): size for name, size in made.companions.items()}}
+        if any(not part.exists() or _size(part) != size for part, size in parts.items()):
             return False
         if dict(made.parameters) != dict(self._parameters_of(made.stage, made.item)):
             return False

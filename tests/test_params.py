@@ -76,7 +76,7 @@ def test_every_preset_is_sound_and_survives_being_written_again(tmp_path, name):
         ("quality.training.temperature", 0, "quality.training.temperature: "),
         ("quality.training", None, "quality: training: needed because source is pretrain"),
         ("content.source", "import", "content: file: needed because source is import"),
-        ("content.source", "package", "content: backbone: no package ships shufflenet"),
+        ("content.source", "package", "content: backbone: no package ships mobilenet"),
         ("bank.types", "all", "bank.types: "),
         ("datasets", [], "datasets: "),
         ("datasets", "demo", "datasets: input should be a valid list"),

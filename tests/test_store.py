@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -243,7 +244,33 @@ def test_an_artifact_is_stale_from_the_start_of_its_work_to_the_end():
 
     with pytest.raises(ZeroDivisionError):
         store.make(RESULT, "fit", "demo", PARAMS, [CACHE], fails, force=True)
-    assert RESULT.exists() and run_chain() == ["fit"]
+    assert run_chain() == [], "work that failed before it wrote has cost nothing"
+
+
+def test_an_artifact_replaced_by_work_that_then_failed_is_stale():
+    run_chain()
+
+    def fails() -> None:
+        store.write_text(RESULT, "half a thought")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.make(RESULT, "fit", "demo", PARAMS, [CACHE], fails, force=True)
+    assert run_chain() == ["fit"]
+
+
+def test_an_artifact_without_what_was_made_beside_it_is_stale():
+    run_chain()
+    beside = RESULT.with_suffix(".csv")
+
+    def work() -> None:
+        store.write_text(RESULT, "r")
+        store.write_text(beside, "b")
+
+    make = partial(store.make, RESULT, "fit", "demo", PARAMS, [CACHE], work, companions=[beside])
+    assert make(force=True) and not make()
+    beside.unlink()
+    assert make()
 
 
 def test_an_input_that_changes_during_the_work_leaves_the_artifact_stale():

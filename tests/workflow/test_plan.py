@@ -29,7 +29,7 @@ def test_every_preset_is_sound(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["demo", "biq2021", "paper"])
 def test_every_preset_plans_from_nothing(name: str, project: Project) -> None:
-    project.must("reiqa", "preset", name)
+    project.must("reiqa", "preset", name, "--force")
     jobs = project.planned()
     tree = params.load(project.folder / "params.yaml")
     assert jobs["fit_dataset"] == len(tree.datasets)

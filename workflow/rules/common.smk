@@ -12,6 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 from reiqa import layout
 from reiqa.data import catalog
+from reiqa.distortions import TYPES
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, load, relevant
 from reiqa.store import Freshness, write_stamp
@@ -21,7 +22,7 @@ SCRIPTS = os.path.dirname(sys.executable)
 os.environ.update(PATH=os.pathsep.join([SCRIPTS, os.environ.get("PATH", "")]))
 
 try:
-    PARAMS = load(layout.PARAMS, datasets=catalog.rated(), corpora=catalog.corpora())
+    PARAMS = load(layout.PARAMS, catalog.rated(), catalog.corpora(), TYPES)
 except BadInputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -49,7 +50,7 @@ def shards(corpus):
 def training_inputs(wildcards):
     section = PARAMS.expert(wildcards.expert)
     if section.source != "pretrain":
-        return []
+        return [section.file] if section.file else []
     if wildcards.expert == "quality":
         return made(*SHARDS)
     return made(*(layout.index(corpus) for corpus in section.corpora))

@@ -8,6 +8,7 @@ rule fit_dataset:
         stamp=lambda w: stamp(layout.result(w.dataset), "fit", w.dataset),
     output:
         layout.result("{dataset}"),
+        [layout.beside(layout.result("{dataset}"), kind) for kind in layout.FITTED],
     log:
         "work/logs/fit/{dataset}.log",
     conda:
@@ -43,13 +44,7 @@ rule write_report:
         stamp=lambda w: stamp(layout.ALL_SRCC, "report"),
     output:
         layout.ALL_SRCC,
-        layout.SUMMARY,
-        layout.REPORT,
-        layout.REPORT.with_suffix(".md"),
-        [
-            layout.PLOTS / f"{name}.csv"
-            for name in ("predictions", "alphas", "pretraining")
-        ],
+        layout.REPORTED,
     log:
         "work/logs/report.log",
     conda:
