@@ -18,7 +18,7 @@ TITLES = {name: list(photographs) for name, photographs in demo.PHOTOGRAPHS.item
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """One photograph a set, small, and every twentieth distortion: the code, not the minutes."""
     single, mixed = demo._single, demo._mixed
-    monkeypatch.setattr(demo, "_single", lambda number: single(number)[::20])
+    monkeypatch.setattr(demo, "_single", lambda: single()[::20])
     monkeypatch.setattr(demo, "_mixed", lambda title: mixed(title)[::20])
     monkeypatch.setattr(demo, "LONGER_SIDE", 264)
     for name, titles in TITLES.items():
