@@ -140,6 +140,7 @@ class Entry(_Record):
         shares: another set whose files it is made of.
         ratings: how it is rated; None for a corpus.
         official: the published split.
+        left_out: images that it is known to leave out.
         level: pattern whose first group is a distortion's level, in a file name.
         keep: patterns of the paths that belong to a corpus, in lower case; all if none.
         keep_listed: published tables that pick further images of a corpus.
@@ -169,6 +170,7 @@ class Entry(_Record):
     shares: str = ""
     ratings: Ratings | None = None
     official: tuple[SplitFile, ...] = ()
+    left_out: Annotated[int, Field(ge=0)] = 0
     level: str = ""
     keep: tuple[str, ...] = ()
     keep_listed: tuple[Listing, ...] = ()

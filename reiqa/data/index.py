@@ -85,14 +85,14 @@ def build(name: str, allow_missing: bool = False, verify: bool = False) -> Path:
         Path of the table.
 
     Raises:
-        BadInputError: the set is not fetched, or images are missing, extra, unreadable or there
-            twice, and ``allow_missing`` is not given.
+        BadInputError: the set is not fetched; its official split is damaged; or images are
+            missing, extra, unreadable or there twice, and ``allow_missing`` is not given.
     """
     entry = catalog.get(name)
     raw = layout.raw(name)
     files = Pictures.below(raw)
     if entry.kind == "rated":
-        made = matching.rated(entry, raw, files, verify)
+        made = matching.rated(entry, raw, files, verify, allow_missing)
     else:
         made = matching.corpus(entry, raw, files)
     rows, header, faults = made.rows, made.header, made.faults

@@ -71,7 +71,9 @@ def turned(score: float, ratings: Ratings) -> float:
     return score if ratings.higher_is_better else ratings.low + ratings.high - score
 
 
-def rated(entry: Entry, raw: Path, files: Pictures, verify: bool) -> LinedUp:
+def rated(
+    entry: Entry, raw: Path, files: Pictures, verify: bool, allow_missing: bool = False
+) -> LinedUp:
     """Find the file of each row of a rated set's table.
 
     Args:
@@ -79,6 +81,10 @@ def rated(entry: Entry, raw: Path, files: Pictures, verify: bool) -> LinedUp:
         raw: its folder.
         files: what lies in the folder.
         verify: read the header of every image.
+        allow_missing: where images are missing, so may be rows of the official split.
+
+    Raises:
+        BadInputError: the table or the official split is damaged.
     """
     assert entry.ratings is not None
     table = tables.read(entry, raw)
@@ -114,7 +120,10 @@ def rated(entry: Entry, raw: Path, files: Pictures, verify: bool) -> LinedUp:
         )
         for path, row in chosen.items()
     ]
-    header = {**_about(entry, len(table.rows), rows), **_split_told(official, rows)}
+    tolerant = allow_missing and bool(faults.missing)
+    state = _split_state(entry, raw, official, table.rows, tolerant)
+    about = _about(entry, len(table.rows), rows)
+    header = {**about, "official_split": state, **_left_out(entry, rows)}
     return LinedUp(rows, header, faults)
 
 
@@ -187,17 +196,32 @@ def _about(entry: Entry, listed: int, rows: list[tuple[object, ...]]) -> dict[st
     }
 
 
-def _split_told(official: tables.Official, rows: list[tuple[object, ...]]) -> dict[str, Any]:
-    """Say how much of an official split there is, and which images it leaves out."""
+def _split_state(
+    entry: Entry, raw: Path, official: tables.Official, listed: list[tables.Row], tolerant: bool
+) -> str:
+    """Say how much of an official split there is; what is there must be whole."""
+    if not entry.official:
+        return "none published"
     if official.absent:
-        state = f"not usable, absent: {', '.join(official.absent)}"
-    else:
-        state = "complete" if official.parts else "none published"
+        return f"not usable, absent: {', '.join(official.absent)}"
+    lacking = sum(official.of(row.path) is None for row in listed)
+    if lacking <= entry.left_out:
+        return "complete"
+    names = ", ".join(part.file for part in entry.official)
+    if tolerant:
+        return f"not usable, cut off: {names}"
+    raise BadInputError(
+        f"{raw}: {names}: no part given to {lacking:,} of {len(listed):,} images, so the official "
+        f"split is cut off; run: reiqa fetch --dataset {entry.name} --force"
+    )
+
+
+def _left_out(entry: Entry, rows: list[tuple[object, ...]]) -> dict[str, Any]:
+    """Say which images an official split leaves out."""
     left = sorted(str(row[0]) for row in rows if not row[3])
-    told: dict[str, Any] = {"official_split": state}
-    if official.parts and left:
-        told |= {"left_out": len(left), "left_out_first": left[:_NAMED]}
-    return told
+    if not entry.official or not left:
+        return {}
+    return {"left_out": len(left), "left_out_first": left[:_NAMED]}
 
 
 def _group(row: tables.Row) -> str:

@@ -98,7 +98,7 @@ def read_official(entry: Entry, raw: Path, files: Pictures) -> Official:
     """Read the published split of a set from those of its files that are there.
 
     Raises:
-        BadInputError: a file lacks a column, or puts one image into two parts.
+        BadInputError: a file lacks a column or rows, or puts one image into two parts.
     """
     parts: dict[str, Part] = {}
     absent = []
@@ -107,7 +107,13 @@ def read_official(entry: Entry, raw: Path, files: Pictures) -> Official:
         if place is None:
             absent.append(official.file)
             continue
-        for name, part in _assignments(raw / place, official):
+        assigned = list(_assignments(raw / place, official))
+        if not assigned:
+            raise BadInputError(
+                f"{raw / place}: not one row of the official split; "
+                f"run: reiqa fetch --dataset {entry.name} --force"
+            )
+        for name, part in assigned:
             if parts.setdefault(name, part) != part:
                 raise BadInputError(f"{raw / place}: {name} is in {parts[name]} and in {part}")
     return Official(parts, tuple(absent))

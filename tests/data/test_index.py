@@ -238,6 +238,45 @@ def test_a_split_whose_file_is_absent_is_said_to_be_so(project: Path) -> None:
     assert made.header["official_split"] == "not usable, absent: Test (Images and MOS).csv"
 
 
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (lambda text: "<html>log in</html>\n", "not one row"),
+        (lambda text: text.splitlines()[0] + "\n", "not one row"),
+        (lambda text: text[: len(text) // 2].rpartition("\n")[0], "no part given to"),
+        (lambda text: text.rstrip().rpartition("\n")[0], "no part given to 1 of 10,073"),
+    ],
+)
+def test_a_split_file_that_is_damaged_is_refused_with_the_mend(
+    damage: Callable[[str], str], fault: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend("koniq10k", monkeypatch)
+    ((title, text),) = labels_of("koniq10k").items()
+    put("koniq10k", {title: damage(text).encode()})
+    for allowed in (False, True):
+        with pytest.raises(BadInputError, match=f"{title}: {fault}.*--force"):
+            index.build("koniq10k", allow_missing=allowed)
+
+
+def test_a_split_cut_off_beside_missing_images_gives_way_and_says_so(project: Path) -> None:
+    put("koniq10k", miniature("koniq10k", 900))
+    ((title, text),) = labels_of("koniq10k").items()
+    put("koniq10k", {title: text[: len(text) // 2].rpartition("\n")[0].encode()})
+    made = index.read(index.build("koniq10k", allow_missing=True))
+    assert made.header["official_split"] == f"not usable, cut off: {title}"
+
+
+def test_flive_may_leave_out_three_images_and_no_fourth(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend("flive", monkeypatch)
+    index.build("flive")
+    text = labels_of("flive")["labels640.csv"]
+    put("flive", {"labels640.csv": text.rstrip().rpartition("\n")[0].encode()})
+    with pytest.raises(BadInputError, match=r"no part given to 4 of 39,810"):
+        index.build("flive")
+
+
 def test_a_split_that_contradicts_itself_is_refused(project: Path) -> None:
     put("biq2021", miniature("biq2021", 1000))
     labels = labels_of("biq2021")
