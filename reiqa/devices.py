@@ -107,10 +107,13 @@ def device(compute: Compute) -> "Iterator[torch.device]":
         raise BadInputError(
             "compute.device: cuda asked for, but no GPU is visible; use auto or cpu"
         )
-    if not gpus or FAKE_GPUS in os.environ:
-        with leased_gpus(1 if gpus else 0):
-            yield torch.device("cpu")
+    if not gpus:
+        yield torch.device("cpu")
         return
     with leased_gpus(1) as (gpu,):
+        say(f"GPU {gpu} leased")
+        if FAKE_GPUS in os.environ:
+            yield torch.device("cpu")
+            return
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
         yield torch.device("cuda", 0)

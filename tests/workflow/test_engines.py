@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 from support.project import Project
 
+from reiqa.params import EXPERTS
+
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engines")]
 
 TABLE = "results/all_srcc.csv"
@@ -55,6 +57,17 @@ def test_a_regression_parameter_touches_fit_cross_and_report_alone(
     assert project.planned() == AFTER_ALPHA
     project.must("snakemake", "--", TABLE)
     assert project.planned() == {}
+
+
+def test_two_jobs_at_once_lease_two_gpus(by_snakemake: Project, copied: Copied) -> None:
+    project = copied(by_snakemake)
+    project.set_parameter("compute", "device", "auto")
+    leases = {"REIQA_FAKE_GPUS": "0,1", "REIQA_LEASES": str(project.folder / "work")}
+    command = ("snakemake", "--cores", "2", "--resources", "gpu=2", "--", "pretrain")
+    project.must(*command, **leases)
+    logs = [(project.folder / f"work/logs/pretrain/{e}.log").read_text() for e in EXPERTS]
+    leased = {line for log in logs for line in log.splitlines() if line.startswith("GPU")}
+    assert leased == {"GPU 0 leased", "GPU 1 leased"}
 
 
 def test_a_change_of_the_bank_touches_everything_from_the_chunks_on(
