@@ -31,7 +31,7 @@ from reiqa.progress import say
 FORMATS: dict[str, int] = {
     "fetch": 1,
     "index": 1,
-    "chunks": 1,
+    "chunks": 2,
     "model": 1,
     "features": 1,
     "fit": 1,

@@ -17,9 +17,10 @@ from reiqa.distortions.frame import Frame, extend
 _SUBPIXELS = 16
 
 
-def gaussian_taps(sigma: float) -> list[int]:
-    """Return the integer taps of a Gaussian cut at 3.5 standard deviations."""
+def gaussian_taps(sigma: float, reach: int | None = None) -> list[int]:
+    """Return the integer taps of a Gaussian cut at 3.5 standard deviations, or at ``reach``."""
     radius = math.ceil(3.5 * sigma)
+    radius = radius if reach is None else min(radius, reach)
     return fixed.weights([math.exp(-0.5 * (x / sigma) ** 2) for x in range(-radius, radius + 1)])
 
 

@@ -14,6 +14,11 @@ from reiqa.distortions.frame import Frame, align, clip_cells, extend, unalign
 
 #: Chroma planes of colour diffusion are blurred on a grid this much coarser.
 _COARSE = 4
+#: Context that colour diffusion may take on each side, in pixels.
+DIFFUSION_MARGIN = 64
+#: Cells that its Gaussian may take: of the margin's sixteen, interpolation takes one and the cell
+#: that a window's side cuts through another.
+_CELLS = DIFFUSION_MARGIN // _COARSE - 2
 #: Digits behind the point of f(X) - f(Y) and f(Z) - f(Y) as integers.
 _CHROMA_BITS = 13
 #: Smoothed gradients of grey (per pixel, full range 1) at which colour shift begins and is whole.
@@ -27,7 +32,8 @@ def colour_diffusion(
     """Blur a and b of Lab by sigma = 1.5 amount + 2 pixels and multiply them by ``amount``.
 
     The blur runs on means over 4 x 4 cells of the frame and is interpolated linearly; the variance
-    that averaging and interpolation add is taken off the Gaussian's.
+    that averaging and interpolation add is taken off the Gaussian's. At the last level the
+    Gaussian ends where the margin does, at 2.8 standard deviations.
     """
     height, width = images.shape[-2:]
     compressed = responses(images)
@@ -37,7 +43,8 @@ def colour_diffusion(
     digits = align(chroma.mul(1 << _CHROMA_BITS).round_().to(torch.int32), frames, _COARSE)
     cells = clip_cells(_cell_means(digits), frames, _COARSE, height, width)
     sigma = math.sqrt((1.5 * amount + 2) ** 2 - _COARSE**2 / 4) / _COARSE
-    blurred = fixed.rounded_shift(fixed.separable(cells, gaussian_taps(sigma)), fixed.WEIGHT_BITS)
+    spread_cells = fixed.separable(cells, gaussian_taps(sigma, _CELLS))
+    blurred = fixed.rounded_shift(spread_cells, fixed.WEIGHT_BITS)
     spread = unalign(_interpolate(blurred), frames, _COARSE, height, width)
     # In place of the planes that chroma is a view of.
     torch.mul(spread, amount / (1 << _CHROMA_BITS), out=chroma).add_(light)

@@ -11,7 +11,7 @@ from reiqa.errors import BadInputError
 from reiqa.params import Bank
 
 #: Raised by one when the same image, type, level and seed gives other bytes.
-VERSION = 1
+VERSION = 2
 
 Level: TypeAlias = float | tuple[float, ...]
 Apply: TypeAlias = Callable[..., Tensor]
@@ -58,7 +58,8 @@ _BANK = (
     Distortion("lens_blur", "Lens blur", "blur", blur.lens_blur,
                (1.0, 2.0, 4.0, 6.0, 8.0), "radius, px", _CODE, margin=8),
     Distortion("colour_diffusion", "Colour diffusion", "colour", colour.colour_diffusion,
-               (1.0, 3.0, 6.0, 8.0, 12.0), "amount; sigma = 1.5 amount + 2 px", _CODE, margin=64),
+               (1.0, 3.0, 6.0, 8.0, 12.0), "amount; sigma = 1.5 amount + 2 px", _CODE,
+               margin=colour.DIFFUSION_MARGIN),
     Distortion("colour_shift", "Colour shift", "colour", colour.colour_shift,
                (1.0, 3.0, 6.0, 8.0, 12.0), "shift of green, px", _MENDED, random=True, margin=16),
     Distortion("desaturation", "Desaturation", "colour", colour.desaturation,

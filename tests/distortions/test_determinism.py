@@ -138,6 +138,24 @@ def test_a_window_is_the_same_region_of_the_whole_frame(
             assert torch.equal(inner, expected)
 
 
+@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("side", [1, 4, 100])
+def test_the_most_vivid_surroundings_do_not_reach_beyond_the_margin(name: str, side: int) -> None:
+    # Squares of saturated colours on a frame so large that no filter reaches its borders.
+    drawn = torch.Generator().manual_seed(side)
+    squares = torch.randint(0, 2, (1, 3, 480 // side + 1, 480 // side + 1), generator=drawn)
+    vivid = squares.mul(255).to(torch.uint8).repeat_interleave(side, -1).repeat_interleave(side, -2)
+    frame = vivid[..., :480, :480].contiguous()
+    top, left, height, width = 101, 97, 282, 286
+    whole = single(frame, name, 5, 7)[:, top : top + height, left : left + width]
+    window = frame[..., top : top + height, left : left + width].contiguous()
+    part = distort(window, [name], [5], [7], [Frame(480, 480, top, left)])[0]
+    margin = TYPES[name].margin
+    inner = slice(margin, height - margin), slice(margin, width - margin)
+    difference = (part[:, *inner].int() - whole[:, *inner].int()).abs()
+    assert int(difference.max()) <= (1 if name in WITHIN_ONE else 0)
+
+
 def test_the_grid_of_the_codec_lies_where_the_frame_puts_it(image: Tensor) -> None:
     # A window that forgets its frame starts the 8 x 8 blocks at its own corner: other bytes.
     window = image[..., 37:237, 51:251].contiguous()
