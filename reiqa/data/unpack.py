@@ -173,16 +173,39 @@ def _opener(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[b
 def _tar(archive: Path, folder: Path, left: int) -> Iterator[_Entry]:
     del folder
     # Decompressed here, for tarfile's own streams never look at the checksum at the end.
-    with (
-        _decompressed(archive) as stream,
-        tarfile.open(fileobj=stream, mode="r|") as opened,
-    ):
+    with _decompressed(archive) as bare:
+        stream = _Counted(bare, left, archive)
+        opened = tarfile.open(fileobj=cast(BinaryIO, stream), mode="r|")  # noqa: SIM115
         for info in opened:
             yield _Entry(info.name, _tar_kind(info), _tar_target(info), _extractor(opened, info))
+        # tarfile takes a cut between members, or a header it cannot read, for the end.
+        padding = stream.seen - opened.offset
+        sound = padding >= tarfile.BLOCKSIZE and not stream.tail[-padding:].strip(b"\0")
         while piece := stream.read(_PIECE):
-            left -= len(piece)
-            if left < 0:
-                raise _bomb(archive)
+            sound = sound and not piece.strip(b"\0")
+        if not sound:
+            raise ArchiveError(f"{archive.name}: damaged or cut off (no end after its files)")
+
+
+class _Counted:
+    """A stream that is never read beyond a number of bytes, and keeps its latest ones.
+
+    Attributes:
+        seen: bytes read.
+        tail: the latest of them; more than tarfile reads ahead of its last member.
+    """
+
+    def __init__(self, stream: BinaryIO, left: int, archive: Path) -> None:
+        self._stream, self._left, self._archive = stream, left, archive
+        self.seen, self.tail = 0, b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        piece = self._stream.read(size)
+        self.seen += len(piece)
+        self.tail = (self.tail + piece)[-4 * tarfile.RECORDSIZE :]
+        if self.seen > self._left:
+            raise _bomb(self._archive)
+        return piece
 
 
 def _decompressed(archive: Path) -> BinaryIO:

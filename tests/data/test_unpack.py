@@ -1,5 +1,6 @@
 """Hostile and damaged archives are refused by name, and nothing outside the folder changes."""
 
+import gzip
 import io
 import stat
 import tarfile
@@ -193,6 +194,37 @@ def test_an_archive_that_is_cut_off_is_refused(name: str, share: float, around: 
     archive.write_bytes(data[: int(share * min(len(data), sum(map(len, SMALL.values()))))])
     with pytest.raises(ArchiveError, match="damaged or cut off"):
         unpack(archive, around / "into")
+
+
+def even_tar() -> bytes:
+    """Four members of 1,536 bytes each, header and padding counted, and the end."""
+    return tgz({f"{number}.bin": bytes([number + 1]) * 1000 for number in range(4)}, "")
+
+
+@pytest.mark.parametrize("cut", [1536, 3 * 1536, 4 * 1536, 1536 + 5, 2 * 1536 + 200, 1536 + 512])
+def test_a_plain_tar_cut_between_or_in_its_headers_is_refused(cut: int, around: Path) -> None:
+    (around / "packed/x.tar").write_bytes(even_tar()[:cut])
+    with pytest.raises(ArchiveError, match=r"x.tar: damaged or cut off"):
+        unpack(around / "packed/x.tar", around / "into")
+
+
+@pytest.mark.parametrize("place", [5, 1536 + 5, 3 * 1536 + 150])
+def test_a_flipped_byte_in_a_header_of_a_plain_tar_is_noticed(place: int, around: Path) -> None:
+    data = bytearray(even_tar())
+    data[place] ^= 0x55
+    (around / "packed/x.tar").write_bytes(bytes(data))
+    with pytest.raises(ArchiveError, match=r"x.tar: damaged or cut off"):
+        unpack(around / "packed/x.tar", around / "into")
+
+
+def test_a_long_header_that_is_a_bomb_is_refused_before_it_is_read_whole(around: Path) -> None:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = b"x", 200 << 20
+    head = info.tobuf(tarfile.USTAR_FORMAT) + f"{info.size} comment=".encode()
+    data = gzip.compress(head + b"a" * (info.size - len(head) + 512), 1)
+    (around / "packed/x.tgz").write_bytes(data)
+    with pytest.raises(ArchiveError, match="bomb"):
+        unpack(around / "packed/x.tgz", around / "into")
 
 
 def test_a_flipped_byte_is_noticed(around: Path) -> None:
