@@ -185,11 +185,18 @@ def _continue(
             _forget(part)
             raise _InterruptedError("another range than asked for")
         length = _length(reply, start)
+        version = reply.headers.get("ETag") or reply.headers.get("Last-Modified", "")
+        # A weak version goes out in no If-Range, and not every server heeds one.
+        if start and (record.get("version", version), record.get("length", length)) != (
+            version,
+            length,
+        ):
+            _forget(part)
+            raise _InterruptedError("the file there has changed")
         if source.bytes is not None and length is not None and length != source.bytes:
             raise SourceError(f"{length:,} bytes offered instead of {source.bytes:,}")
         require_space(part.parent, (length or 0) - start)
         promised = _sha256(linked)
-        version = reply.headers.get("ETag") or reply.headers.get("Last-Modified", "")
         store.write_json(
             _record_path(part), {"version": version, "length": length, "promised": promised}
         )

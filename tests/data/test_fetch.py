@@ -292,6 +292,15 @@ def labelled(archives: Server, small_set: MakeSet, change_catalog: Callable[...,
     return change_catalog(entry.model_copy(update={"parts": parts}))
 
 
+def test_two_versions_of_a_file_are_never_joined(
+    archives: Server, labelled: Entry, patience: Patience
+) -> None:
+    archives.faults[LABELS] = ["weak old", "weak new"]
+    fetch.fetch("small", patience=patience)
+    assert archives.ranges(LABELS) == ["", "bytes=60-", ""]
+    assert (layout.raw("small") / "labels.csv").read_bytes() == archives.files[LABELS]
+
+
 def test_a_web_page_is_not_taken_for_a_plain_file(
     archives: Server, labelled: Entry, patience: Patience
 ) -> None:

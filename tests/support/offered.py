@@ -96,6 +96,9 @@ class Server:
         etag = f'"{"new" if fault == "changed" else "v1"}"'
         start = 0
         headers = {"Content-Type": "application/octet-stream", "ETag": etag}
+        if fault.startswith("weak"):
+            headers["ETag"] = f'W/"{fault.split()[1]}"'
+            data = data[::-1] if fault == "weak new" else data
         matches = request.headers.get("If-Range", etag) == etag
         if wanted and fault != "no range" and matches:
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
@@ -113,6 +116,8 @@ class Server:
             headers.pop("Content-Range", None)
         if fault == "unsized":
             length, body = -1, body[: len(body) // 2]
+        if fault == "weak old":
+            body = body[:60]
         if fault.startswith("cut"):
             body = body[: int(fault.split()[1])]
         self._send(request, status, body, {**headers, "Content-Length": str(length)}, fault)
