@@ -5,6 +5,7 @@ minds an entry that comes twice, so entries are written here one by one.
 """
 
 import bz2
+import errno
 import gzip
 import lzma
 import stat
@@ -21,6 +22,19 @@ EXPANSION = 20
 ALLOWANCE = 64 << 20
 
 _PIECE = 1 << 20
+
+#: Faults of this machine; any other of writing is the archive's.
+_OURS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+}
 
 Advance = Callable[[int], None]
 
@@ -75,9 +89,11 @@ def unpack(archive: Path, folder: Path, advance: Advance = lambda count: None) -
     folder.mkdir(parents=True, exist_ok=True)
     left = EXPANSION * archive.stat().st_size + ALLOWANCE
     seen: set[str] = set()
+    name = ""
     try:
         for entry in reader(archive, folder, left):
-            path = _safe(entry.name, archive)
+            name = entry.name
+            path = _safe(name, archive)
             if entry.kind == "device":
                 raise ArchiveError(f"{archive.name}: {entry.name}: a device, not a file; refused")
             if entry.kind == "link":
@@ -104,7 +120,11 @@ def unpack(archive: Path, folder: Path, advance: Advance = lambda count: None) -
         zlib.error,
     ) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise
+            if error.errno in _OURS:
+                raise
+            raise ArchiveError(
+                f"{archive.name}: {name[:80]}: cannot be written ({error.strerror}); refused"
+            ) from None
         raise ArchiveError(f"{archive.name}: damaged or cut off ({error})") from None
 
 

@@ -1,5 +1,6 @@
 """Hostile and damaged archives are refused by name, and nothing outside the folder changes."""
 
+import errno
 import gzip
 import io
 import stat
@@ -99,6 +100,22 @@ HOSTILE: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
         "x.tgz",
         lambda _: tar_of(member("a.txt", data=b"1"), member("./a.txt", data=b"2")),
         "twice",
+    ),
+    "a file that is a folder too": (
+        "x.tgz",
+        lambda _: tar_of(member("a", data=b"1"), member("a/b", data=b"2")),
+        "a/b: cannot be written",
+    ),
+    "the folder itself": ("x.tgz", lambda _: tar_of(member(".", data=b"1")), "cannot be written"),
+    "a name too long": (
+        "x.tgz",
+        lambda _: tar_of(member("a" * 300 + ".png", data=b"1")),
+        "aaa: cannot be written",
+    ),
+    "a zipped file that is a folder too": (
+        "x.zip",
+        lambda _: zip_of(("a", FILE, b"1"), ("a/b", FILE, b"2")),
+        "a/b: cannot be written",
     ),
     "a bomb": ("x.tgz", lambda _: tar_of(member("a.bin", data=bytes(80 << 20))), "bomb"),
     "a zipped path that climbs out": (
@@ -232,6 +249,19 @@ def test_a_flipped_byte_is_noticed(around: Path) -> None:
     data[-6] ^= 0xFF
     (around / "packed/x.tgz").write_bytes(bytes(data))
     with pytest.raises(ArchiveError, match="damaged"):
+        unpack(around / "packed/x.tgz", around / "into")
+
+
+def test_a_full_disk_is_not_the_fault_of_the_archive(
+    around: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (around / "packed/x.tgz").write_bytes(tgz(SMALL))
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(unpacking, "_write", full)
+    with pytest.raises(OSError, match="No space"):
         unpack(around / "packed/x.tgz", around / "into")
 
 
