@@ -23,6 +23,9 @@ ALLOWANCE = 64 << 20
 
 _PIECE = 1 << 20
 
+#: Bytes of a path that a link may lead to, as on Linux.
+_TARGET = 4096
+
 #: Faults of this machine; any other of writing is the archive's.
 _OURS = {
     errno.ENOSPC,
@@ -182,7 +185,11 @@ def _zip(archive: Path, folder: Path, left: int) -> Iterator[_Entry]:
             kind = "folder" if info.is_dir() else _kind(mode)
             target = ""
             if kind == "link":
-                target = opened.read(info).decode("utf-8", "replace")
+                with opened.open(info) as stream:
+                    spelled = stream.read(_TARGET + 1)
+                if len(spelled) > _TARGET:
+                    raise ArchiveError(f"{archive.name}: {info.filename}: too long a link; refused")
+                target = spelled.decode("utf-8", "replace")
             yield _Entry(info.filename, kind, target, _opener(opened, info))
 
 

@@ -130,6 +130,11 @@ HOSTILE: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     ),
     "a zipped drive letter": ("x.zip", lambda _: zip_of(("C:/x.txt", FILE, b"gone")), "outside"),
     "a zipped link out": ("x.zip", lambda _: zip_of(("door", LINK, b"../neighbour")), "outside"),
+    "a zipped link that is a bomb": (
+        "x.zip",
+        lambda _: zip_of(("door", LINK, b"a" * 4097)),
+        "door: too long a link",
+    ),
     "a zipped device": ("x.zip", lambda _: zip_of(("null", stat.S_IFCHR, b"")), "device"),
     "a zipped name twice": (
         "x.zip",
