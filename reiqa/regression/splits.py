@@ -6,6 +6,7 @@ a regressor remember contents instead of learning quality.
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,17 +138,26 @@ def read_splits(
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            lines = list(csv.DictReader(stream))
+            heads, *rows = list(csv.reader(stream)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInputError(f"{path}: not readable as a table of splits ({error})") from None
-    columns = [name for name in (lines[0] if lines else {}) if name and name.startswith("split")]
-    if not columns or "image" not in lines[0]:
+    columns = [name for name in heads if name.startswith("split")]
+    if not rows or not columns or "image" not in heads:
         raise BadInputError(f"{path}: columns image and split_0 (and on) expected")
+    for name in ("image", *columns):
+        if heads.count(name) > 1:
+            raise BadInputError(f"{path}: {name}: more than one column of this name")
+    for row in rows:
+        if row and len(row) != len(heads):
+            raise BadInputError(
+                f"{path}: {','.join(row)[:80]!r}: {len(row)} fields instead of {len(heads)}"
+            )
+    lines = [dict(zip(heads, row, strict=True)) for row in rows if row]
     by_image = {line["image"]: line for line in lines}
     _check_images(path, index, [line["image"] for line in lines])
     splits = []
     for column in columns:
-        names = [(by_image[image][column] or "").strip() for image in index.images]
+        names = [by_image[image][column].strip() for image in index.images]
         for image, name in zip(index.images, names, strict=True):
             if name not in (*PARTS, ""):
                 raise BadInputError(
@@ -221,7 +231,7 @@ def _names(split: Split, length: int) -> list[str]:
 def _check_images(path: Path, index: Index, images: list[str]) -> None:
     known, given = set(index.images), set(images)
     if len(given) < len(images):
-        twice = next(image for image in sorted(given) if images.count(image) > 1)
+        twice = min(image for image, count in Counter(images).items() if count > 1)
         raise BadInputError(f"{path}: {twice}: more than one row")
     for fault, names in (
         ("not in the index", given - known),

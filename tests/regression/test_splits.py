@@ -248,6 +248,8 @@ def test_a_split_of_ones_own_may_leave_the_validation_to_reiqa(tmp_path: Path) -
     [
         ("image,part\n000000.png,train\n", "columns image and split_0"),
         ("image,split\n", "columns image and split_0"),
+        ("split,image\ntrain,000000.png\ntest\n", "'test': 1 fields instead of 2"),
+        ("image,split,split\n000000.png,train,test\n", "split: more than one column"),
         ("image,split\n000000.png,train\n000001.png,test\n", "in the index, but not here"),
         (
             "image,split\n000000.png,train\n000001.png,test\n000002.png,val\nx.png,val\n",
