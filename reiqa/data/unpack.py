@@ -21,6 +21,9 @@ from typing import IO, BinaryIO, Protocol, cast
 EXPANSION = 20
 ALLOWANCE = 64 << 20
 
+#: Entries allowed; the largest set's archive holds under a million.
+ENTRIES = 4_000_000
+
 _PIECE = 1 << 20
 
 #: Bytes of a path that a link may lead to, as on Linux.
@@ -94,7 +97,9 @@ def unpack(archive: Path, folder: Path, advance: Advance = lambda count: None) -
     seen: set[str] = set()
     name = ""
     try:
-        for entry in reader(archive, folder, left):
+        for number, entry in enumerate(reader(archive, folder, left)):
+            if number >= ENTRIES:
+                raise ArchiveError(f"{archive.name}: over {ENTRIES:,} entries; refused as a bomb")
             name = entry.name
             path = _safe(name, archive)
             if entry.kind == "device":

@@ -270,6 +270,16 @@ def test_a_full_disk_is_not_the_fault_of_the_archive(
         unpack(around / "packed/x.tgz", around / "into")
 
 
+@pytest.mark.parametrize("name", ["x.tgz", "x.zip"])
+def test_an_archive_of_too_many_entries_is_refused(
+    name: str, around: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpacking, "ENTRIES", 2)
+    (around / "packed" / name).write_bytes(tgz(SMALL) if name == "x.tgz" else zipped(SMALL))
+    with pytest.raises(ArchiveError, match="over 2 entries"):
+        unpack(around / "packed" / name, around / "into")
+
+
 def test_links_that_stay_inside_are_left_out(around: Path) -> None:
     members = (
         member("a/one.txt", data=b"1"),
