@@ -79,8 +79,8 @@ THEIRS: dict[str, tuple[str, str]] = {
     "pixelate": (".887 .784 .699 .569 .290 (.95 - p^.6)", "levels kept"),
     "displaced_patches": (
         "20 40 60 80 100 patches of 16 px",
-        "of the area (1.5 times their density at 512 x 384), evenly over 80 px cells, so that no"
-        " crop goes without; the displacement is never nil",
+        "4 to 20 % of the area (1.5 times their density at 512 x 384), evenly over 80 px cells, so"
+        " that no crop goes without; the displacement is never nil",
     ),
     "jitter": (
         ".05 .1 .2 .5 1, five passes",

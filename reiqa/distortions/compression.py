@@ -1,9 +1,13 @@
 """Codecs and quantisers: JPEG, JPEG 2000, few levels, few colours."""
 
 import io
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -13,6 +17,10 @@ from reiqa.distortions.frame import Frame, align, unalign
 
 #: With 4:2:0 the codec's blocks are 16 pixels wide.
 JPEG_GRID = 16
+#: Threads that code what came from a GPU.
+_THREADS = min(16, os.cpu_count() or 1)
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 
 def jpeg(images: Tensor, quality: int, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:
@@ -81,10 +89,25 @@ def _through_jpeg2000(image: Image.Image, ratio: float) -> Image.Image:
 
 
 def _through_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
-    changed = [
-        torch.from_numpy(
-            np.array(change(Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())))
-        ).permute(2, 0, 1)
-        for image in images
-    ]
-    return torch.stack(changed).contiguous().to(images.device)
+    """Send each image through Pillow: those of a GPU on several threads, for it frees the lock.
+
+    On the CPU the number of threads stays the caller's.
+    """
+    # One copy to the host for all of them.
+    pixels = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    done = changed([*pixels], change, _THREADS if images.is_cuda else 1)
+    return torch.from_numpy(np.stack(done)).to(images.device).permute(0, 3, 1, 2).contiguous()
+
+
+def changed(
+    pixels: Sequence[Pixels], change: Callable[[Image.Image], Image.Image], threads: int
+) -> list[Pixels]:
+    """Return what ``change`` makes of each ``(H, W, 3)`` uint8 image, in order."""
+
+    def one(image: Pixels) -> Pixels:
+        return np.array(change(Image.fromarray(image)))
+
+    if threads == 1 or len(pixels) == 1:
+        return [one(image) for image in pixels]
+    with ThreadPoolExecutor(threads) as pool:
+        return [*pool.map(one, pixels)]

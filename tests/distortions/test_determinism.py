@@ -4,14 +4,19 @@ import hashlib
 import random
 import subprocess
 import sys
+import threading
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
 
 from reiqa.distortions import TYPES, Frame, distort
+from reiqa.distortions.compression import changed
 from reiqa.distortions.fields import bits, normals
 from reiqa.distortions.frame import align, unalign
 
@@ -81,6 +86,21 @@ def test_two_threads_make_the_same_bytes(name: str, image: Tensor) -> None:
         torch.set_num_threads(1)
     for before, after in zip(one, two, strict=True):
         assert torch.equal(before, after)
+
+
+def test_a_codec_of_several_threads_gives_the_same_bytes_in_order(small: Tensor) -> None:
+    pixels = [small.roll(9 * n, -1)[0].permute(1, 2, 0).numpy() for n in range(4)]
+    # Passes only when two images are worked on at once.
+    both = threading.Barrier(2, timeout=20)
+
+    def code(image: Image.Image, meet: bool) -> Image.Image:
+        if meet:
+            both.wait()
+        return image.resize((64, 48)).quantize(16).convert("RGB")
+
+    alone = changed(pixels, partial(code, meet=False), 1)
+    together = changed(pixels, partial(code, meet=True), 2)
+    assert all(map(np.array_equal, alone, together))
 
 
 def test_another_process_makes_the_same_bytes(small: Tensor) -> None:
