@@ -49,10 +49,9 @@ def preset(
     Example: `reiqa preset biq2021`
     """
     folder = Path(__file__).parent / "presets"
-    known = sorted(file.stem for file in folder.glob("*.yaml"))
-    if name not in known:
-        raise BadInputError(f"preset {name!r}: no such preset; allowed: {', '.join(known)}")
     texts = {file.stem: file.read_text(encoding="utf-8") for file in folder.glob("*.yaml")}
+    if name not in texts:
+        raise BadInputError(f"preset {name!r}: no such preset; allowed: {', '.join(sorted(texts))}")
     if out.exists() and not force and out.read_text(encoding="utf-8") not in texts.values():
         raise BadInputError(f"{out}: holds changes of your own; keep them, or say --force")
     store.write_text(out, texts[name])
@@ -314,7 +313,7 @@ def fit(
     """
     from reiqa import regression
 
-    params = _load(file)
+    params = recorded = _load(file)
     _rated_set(dataset)
     if splits is not None:
         # Recorded as what it was: the next run under params.yaml must not take it for its own.
@@ -323,12 +322,12 @@ def fit(
         given = params.regression.model_copy(
             update={"protocol": f"{splits.name} {store.file_digest(splits)}"}
         )
-        params = params.model_copy(update={"regression": given})
+        recorded = params.model_copy(update={"regression": given})
     path = layout.result(dataset)
     inputs = [layout.index(dataset), *(layout.features(dataset, name) for name in EXPERTS)]
     beside = [layout.beside(path, kind) for kind in layout.FITTED]
-    work = _bound(regression.fit, dataset, _load(file), splits)
-    store.make(path, "fit", dataset, params, inputs, work, force, beside)
+    work = _bound(regression.fit, dataset, params, splits)
+    store.make(path, "fit", dataset, recorded, inputs, work, force, beside)
 
 
 @app.command()
