@@ -157,6 +157,9 @@ def chunks(
     shard: Annotated[str, typer.Option(help="Only shard I of N, as I/N; I counts from 0.")] = "",
     show: Annotated[int | None, typer.Option(help="Draw this chunk as a picture instead.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture.")] = Path("chunk.png"),
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every byte of the shards instead.")
+    ] = False,
     file: ParamsFile = layout.PARAMS,
     force: Force = False,
 ) -> None:
@@ -176,7 +179,11 @@ def chunks(
         showing.show([layout.shard(corpus, number) for number in range(count)], show, out)
         say(f"{out}: written")
         return
-    for number in _shard_numbers(shard, count):
+    numbers = _shard_numbers(shard, count)
+    if verify:
+        _verify([layout.shard(corpus, number) for number in numbers])
+        return
+    for number in numbers:
         path = layout.shard(corpus, number)
         work = _bound(shards.write, corpus, number, count, params)
         store.make(path, "chunks", corpus, params, [layout.index(corpus)], work, force)
@@ -425,6 +432,22 @@ def _shard_numbers(text: str, count: int) -> list[int]:
     if not (number.isdecimal() and of.isdecimal() and int(of) == count and int(number) < count):
         raise BadInputError(f"--shard {text}: allowed here: 0/{count} to {count - 1}/{count}")
     return [int(number)]
+
+
+def _verify(paths: list[Path]) -> None:
+    """Say of each shard whether it is whole; one that is not does not hide the next."""
+    from reiqa.chunks import shards
+
+    faults = []
+    for path in paths:
+        try:
+            typer.echo(f"{path}: {shards.verify(path)} windows, all as written")
+        except BadInputError as fault:
+            faults.append(fault)
+    for one in faults[:-1]:
+        say(f"reiqa: {one}")
+    if faults:
+        raise faults[-1]
 
 
 def _training_inputs(params: Params, expert: ExpertName) -> list[Path]:

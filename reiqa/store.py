@@ -87,6 +87,21 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def verified(path: Path) -> str:
+    """Return the SHA-256 of an artifact's bytes, read now, which are those that were sealed.
+
+    Raises:
+        BadInputError: there is provenance, and it names other bytes.
+    """
+    made, digest = read_provenance(path), file_digest(path)
+    if made is not None and made.digest != digest:
+        raise BadInputError(
+            f"{path}: damaged (not the bytes that were written); delete it and run:"
+            f" {layout.verb(path)}"
+        )
+    return digest
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``, renamed to it when the block ends well.

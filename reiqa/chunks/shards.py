@@ -246,7 +246,7 @@ class Reader:
 
 def _opened(path: Path) -> h5py.File:
     if not path.exists():
-        raise BadInputError(f"{path}: no such file; make it with: reiqa chunks")
+        raise BadInputError(f"{path}: no such file; make it with: {layout.verb(path)}")
     try:
         file = h5py.File(path, "r", locking=False, rdcc_nbytes=0)
     except OSError as error:
@@ -261,26 +261,29 @@ def _opened(path: Path) -> h5py.File:
     if bank != distortions.VERSION:
         raise BadInputError(
             f"{path}: made for version {bank} of the bank, this is {distortions.VERSION};"
-            " delete it and run: reiqa chunks"
+            f" delete it and run: {layout.verb(path)}"
         )
     return file
 
 
 def _damaged(path: Path, reason: object) -> BadInputError:
     said = " ".join(str(reason).split())
-    return BadInputError(f"{path}: damaged ({said}); delete it and run: reiqa chunks")
+    return BadInputError(f"{path}: damaged ({said}); delete it and run: {layout.verb(path)}")
 
 
 def verify(path: Path) -> int:
-    """Read every window of a shard.
+    """Check every byte of a shard: by its provenance, or window by window where that is missing.
 
     Returns:
-        How many there are.
+        How many windows there are.
 
     Raises:
-        BadInputError: the shard is damaged.
+        BadInputError: the shard is missing, damaged or of another bank.
     """
     reader = Reader([path])
+    if store.read_provenance(path) is not None:
+        store.verified(path)
+        return len(reader)
     for index in range(len(reader)):
         reader.window(index)
     reader.close()

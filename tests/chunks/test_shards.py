@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from typer.testing import CliRunner
 
-from reiqa import images, layout, store
+from reiqa import cli, images, layout, store
 from reiqa.chunks import shards
 from reiqa.chunks.recipe import draw
 from reiqa.distortions import resolve
 from reiqa.errors import BadInputError
+from reiqa.params import Params
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
@@ -261,6 +263,70 @@ def test_a_shard_that_is_cut_off_is_refused_when_opened(small_shard):
         small_shard.write_bytes(whole[:keep])
         with pytest.raises(BadInputError, match=r"shard-00000\.h5: damaged .* reiqa chunks"):
             shards.Reader([small_shard])
+
+
+def flip(path: Path, offset: int) -> None:
+    """Change one byte of a file."""
+    spoilt = bytearray(path.read_bytes())
+    spoilt[offset] ^= 1
+    path.write_bytes(bytes(spoilt))
+
+
+def sealed(corpus: str, number: int, of: int, parameters: Params) -> Path:
+    """Write a shard as the verb does, its provenance beside it."""
+    path = shards.write(corpus, number, of, parameters)
+    store.seal(path, "chunks", corpus, {}, {})
+    return path
+
+
+def pixels_of(path: Path) -> int:
+    """Return the offset of a byte in the middle of the first window's pixels."""
+    with h5py.File(path) as file:
+        dataset = file["windows/00000000"].id
+        chunk = dataset.get_chunk_info(0)
+        return int(chunk.byte_offset + chunk.size // 2)
+
+
+def test_a_changed_pixel_is_found_by_the_digest_beside_the_shard(garden, parameters, monkeypatch):
+    path = sealed(garden, 0, 3, parameters)
+    monkeypatch.setattr(shards.Reader, "window", lambda *_: pytest.fail("no window need be read"))
+    assert shards.verify(path) == 2
+    flip(path, pixels_of(path))
+    with pytest.raises(BadInputError, match=r"^data/chunks/garden/shard-00000\.h5: damaged .*"
+                       r" delete it and run: reiqa chunks --corpus garden$"):  # fmt: skip
+        shards.verify(path)
+
+
+def test_a_changed_pixel_is_found_without_provenance_too(garden, parameters):
+    path = shards.write(garden, 0, 3, parameters)
+    assert shards.verify(path) == 2
+    flip(path, pixels_of(path))
+    with pytest.raises(BadInputError, match=r"shard-00000\.h5: damaged .* reiqa chunks --corpus"):
+        shards.verify(path)
+
+
+def test_the_verb_names_every_damaged_shard_and_still_checks_the_others(
+    garden, parameters, monkeypatch
+):
+    monkeypatch.setattr(cli, "_load", lambda _: parameters)
+    monkeypatch.setattr(cli, "_known_set", lambda _: None)
+    monkeypatch.setattr(cli, "_shard_count", lambda *_: 3)
+    paths = [sealed(garden, number, 3, parameters) for number in range(3)]
+    runner = CliRunner()
+    done = runner.invoke(cli.app, ["chunks", "--verify"])
+    assert done.exit_code == 0
+    assert [line.split(": ")[1] for line in done.stdout.splitlines()] == [
+        "2 windows, all as written", "2 windows, all as written", "3 windows, all as written",
+    ]  # fmt: skip
+    flip(paths[0], pixels_of(paths[0]))
+    paths[1].unlink()
+    spoilt = runner.invoke(cli.app, ["chunks", "--verify"])
+    assert spoilt.stdout.startswith("data/chunks/garden/shard-00002.h5: 3 windows")
+    assert "shard-00000.h5: damaged" in spoilt.stderr and spoilt.stderr.count("\n") == 1
+    assert isinstance(spoilt.exception, BadInputError)
+    assert "shard-00001.h5: no such file" in str(spoilt.exception)
+    one = runner.invoke(cli.app, ["chunks", "--verify", "--shard", "2/3"])
+    assert one.exit_code == 0 and one.stdout.count("\n") == 1
 
 
 def test_a_missing_shard_a_foreign_file_and_another_bank_are_named(

@@ -3,7 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from reiqa import layout, params
+from reiqa import layout, params, store
+from reiqa.errors import BadInputError
 from reiqa.pretrain import views
 
 CPU = torch.device("cpu")
@@ -92,3 +93,22 @@ def test_quality_views_are_the_chunks_pairs_drawn_anew_each_turn(corpus, setting
     assert not torch.equal(query, later)
     again, _ = source.render([source.read(2, 0)], CPU)
     assert torch.equal(again, query[2:])
+
+
+def test_a_damaged_shard_ends_pretraining_before_its_first_step(corpus, settings, monkeypatch):
+    from reiqa.chunks import shards
+    from reiqa.data import catalog
+    from reiqa.pretrain import loop, pretrain
+
+    monkeypatch.setattr(loop.Run, "learn", lambda *_: pytest.fail("a step was taken"))
+    of = settings.chunks.shard_count(catalog.get("kodak").images)
+    for number in range(of):
+        store.seal(shards.write("kodak", number, of, settings), "chunks", "kodak", {}, {})
+    last = layout.shard("kodak", of - 1)
+    spoilt = bytearray(last.read_bytes())
+    # The middle of the file is pixels: no window of it is read to find out.
+    spoilt[len(spoilt) // 2] ^= 1
+    last.write_bytes(bytes(spoilt))
+    views.views("quality", settings)
+    with pytest.raises(BadInputError, match=rf"^{last}: damaged .* reiqa chunks --corpus kodak$"):
+        pretrain("quality", settings)
