@@ -278,16 +278,21 @@ class _Bringing:
                     f"{path.name}: digest {digest[:12]} instead of {known[:12]}; if its makers "
                     f"changed it, take {self._entry.name}/{name} out of {DIGESTS}"
                 )
+            links = 0
             if is_archive(name):
                 sources.require_space(self._staging, size)
-                unpack(path, folder, self._telling(name))
+                links = unpack(path, folder, self._telling(name))
             else:
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / name)
             # Only what has proved to be whole becomes the measure of later ones.
             if proven or is_archive(name):
                 _record(self._entry, name, digest, size)
-            return {"file": name, "bytes": size, "sha256": digest, "source": place}
+            told: Told = {"file": name, "bytes": size, "sha256": digest, "source": place}
+            if links:
+                say(f"{self._entry.name}: {name}: {links:,} links left out: only files are taken")
+                told["links_left_out"] = links
+            return told
 
         return attempt
 

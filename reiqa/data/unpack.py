@@ -75,8 +75,8 @@ def is_archive(name: str) -> bool:
     return _reader(name) is not None
 
 
-def unpack(archive: Path, folder: Path, advance: Advance = lambda count: None) -> None:
-    """Write an archive's files into a folder.
+def unpack(archive: Path, folder: Path, advance: Advance = lambda count: None) -> int:
+    """Write an archive's files into a folder, and return how many links were left out.
 
     Links inside the archive are left out; modes, owners and times are not taken over.
 
@@ -95,7 +95,7 @@ def unpack(archive: Path, folder: Path, advance: Advance = lambda count: None) -
     folder.mkdir(parents=True, exist_ok=True)
     left = EXPANSION * archive.stat().st_size + ALLOWANCE
     seen: set[str] = set()
-    name = ""
+    name, links = "", 0
     try:
         for number, entry in enumerate(reader(archive, folder, left)):
             if number >= ENTRIES:
@@ -106,6 +106,7 @@ def unpack(archive: Path, folder: Path, advance: Advance = lambda count: None) -
                 raise ArchiveError(f"{archive.name}: {entry.name}: a device, not a file; refused")
             if entry.kind == "link":
                 _safe(str(PurePosixPath(path).parent / entry.target), archive, f"{path} -> ")
+                links += 1
                 continue
             if entry.kind == "folder":
                 (folder / path).mkdir(parents=True, exist_ok=True)
@@ -134,6 +135,7 @@ def unpack(archive: Path, folder: Path, advance: Advance = lambda count: None) -
                 f"{archive.name}: {name[:80]}: cannot be written ({error.strerror}); refused"
             ) from None
         raise ArchiveError(f"{archive.name}: damaged or cut off ({error})") from None
+    return links
 
 
 def _write(stream: _Readable, path: Path, left: int, archive: Path, advance: Advance) -> int:

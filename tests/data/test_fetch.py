@@ -279,6 +279,21 @@ def test_pieces_are_put_together_and_none_may_fail(
     assert len(archives.ranges(ARCHIVE)) == 1, "what had come is not brought anew"
 
 
+def test_links_that_are_left_out_are_told_and_kept_in_the_receipt(
+    archives: Server, small_set: MakeSet, patience: Patience, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_set(ARCHIVE)
+    assert "links_left_out" not in fetch.fetch("small", patience=patience).read_text()
+    assert "left out" not in capsys.readouterr().err
+    links = {f"Small/images/copy{number}.png": "0.png" for number in range(2)}
+    archives.files[ARCHIVE] = tgz(SMALL, links=links)
+    fetch.DIGESTS.unlink()
+    receipt = json.loads(fetch.fetch("small", force=True, patience=patience).read_text())
+    assert whole() and receipt["files"][0]["links_left_out"] == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["small: small.tgz: 2 links left out: only files are taken"]
+
+
 LABELS = "/c/labels.csv"
 
 

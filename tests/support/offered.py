@@ -19,13 +19,19 @@ def picture(name: str, shade: int = 0, side: int = 8) -> bytes:
     return buffer.getvalue()
 
 
-def tgz(files: dict[str, bytes], compression: str = "gz") -> bytes:
+def tgz(
+    files: dict[str, bytes], compression: str = "gz", links: dict[str, str] | None = None
+) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=f"w:{compression}") as archive:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
+        for name, target in (links or {}).items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            archive.addfile(info)
     return buffer.getvalue()
 
 
