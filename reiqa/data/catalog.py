@@ -132,7 +132,7 @@ class Entry(_Record):
         home: page of its makers.
         note: what one must know, the reason for a differing count first of all.
         registration: its makers want to know who takes it.
-        steps: what a person has to do where no program may.
+        steps: what a person has to do where no program may, or where no source answers.
         linked: too large to copy: used where it lies.
         folders: names that an unpacked copy may have in a mirror.
         parts: its files.

@@ -130,17 +130,21 @@ def _origin(
             files = _bring(entry, lacking, mirrors, staging, patience, needed=False)
             return {"origin": "copied from a mirror", "files": files}
     if not entry.parts:
-        for number, step in enumerate(entry.steps, 1):
-            say(f"{number}. {step}")
-        raise BadInputError(
-            f"{entry.name}: a person has to get it, by the steps above; put it at "
-            f"{BY_HAND / (entry.folders or (entry.name,))[0]} (or name a mirror with --mirror) "
-            f"and run: reiqa fetch --dataset {entry.name}"
-        )
+        raise BadInputError(f"{entry.name}: a person has to get it, {_told_steps(entry)}")
     return {
         "origin": "unpacked",
         "files": _bring(entry, entry.parts, mirrors, staging, patience, needed=True),
     }
+
+
+def _told_steps(entry: Entry) -> str:
+    """Print what a person has to do, and return where to put what comes of it."""
+    for number, step in enumerate(entry.steps, 1):
+        say(f"{number}. {step}")
+    return (
+        f"by the steps above; put it at {BY_HAND / (entry.folders or (entry.name,))[0]} "
+        f"(or name a mirror with --mirror) and run: reiqa fetch --dataset {entry.name}"
+    )
 
 
 def _unpacked(entry: Entry, mirror: Path) -> list[Path]:
@@ -229,9 +233,11 @@ class _Bringing:
         names = " or ".join(
             dict.fromkeys(sources.file_name(source) for source in piece.sources if source.readable)
         )
+        own = f"Put a copy of your own into {BY_HAND} and run again"
+        if self._entry.steps:
+            own = f"A person can still get it, {_told_steps(self._entry)}"
         raise WorkFailedError(
-            f"{self._entry.name}: no source gave {names}: {'; '.join(faults)}. Put a copy of your "
-            f"own into {BY_HAND} and run again"
+            f"{self._entry.name}: no source gave {names}: {'; '.join(faults)}. {own}"
         )
 
     def _attempts(self, piece: Piece) -> Iterable[Callable[[Path], Told]]:

@@ -102,7 +102,7 @@ def _status(entry: Entry) -> Status:
 
 def _stand(entry: Entry, fetched: bool) -> tuple[str, str]:
     if not fetched:
-        by_hand = " --mirror DIR" if entry.steps else ""
+        by_hand = " --mirror DIR" if entry.steps and not entry.parts else ""
         return "absent", f"reiqa fetch --dataset {entry.name}{by_hand}"
     try:
         header = read_header(layout.index(entry.name))

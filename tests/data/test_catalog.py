@@ -31,10 +31,19 @@ def test_every_entry_says_what_one_must_know(name: str) -> None:
         assert entry.steps
 
 
-@pytest.mark.parametrize("name", [name for name in NINE if name != "biq2021"])
-def test_an_evaluation_set_has_more_than_one_source(name: str) -> None:
-    archives = [source for source in catalog.get(name).parts[0].sources if source.readable]
-    assert len({sources.host(source.url) for source in archives}) >= 2
+@pytest.mark.parametrize("name", [*NINE, "kadis", "ava", "coco", "voc2012"])
+def test_an_archive_lies_on_more_than_one_machine(name: str) -> None:
+    for piece in catalog.get(name).parts:
+        offered = [source for source in piece.sources if source.readable]
+        archives = [source for source in offered if is_archive(sources.file_name(source))]
+        assert not archives or len({sources.host(source.url) for source in archives}) >= 2
+
+
+def test_the_addresses_of_the_catalog_are_spelled_out() -> None:
+    pieces = [piece for entry in catalog.load().values() for piece in entry.parts]
+    for source in (source for piece in pieces for source in piece.sources):
+        assert sources.address(source.url).startswith(("https://", "http://")), source.url
+        assert "{" not in source.url and "?" not in sources.file_name(source)
 
 
 def test_every_readable_archive_is_of_a_kind_that_can_be_unpacked() -> None:

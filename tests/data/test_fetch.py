@@ -386,6 +386,26 @@ def test_a_walled_set_says_what_to_do_and_is_then_taken_from_there(
     assert image.exists(), "to fetch again removes the link, never what it leads to"
 
 
+def test_the_way_by_hand_is_told_where_no_source_of_a_walled_set_answers(
+    archives: Server,
+    small_set: MakeSet,
+    patience: Patience,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    small_set(ARCHIVE, steps=("fill in the form", "unpack it"), registration=True)
+    archives.faults[ARCHIVE] = ["404"] * 9
+    with pytest.raises(WorkFailedError, match=r"HTTP 404\. .*steps above.*work/by-hand/small"):
+        fetch.fetch("small", patience=patience)
+    assert capsys.readouterr().err.splitlines() == ["1. fill in the form", "2. unpack it"]
+    for name, data in SMALL.items():
+        place = fetch.BY_HAND / name.replace("Small", "small")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    archives.asked.clear()
+    assert json.loads(fetch.fetch("small").read_text())["images"] == 3
+    assert not archives.asked
+
+
 def test_a_full_disk_is_one_line_before_anything_is_written(
     archives: Server, small_set: MakeSet, patience: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
