@@ -1,6 +1,7 @@
 """The one way an image file becomes a tensor, and the one way a tensor is halved."""
 
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ from torch.nn import functional
 
 from reiqa.errors import BadInputError
 
-#: Above this an image is refused before its pixels are decoded.
-MAX_PIXELS = 1_000_000_000
+#: An image of more is refused before its pixels are decoded: 20,000 x 20,000, or 1.2 GB as RGB.
+MAX_PIXELS = 400_000_000
+
+# Pillow's own bound is lower, and half-way to it Pillow warns. `_opened` looks instead.
+Image.MAX_IMAGE_PIXELS = None
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -20,47 +24,54 @@ SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", "
 def read_rgb(path: Path) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
     """Decode an image file as a viewer shows it: upright, RGB, on white where transparent.
 
-    Sixteen-bit images are scaled to eight by rounding; of an animation the first frame is taken.
+    Sixteen-bit greys are scaled to eight by rounding (of sixteen-bit colour Pillow gives the upper
+    byte), floats from 0 to 1 likewise; of an animation the first frame is taken.
 
     Returns:
         ``(H, W, 3)`` uint8.
 
     Raises:
-        BadInputError: the file is missing, empty, cut off, too large or not an image.
+        BadInputError: the file is missing, empty, cut off, too large or not an image, or holds
+            numbers of which no viewer knows what white is.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
-                    raise BadInputError(
-                        f"{path}: {opened.width}x{opened.height} pixels is over the bound"
-                    )
-                upright = ImageOps.exif_transpose(opened)
-                return np.asarray(_to_rgb(upright), dtype=np.uint8)
-    except FileNotFoundError:
-        raise BadInputError(f"{path}: no such file") from None
-    except Image.DecompressionBombError:
-        raise BadInputError(f"{path}: too many pixels to be read safely") from None
-    except UnidentifiedImageError:
-        raise BadInputError(f"{path}: not an image of a kind that can be read") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise BadInputError(f"{path}: damaged or cut off ({error})") from None
+    with _opened(path) as opened:
+        upright = ImageOps.exif_transpose(opened)
+        return np.asarray(_to_rgb(upright), dtype=np.uint8)
 
 
 def read_size(path: Path) -> tuple[int, int]:
     """Return (height, width) as shown upright, from the header alone.
 
     Raises:
-        BadInputError: the header cannot be read.
+        BadInputError: the header cannot be read, or the image is too large.
     """
+    with _opened(path) as opened:
+        width, height = opened.size
+        turned = opened.getexif().get(0x0112, 1) in {5, 6, 7, 8}
+    return (width, height) if turned else (height, width)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image; whatever is wrong with it, also while it is decoded, becomes one line."""
     try:
         with Image.open(path) as opened:
-            width, height = opened.size
-            turned = opened.getexif().get(0x0112, 1) in {5, 6, 7, 8}
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadInputError(f"{path}: header not readable ({error})") from None
-    return (width, height) if turned else (height, width)
+            if opened.width * opened.height > MAX_PIXELS:
+                raise BadInputError(
+                    f"{path}: {opened.width} x {opened.height} is over"
+                    f" {MAX_PIXELS // 10**6} million pixels; scale it down first"
+                )
+            yield opened
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: no such file") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise BadInputError(f"{path}: {error.strerror}; an image file is needed") from None
+    except UnidentifiedImageError:
+        raise BadInputError(f"{path}: not an image of a kind that can be read") from None
+    except _UnknownRangeError as error:
+        raise BadInputError(f"{path}: {error}; save it with 8 or 16 bits a channel") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise BadInputError(f"{path}: damaged or cut off ({error})") from None
 
 
 def to_tensor(pixels: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]) -> Tensor:
@@ -118,12 +129,23 @@ def _reflected(length: int, wanted: int, device: torch.device) -> Tensor:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        wide = np.asarray(image, dtype=np.float64)
-        # Mode I and F do not say how many bits they hold; I;16 does.
-        top = 65535.0 if "16" in image.mode or wide.max(initial=0) > 255 else 255.0
-        image = Image.fromarray(np.rint(wide.clip(0, top) * (255 / top)).astype(np.uint8))
+        image = _eight_bits(image)
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(white, layer).convert("RGB")
     return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale greys of more than eight bits: integers are of sixteen, floats from 0 to 1."""
+    values = np.asarray(image, dtype=np.float32)
+    top = 1.0 if image.mode == "F" else 65535.0
+    # Not a number is in no range either.
+    if not ((values >= 0) & (values <= top)).all():
+        raise _UnknownRangeError(f"holds greys that are not from 0 to {top:g}")
+    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
+
+
+class _UnknownRangeError(ValueError):
+    """Nothing says which numbers are black and white."""

@@ -82,6 +82,30 @@ def test_a_dark_sixteen_bit_picture_stays_dark(tmp_path: Path) -> None:
     assert images.read_rgb(save(Image.fromarray(wide), tmp_path / "dark.png")).max() <= 1
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_integers_of_32_bits_are_taken_for_16(dark: bool, tmp_path: Path) -> None:
+    wide = np.array([[0, 200, 200 if dark else 65535]], np.int32)
+    pixels = images.read_rgb(save(Image.fromarray(wide), tmp_path / "wide.tif"))
+    assert pixels[0, :, 0].tolist() == [0, 1, 1 if dark else 255]
+
+
+def test_floats_from_0_to_1_are_shown_from_black_to_white(tmp_path: Path) -> None:
+    greys = np.array([[0, 0.5, 0.2509, 1]], np.float32)
+    pixels = images.read_rgb(save(Image.fromarray(greys), tmp_path / "float.tif"))
+    assert pixels[0].tolist() == [[0] * 3, [128] * 3, [64] * 3, [255] * 3]
+
+
+@pytest.mark.parametrize(
+    "greys",
+    [[0, np.nan], [0.5, np.inf], [0.5, 1.5], [0, 255], [-0.1, 1], [0, 65536], [-1, 9]],
+)
+def test_greys_of_an_unknown_range_are_refused(greys: list[float], tmp_path: Path) -> None:
+    kind = np.float32 if isinstance(greys[-1] + greys[0], float) or 255 in greys else np.int32
+    path = save(Image.fromarray(np.array([greys], kind)), tmp_path / "wild.tif")
+    with pytest.raises(BadInputError, match=r"wild\.tif: holds greys .* save it with 8 or 16 bits"):
+        images.read_rgb(path)
+
+
 def test_cmyk_is_turned_to_rgb(tmp_path: Path) -> None:
     flat = np.full((16, 16, 3), (200, 40, 90), np.uint8)
     path = save(Image.fromarray(flat).convert("CMYK"), tmp_path / "print.jpg", quality=100)
@@ -120,6 +144,29 @@ def test_twenty_thousand_pixels_wide_is_read(tmp_path: Path) -> None:
     assert images.read_rgb(path).shape == (3, 20_000, 3)
 
 
+def test_one_bound_on_pixels_holds_and_no_lower_one(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    path = tmp_path / "huge.ppm"
+    path.write_bytes(b"P6 20000 20000 255\n")
+    assert images.read_size(path) == (20_000, 20_000)
+    for width in (20_001, 40_001, 900_000):
+        path.write_bytes(b"P6 %d 20000 255\n" % width)
+        for read in (images.read_size, images.read_rgb):
+            with pytest.raises(
+                BadInputError, match=r"huge\.ppm: .* is over 400 million pixels; scale"
+            ):
+                read(path)
+    assert not recwarn.list
+
+
+@pytest.mark.slow
+def test_more_pixels_than_pillow_reads_by_itself_are_read(tmp_path: Path) -> None:
+    # 181 million, of one bit each to be gentle: Pillow's own bound is 179 million.
+    Image.new("1", (20_000, 9_050), 1).save(tmp_path / "wide.png")
+    assert images.read_rgb(tmp_path / "wide.png")[-1, -1].tolist() == [255] * 3
+
+
 def test_an_animation_shows_its_first_frame(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
@@ -134,11 +181,13 @@ def jpeg(size: tuple[int, int] = (64, 64)) -> bytes:
 
 
 def claimed(width: int, height: int) -> bytes:
-    """A PNG whose header claims a size and which holds nothing."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + header
-    body = struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return b"\x89PNG\r\n\x1a\n" + body
+    """A PNG whose header claims a size and whose pixels are missing."""
+    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in ((b"IHDR", size), (b"IDAT", b""))
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 BROKEN = {
