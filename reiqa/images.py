@@ -35,8 +35,14 @@ def read_rgb(path: Path) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
             numbers of which no viewer knows what white is.
     """
     with _opened(path) as opened:
-        upright = ImageOps.exif_transpose(opened)
-        return np.asarray(_to_rgb(upright), dtype=np.uint8)
+        return shown(opened)
+
+
+def shown(
+    image: Image.Image,
+) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+    """Return an image in memory as a viewer shows it: ``(H, W, 3)`` uint8 (see `read_rgb`)."""
+    return np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
 
 
 def read_size(path: Path) -> tuple[int, int]:

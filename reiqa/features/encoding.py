@@ -2,18 +2,19 @@
 
 import copy
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from reiqa import images
 from reiqa.encoders import Encoder
-from reiqa.features.cache import Rows
 
-Pixels: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
+if TYPE_CHECKING:
+    from reiqa.features.cache import Rows
+    from reiqa.features.plan import Pixels
 
 
 class Encoding:
@@ -43,18 +44,21 @@ class Encoding:
         self._bf16 = precision == "bf16"
         self.width = len(scales) * encoder.width
 
-    @torch.inference_mode()
-    def __call__(self, pixels: Sequence[Pixels]) -> Rows:
+    def __call__(self, pixels: "Sequence[Pixels]") -> "Rows":
         """Return ``(N, scales * width)`` float32 of N images of one shape, ``(H, W, 3)`` uint8."""
         stacked = torch.from_numpy(np.stack(pixels)).to(self._processor)
-        batch = stacked.permute(0, 3, 1, 2).float().div_(255)
+        values: Rows = self.encode(stacked.permute(0, 3, 1, 2).float().div_(255)).cpu().numpy()
+        return values
+
+    @torch.inference_mode()
+    def encode(self, batch: Tensor) -> Tensor:
+        """Return ``(N, scales * width)`` float32 of ``(N, 3, H, W)`` float in [0, 1]."""
         parts = []
         for scale in self._scales:
             view = batch if scale == 1 else images.half(batch)
             with torch.autocast(self._processor.type, torch.bfloat16, enabled=self._bf16):
                 parts.append(self._encoder(view).float())
-        values: Rows = torch.cat(parts, dim=1).cpu().numpy()
-        return values
+        return torch.cat(parts, dim=1)
 
 
 def _folded(body: nn.Module) -> nn.Module:

@@ -23,8 +23,8 @@ from reiqa.encoders import load as load_encoder
 from reiqa.errors import BadInputError
 from reiqa.features import cache
 from reiqa.features.cache import Column, Features, Recipe
-from reiqa.features.encoding import Encoding, Pixels
-from reiqa.features.plan import Job, Viewing, batches, digests
+from reiqa.features.encoding import Encoding
+from reiqa.features.plan import Job, Pixels, Viewing, batches, digests
 from reiqa.features.rows import RowStore
 from reiqa.params import ExpertName, Params
 from reiqa.progress import meter, say

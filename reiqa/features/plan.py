@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,8 @@ from PIL import Image
 from reiqa import images, store
 from reiqa.errors import BadInputError
 from reiqa.params import Features as Settings
+
+Pixels: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,8 @@ class Viewing:
         factor = math.sqrt(self.max_pixels / (height * width))
         return max(1, int(height * factor)), max(1, int(width * factor)), factor
 
-    def load(
-        self, path: Path
-    ) -> tuple[np.ndarray[tuple[int, int, int], np.dtype[np.uint8]], float]:
+    def load(self, path: Path) -> tuple[Pixels, float]:
         """Decode an image as the encoder sees it.
-
-        Scaling is done on the decoded bytes: the floats of a huge image never exist.
 
         Returns:
             ``(H, W, 3)`` uint8, and the factor of `size`.
@@ -58,7 +57,13 @@ class Viewing:
         Raises:
             BadInputError: the file cannot be read.
         """
-        pixels = images.read_rgb(path)
+        return self.fitted(images.read_rgb(path))
+
+    def fitted(self, pixels: Pixels) -> tuple[Pixels, float]:
+        """Scale a decoded image to the size the encoder sees, with the factor of `size`.
+
+        It is done on bytes: the floats of a huge image never exist.
+        """
         height, width, shrunk = self.size(*pixels.shape[:2])
         if (height, width) != pixels.shape[:2]:
             scaled = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
