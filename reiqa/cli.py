@@ -7,26 +7,42 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
-from reiqa import layout, store, text
+from reiqa import layout, progress, store, text
 from reiqa import params as parameters
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import EXPERTS, ExpertName, Params
 from reiqa.progress import say
 
+
+class _Verbs(TyperGroup):
+    """A group of verbs that explains itself when none is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])
+
+
 app = typer.Typer(
+    cls=_Verbs,
     help="Blind image quality assessment with two self-supervised experts (Re-IQA, CVPR 2023).",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-weights = typer.Typer(help="Bring in weights that others have published.", no_args_is_help=True)
+weights = typer.Typer(cls=_Verbs, help="Bring in weights that others have published.")
 app.add_typer(weights, name="weights")
+
+# The root of click's usage errors; typer has its own copy of click, and had not always.
+_UsageError: Any = typer.BadParameter.__bases__[0]
+
+# What is told in a line; anything else is a fault of this program, and shows where.
+_EXPECTED = (BadInputError, WorkFailedError, OSError)
 
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
@@ -81,18 +97,34 @@ def fetch(
     file: ParamsFile = layout.PARAMS,
     force: Force = False,
 ) -> None:
-    """Download a dataset or corpus, or copy it from a mirror, check it, unpack it to data/raw.
+    """Download datasets or corpora, or copy them from a mirror, check them, unpack to data/raw.
 
-    Example: `reiqa fetch --dataset koniq10k --mirror /mnt/iqa`
+    Several are brought at once; one that fails does not stop the others.
+
+    Example: `reiqa fetch --dataset koniq10k --dataset csiq --mirror /mnt/iqa`
     """
     from reiqa.data import fetch as fetching
+    from reiqa.data.several import each
 
     params = _load(file)
-    for name in dataset:
+    names = list(dict.fromkeys(dataset))
+    for name in names:
         _known_set(name)
+
+    def bring(name: str) -> None:
         work = _bound(fetching.fetch, name, mirror, force)
         path, folder = layout.receipt(name), layout.raw(name)
         store.make(path, "fetch", name, params, [], work, force, [folder])
+
+    failed = [error for job in each(bring, names, fetching.AT_ONCE) if (error := job.exception())]
+    for error in failed:
+        if not isinstance(error, _EXPECTED):
+            raise error
+    endings = dict(_ending(error) for error in failed)
+    for message in endings:
+        say(message)
+    if endings:
+        raise typer.Exit(min(endings.values()))
 
 
 @app.command()
@@ -300,6 +332,14 @@ def features(
         mirror = os.environ.get("REIQA_MIRROR")
         fetch([dataset], mirror=Path(mirror) if mirror else None, file=file)
         index(dataset, file=file)
+    freshness = store.Freshness.under(params)
+    stale = [name for name in wanted if not freshness.fresh(layout.features(dataset, name))]
+    if len(stale) > 1:
+        # In one pass each image is decoded once for both; below each takes its rows from there.
+        with ExitStack() as held:
+            for name in stale:
+                held.enter_context(store.locked(layout.features(dataset, name)))
+            extraction.prepare(dataset, stale, params, strict)
     for name in wanted:
         path = layout.features(dataset, name)
         inputs = [layout.index(dataset), layout.model(name)]
@@ -461,29 +501,55 @@ def _training_inputs(params: Params, expert: ExpertName) -> list[Path]:
 
 
 def main() -> NoReturn:
-    """Run a verb; end with 0 for done, 1 for failed work, 2 for bad input."""
+    """Run a verb; end with 0 for done, 1 for failed work, 2 for bad input, 130 for Ctrl-C."""
     signal.signal(signal.SIGINT, _interrupted)
+    code: int | None = _INTERRUPTED
     try:
-        app()
-    except BadInputError as error:
-        _fail(str(error), 2)
-    except WorkFailedError as error:
-        _fail(str(error), 1)
-    except OSError as error:
-        # Disk full, no permission, a folder in the way: the system's words say it best.
-        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
-    sys.exit(0)
+        code = app(prog_name="reiqa", standalone_mode=False)
+    except (_UsageError, *_EXPECTED) as error:
+        message, code = _ending(error)
+        say(message)
+    except (KeyboardInterrupt, typer.Abort):
+        pass
+    if code == _INTERRUPTED:
+        _leave(code)
+    sys.exit(code or 0)
+
+
+#: Exit code after Ctrl-C, as shells have it.
+_INTERRUPTED = 130
 
 
 def _interrupted(_number: int, _frame: object) -> NoReturn:
-    print(
-        "reiqa: interrupted; what is finished is kept, the same command goes on from there",
-        file=sys.stderr,
-        flush=True,
-    )
+    # A second Ctrl-C ends the process whatever it does.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    say("reiqa: interrupted; what is finished is kept, the same command goes on from there")
     raise KeyboardInterrupt
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    print(f"reiqa: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    sys.exit(code)
+def _leave(code: int) -> NoReturn:
+    """End at once: threads that wait for a server would hold an orderly end up for minutes."""
+    progress.close()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _ending(error: BaseException) -> tuple[str, int]:
+    """Return the line and the exit code that an expected error comes to."""
+    if isinstance(error, _UsageError):
+        told, code = _usage(error), 2
+    elif isinstance(error, OSError):
+        # Disk full, no permission, a folder in the way: the system's words say it best.
+        told, code = f"{error.filename or 'the system'}: {error.strerror or error}", 1
+    else:
+        told, code = str(error), 2 if isinstance(error, BadInputError) else 1
+    return f"reiqa: {' '.join(told.split())}", code
+
+
+def _usage(error: Any) -> str:
+    """Say in one line what is wrong with the words of a command, and where they are explained."""
+    command = error.ctx.command_path if error.ctx else " ".join(["reiqa", *sys.argv[1:2]])
+    verb = command.removeprefix("reiqa").strip()
+    what = error.format_message().replace("Value error, ", "").replace("(s)", "").rstrip(".")
+    return f"{verb}{': ' * bool(verb)}{what[:1].lower()}{what[1:]} (see: {command} --help)"

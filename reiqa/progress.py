@@ -1,10 +1,14 @@
 """Progress that a person sees as a bar and a log file sees as plain lines."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 Item = TypeVar("Item")
 
@@ -37,11 +41,62 @@ class _PlainMeter:
         of = f"/{self._total}" if self._total else ""
         left = f", {_clock((self._total - reached) / rate)} left" if self._total and rate else ""
         words = f", {note}" if note else ""
-        print(
-            f"{self._label}: {reached}{of} {self._unit}, {rate:.1f}/s{left}{words}",
-            file=sys.stderr,
-            flush=True,
-        )
+        say(f"{self._label}: {reached}{of} {self._unit}, {rate:.1f}/s{left}{words}")
+
+
+class _BarMeter:
+    """A bar among those of the terminal."""
+
+    def __init__(self, bars: "Progress", task: "TaskID") -> None:
+        self._bars, self._task = bars, task
+        self._done, self._start, self._note = 0, time.monotonic(), ""
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self._done += count
+        rate = f"{self._done / max(time.monotonic() - self._start, 1e-9):.1f}/s"
+        self._note = note or self._note
+        self._bars.update(self._task, advance=count, rate=rate, note=self._note)
+
+
+class _Terminal:
+    """The terminal's one live display, which bars of several threads share."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bars: Progress | None = None
+        self._running = 0
+
+    @contextmanager
+    def shared(self) -> Iterator["Progress"]:
+        """Give the display, begun with the first bar and ended with the last."""
+        with self._lock:
+            bars = self._bars = self._bars or _display()
+            self._running += 1
+        try:
+            yield bars
+        finally:
+            with self._lock:
+                self._running -= 1
+                if not self._running:
+                    self._end()
+
+    def close(self) -> None:
+        """Give the terminal back, whatever still runs."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+        self._bars = None
+
+
+_terminal = _Terminal()
+
+
+def close() -> None:
+    """End any live display; for a program that is about to end while threads still work."""
+    _terminal.close()
 
 
 @contextmanager
@@ -59,18 +114,23 @@ def meter(
     if not sys.stderr.isatty():
         yield _PlainMeter(label, total, unit, done)
         return
+    with _terminal.shared() as bars:
+        task = bars.add_task(label, total=total, completed=done, unit=unit, rate="", note="")
+        yield _BarMeter(bars, task)
+
+
+def _display() -> "Progress":
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
         SpinnerColumn,
-        TaskID,
         TextColumn,
         TimeRemainingColumn,
     )
 
-    columns = (
+    bars = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
@@ -78,22 +138,10 @@ def meter(
         TextColumn("{task.fields[unit]}  {task.fields[rate]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
     )
-
-    class _BarMeter:
-        def __init__(self, bar: Progress, task: TaskID) -> None:
-            self._bar, self._task = bar, task
-            self._done, self._start, self._note = 0, time.monotonic(), ""
-
-        def advance(self, count: int = 1, note: str = "") -> None:
-            self._done += count
-            rate = f"{self._done / max(time.monotonic() - self._start, 1e-9):.1f}/s"
-            self._note = note or self._note
-            self._bar.update(self._task, advance=count, rate=rate, note=self._note)
-
-    with Progress(*columns, console=Console(stderr=True), transient=False) as bar:
-        task = bar.add_task(label, total=total, completed=done, unit=unit, rate="", note="")
-        yield _BarMeter(bar, task)
+    bars.start()
+    return bars
 
 
 def track(
@@ -110,7 +158,8 @@ def track(
 
 def say(text: str) -> None:
     """Print one line for a person to stderr, where it never mixes with results."""
-    print(text, file=sys.stderr, flush=True)
+    # In one piece: lines of several threads must not run into each other.
+    print(f"{text}\n", end="", file=sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:

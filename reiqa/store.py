@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -383,9 +384,17 @@ def _sweep(path: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-@cache
+_UMASK_LOCK = threading.Lock()
+
+
 def _umask() -> int:
     # To read it is to set it, for every thread at once: so it is read a single time.
     mask = os.umask(0)
     os.umask(mask)
     return mask
+    with _UMASK_LOCK:
+        return _read_umask()
+
+
+@cache
+def _read_umask() -> int:

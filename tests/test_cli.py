@@ -111,3 +111,44 @@ def test_a_verb_refuses_what_it_cannot_use_in_one_line(
 ) -> None:
     _reiqa(tmp_path, "preset", "demo")
     _assert_refused(_reiqa(tmp_path, *arguments), *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verb", "words"),
+    [
+        (("fetch", "--datset", "csiq"), "fetch", ("no such option: --datset", "--dataset)")),
+        (("fetch",), "fetch", ("missing option '--dataset'",)),
+        (("fetch", "--dataset"), "fetch", ("'--dataset' requires an argument",)),
+        (("fecth",), "", ("no such command 'fecth'. Did you mean 'fetch'?",)),
+        (("--verbose",), "", ("no such option: --verbose",)),
+        (("weights", "imp"), "weights", ("no such command 'imp'",)),
+        (("weights", "fetch"), "weights fetch", ("missing argument 'name'",)),
+        (("datasets", "--format", "xml"), "datasets", ("'xml' is not one of 'table', 'json'",)),
+        (("index", "--dataset", "csiq", "spaq"), "index", ("unexpected extra argument (spaq)",)),
+        (("distort", "--seed", "often"), "distort", ("'--seed'", "valid integer")),
+    ],
+)
+def test_a_misspelt_command_is_one_line_that_names_the_mend(
+    tmp_path: Path, arguments: tuple[str, ...], verb: str, words: tuple[str, ...]
+) -> None:
+    done = _reiqa(tmp_path, *arguments)
+    command = " ".join(["reiqa", *verb.split()])
+    _assert_refused(done, *words, f"(see: {command} --help)")
+    assert done.stderr.startswith(f"reiqa: {verb}")
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("group", [(), ("weights",)])
+def test_a_group_without_a_verb_explains_itself(tmp_path: Path, group: tuple[str, ...]) -> None:
+    done = _reiqa(tmp_path, *group)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage: reiqa" in done.stdout and "fetch" in done.stdout
+    assert done.stdout == _reiqa(tmp_path, *group, "--help").stdout
+
+
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m reiqa datasets | head -1"
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("set") and done.stderr == ""

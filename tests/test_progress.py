@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+import threading
 
 import pytest
 
@@ -96,6 +97,48 @@ def test_on_a_terminal_it_is_a_bar_that_shows_count_and_unit(monkeypatch):
         meter.advance(3, note="alpha 10")
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert "fit" in text and "4/4" in text and "splits" in text and "alpha 10" in text
+
+
+def test_bars_of_several_threads_share_one_display(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setenv("TERM", "xterm")
+    both = threading.Barrier(2)
+
+    def work(name: str) -> None:
+        with progress.meter(f"fetch {name}", total=4, unit="MB") as meter:
+            both.wait(10)
+            meter.advance(4)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("koniq10k", "csiq")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    last = text.replace("\r", "\n").strip().splitlines()[-2:]
+    assert sorted(line.split()[1] for line in last) == ["csiq", "koniq10k"]
+    assert all("4/4" in line for line in last)
+    assert screen.getvalue().rstrip().endswith("\x1b[?25h"), "the cursor is given back"
+
+
+def test_a_display_is_ended_from_outside_while_a_thread_still_works(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress.meter("fetch", total=4) as meter:
+        progress.close()
+        assert screen.getvalue().rstrip().endswith("\x1b[?25h")
+        meter.advance()
 
 
 @pytest.mark.parametrize(

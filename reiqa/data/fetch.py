@@ -7,7 +7,6 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from reiqa import layout, store
 from reiqa.data import catalog, demo, sources
 from reiqa.data.catalog import Entry, Piece, Source
 from reiqa.data.pictures import Pictures
+from reiqa.data.several import each
 from reiqa.data.sources import Patience, SlowSourceError, SourceError
 from reiqa.data.unpack import ArchiveError, is_archive, unpack
 from reiqa.errors import BadInputError, WorkFailedError
@@ -26,10 +26,13 @@ DIGESTS = Path("data/digests.json")
 #: Files that a person puts here are found as in a mirror.
 BY_HAND = store.WORK / "by-hand"
 
-#: Pieces of a set that are brought at once.
-AT_ONCE = 4
+#: Sets that are brought at once, and pieces of one set.
+AT_ONCE = 3
+PIECES_AT_ONCE = 4
 
 Told = dict[str, Any]
+
+_RECORDING = threading.Lock()
 
 
 def fetch(
@@ -191,8 +194,15 @@ def _bring(
     total = round(entry.gigabytes * 1000) if entry.gigabytes and needed else None
     with meter(f"fetch {entry.name}", total, "MB") as shown:
         work = _Bringing(entry, mirrors, staging, patience, shown)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            jobs = [pool.submit(work.piece, number, piece) for number, piece in enumerate(pieces)]
+        try:
+            jobs = each(
+                lambda number: work.piece(number, pieces[number]),
+                range(len(pieces)),
+                PIECES_AT_ONCE,
+            )
+        except BaseException:
+            work.stop()
+            raise
         brought = []
         for number, job in enumerate(jobs):
             try:
@@ -215,7 +225,11 @@ class _Bringing:
     ) -> None:
         self._entry, self._mirrors, self._patience = entry, mirrors, patience
         self._staging, self._shown = staging, shown
-        self._lock, self._spare = threading.Lock(), 0
+        self._lock, self._spare, self._stopped = threading.Lock(), 0, False
+
+    def stop(self) -> None:
+        """Let every thread that still brings a piece end at its next byte."""
+        self._stopped = True
 
     def folder(self, number: int) -> Path:
         """Return where a piece is unpacked before all are put together."""
@@ -308,12 +322,18 @@ class _Bringing:
 
         def tell(count: int) -> None:
             nonlocal done
+            self._go_on()
             done += count
             self._shown.advance(0, f"unpacking {name}: {done / 1e6:,.0f} MB")
 
         return tell
 
+    def _go_on(self) -> None:
+        if self._stopped:
+            raise WorkFailedError(f"{self._entry.name}: interrupted")
+
     def _advance(self, count: int) -> None:
+        self._go_on()
         with self._lock:
             megabytes, self._spare = divmod(self._spare + count, 1_000_000)
             if megabytes:
@@ -327,7 +347,8 @@ def _recorded(entry: Entry, file: str) -> str:
 
 
 def _record(entry: Entry, file: str, digest: str, size: int) -> None:
-    with store.locked(DIGESTS):
+    # The lock between processes says when it waits, which threads of one need not hear.
+    with _RECORDING, store.locked(DIGESTS):
         known = store.read_json(DIGESTS) if DIGESTS.exists() else {}
         told = {"sha256": digest, "bytes": size}
         if known.setdefault(f"{entry.name}/{file}", told) == told:

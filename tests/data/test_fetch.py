@@ -5,7 +5,9 @@ import json
 import random
 import shutil
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -464,6 +466,27 @@ def test_no_receipt_stands_while_the_folder_is_exchanged(
     monkeypatch.setattr(fetch, "_remove", removed)
     fetch.fetch("small", patience=patience)
     assert whole()
+
+
+def test_after_an_interruption_no_thread_goes_on_writing(
+    archives: Server, small_set: MakeSet, patience: Patience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_set(ARCHIVE)
+    archives.faults[ARCHIVE] = ["trickle"]
+
+    def interrupted(jobs: list[Future[object]]) -> None:
+        while not list(sources.DOWNLOADS.rglob("*.part")):
+            time.sleep(0.01)
+        seen.extend(jobs)
+        raise KeyboardInterrupt
+
+    seen: list[Future[object]] = []
+    monkeypatch.setattr("reiqa.data.several.wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fetch.fetch("small", patience=Patience(floor=0))
+    assert "interrupted" in str(seen[0].exception(timeout=10))
+    assert nothing_there()
+    monkeypatch.undo()
 
 
 def test_an_unknown_set_and_an_absent_mirror_are_named(project: Path) -> None:

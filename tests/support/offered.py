@@ -5,6 +5,8 @@ import tarfile
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image
@@ -50,12 +52,15 @@ class Server:
         files: bytes by path.
         faults: by path, how the next answers fail, one a request; then all goes well.
         asked: (path, Range header) of every request.
+        most: how many requests were answered at one time, at most.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.faults: dict[str, list[str]] = {}
         self.asked: list[tuple[str, str]] = []
+        self.most = self._busy = 0
+        self._counting, self._closing = threading.Lock(), threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -66,14 +71,27 @@ class Server:
 
             def do_GET(self) -> None:
                 self.close_connection = True
-                outer.answer(self)
+                with outer._counted():
+                    outer.answer(self)
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._counting:
+            self._busy += 1
+            self.most = max(self.most, self._busy)
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._busy -= 1
+
     def close(self) -> None:
+        self._closing.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -128,8 +146,8 @@ class Server:
             body = body[: int(fault.split()[1])]
         self._send(request, status, body, {**headers, "Content-Length": str(length)}, fault)
 
-    @staticmethod
     def _send(
+        self,
         request: BaseHTTPRequestHandler,
         status: int,
         body: bytes,
@@ -147,10 +165,10 @@ class Server:
                     request.wfile.write(body[place : place + 1000])
                     request.wfile.flush()
                     time.sleep(0.02)
-            elif fault == "stall":
+            elif fault in ("stall", "hang"):
                 request.wfile.write(body[: len(body) // 2])
                 request.wfile.flush()
-                time.sleep(1.5)
+                self._closing.wait(1.5 if fault == "stall" else 60)
             else:
                 request.wfile.write(body)
         except OSError:
