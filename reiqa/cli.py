@@ -417,6 +417,37 @@ def report(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
 
 
 @app.command()
+def bundle(
+    dataset: Annotated[
+        str | None, typer.Option(help="Make a bundle of the run on this rated set.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Its folder; the bundle is named as it is.")
+    ] = Path("bundles/mine"),
+    notes: Annotated[
+        Path | None, typer.Option(help="A text for the card: what the scorer is bad at.")
+    ] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="A result of the same experts by another protocol, for the card."),
+    ] = None,
+) -> None:
+    """Make a scorer to give away: both experts and the regressor of a dataset, with a card.
+
+    Example: `reiqa bundle --dataset biq2021 --out bundles/mine`
+    """
+    from reiqa.scoring import making
+
+    if dataset is None:
+        raise BadInputError("bundle: name the rated set of a finished run with --dataset")
+    _rated_set(dataset)
+    if notes is not None and not notes.is_file():
+        raise BadInputError(f"{notes}: no such file")
+    made = making.make(dataset, out, notes, also or [])
+    typer.echo(made.identity)
+
+
+@app.command()
 def doctor(
     results: Annotated[
         bool, typer.Option("--results", help="Walk back from the results to what they came from.")

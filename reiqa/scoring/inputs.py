@@ -1,0 +1,107 @@
+"""What a caller may hand over, as one kind of batch: floats in [0, 1], one image at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from reiqa import images
+from reiqa.errors import BadInputError
+from reiqa.features.plan import Pixels, Viewing
+
+#: One image: a path, a Pillow image, ``(H, W, 3)`` or ``(H, W)`` numpy, ``(3, H, W)`` torch.
+Picture: TypeAlias = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor
+
+# Floats a little outside [0, 1] come of resizing; 255 comes of a forgotten division.
+_SLACK = 0.1
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image as the experts see it.
+
+    Attributes:
+        batch: ``(1, 3, h, w)`` float32 in [0, 1].
+        height: of the image as it came.
+        width: of the image as it came.
+    """
+
+    batch: Tensor
+    height: int
+    width: int
+
+
+def seen(picture: Picture, viewing: Viewing) -> Seen:
+    """Turn one image into what the experts see.
+
+    Raises:
+        BadInputError: the file cannot be read, or the array is no RGB image.
+    """
+    if isinstance(picture, str | Path):
+        return of_bytes(images.read_rgb(Path(picture)), viewing)
+    if isinstance(picture, Image.Image):
+        return of_bytes(images.shown(picture), viewing)
+    if isinstance(picture, np.ndarray):
+        return _of_array(picture, viewing)
+    return _of_tensor(picture, viewing)
+
+
+def each(pictures: Tensor) -> Iterator[Tensor]:
+    """Yield the images of a batch ``(N, 3, H, W)``."""
+    yield from pictures.unbind(0)
+
+
+def of_bytes(pixels: Pixels, viewing: Viewing) -> Seen:
+    """Turn ``(H, W, 3)`` uint8 into what the experts see."""
+    height, width = pixels.shape[:2]
+    fitted, _ = viewing.fitted(pixels)
+    return Seen(images.to_tensor(fitted)[None], height, width)
+
+
+def _of_array(array: np.ndarray[Any, Any], viewing: Viewing) -> Seen:
+    if array.ndim == 2:
+        array = np.repeat(array[:, :, None], 3, axis=2)
+    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise BadInputError(f"array of shape {array.shape}: an image is (H, W, 3), or (H, W) grey")
+    if array.dtype == np.uint8:
+        return of_bytes(np.ascontiguousarray(array), viewing)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise BadInputError(f"array of {array.dtype}: give uint8, or floats in [0, 1]")
+    planes = np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32)
+    return _of_tensor(torch.from_numpy(planes), viewing)
+
+
+def _of_tensor(tensor: Tensor, viewing: Viewing) -> Seen:
+    if tensor.ndim != 3 or tensor.shape[0] != 3 or 0 in tensor.shape:
+        raise BadInputError(
+            f"tensor of shape {tuple(tensor.shape)}: an image is (3, H, W), a batch (N, 3, H, W)"
+        )
+    tensor = tensor.detach()
+    if tensor.dtype == torch.uint8:
+        return of_bytes(tensor.permute(1, 2, 0).cpu().contiguous().numpy(), viewing)
+    if not tensor.is_floating_point():
+        raise BadInputError(f"tensor of {tensor.dtype}: give uint8, or floats in [0, 1]")
+    floats = tensor.float()
+    low, high = (float(end) for end in floats.aminmax())
+    if not (low >= -_SLACK and high <= 1 + _SLACK):
+        raise BadInputError(f"values from {low:g} to {high:g}: floats are to lie in [0, 1]")
+    height, width = floats.shape[1:]
+    return Seen(sized(floats.clamp(0, 1)[None], viewing), height, width)
+
+
+def sized(batch: Tensor, viewing: Viewing) -> Tensor:
+    """Scale a batch to the size the experts see; differentiable.
+
+    On floats this is torch's antialiased bicubic, on bytes Pillow's: the same but for rounding.
+    """
+    height, width = batch.shape[-2:]
+    size = viewing.size(height, width)[:2]
+    if size == (height, width):
+        return batch
+    scaled = torch.nn.functional.interpolate(batch, size=size, mode="bicubic", antialias=True)
+    return scaled.clamp(0, 1)

@@ -1,0 +1,167 @@
+"""From Python: ``Scorer.load("lite")(photo)``.
+
+Every image is encoded alone, so that its score cannot depend on the company it comes in.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reiqa.features.encoding import Encoding
+from reiqa.features.plan import Viewing
+from reiqa.params import EXPERTS
+from reiqa.scoring import bundle as bundles
+from reiqa.scoring import inputs
+from reiqa.scoring.bundle import Bundle
+from reiqa.scoring.inputs import Picture, Seen
+from reiqa.scoring.network import Network, read_experts, read_head, views
+
+
+class Score(float):
+    """Points, 0 to 100, higher is better: a number, with what else is known of it.
+
+    Attributes:
+        low, high: expected range: where nine tenths of people's mean ratings lie.
+        content: points that the content expert adds to the mean photograph's.
+        quality: the same of the quality expert; the mean photograph's points and both shares make
+            the score.
+        height, width: of the image as it came.
+    """
+
+    __slots__ = ("content", "height", "high", "low", "quality", "width")
+
+    low: float
+    high: float
+    content: float
+    quality: float
+    height: int
+    width: int
+
+    def __new__(
+        cls,
+        points: float,
+        expected: tuple[float, float],
+        shares: tuple[float, float],
+        size: tuple[int, int],
+    ) -> Self:
+        """Make one of points, expected range, shares (content, quality) and (height, width)."""
+        score = super().__new__(cls, points)
+        score.low, score.high = expected
+        score.content, score.quality = shares
+        score.height, score.width = size
+        return score
+
+    def __reduce__(
+        self,
+    ) -> tuple[type[Self], tuple[float, tuple[float, float], tuple[float, float], tuple[int, int]]]:
+        """Let it pass between processes whole."""
+        parts = (self.low, self.high), (self.content, self.quality), (self.height, self.width)
+        return type(self), (float(self), *parts)
+
+
+class Scorer:
+    """Scores images with a bundle. One scorer may be used by many threads at once.
+
+    Attributes:
+        bundle: what it scores with.
+
+    Example:
+        >>> scorer = Scorer.load("lite")            # doctest: +SKIP
+        >>> scorer("photo.jpg")                     # doctest: +SKIP
+        61.3
+        >>> scorer(["a.jpg", image, tensor])        # doctest: +SKIP
+        [61.3, 44.0, 58.1]
+    """
+
+    def __init__(self, bundle: Bundle, device: str | torch.device = "cpu") -> None:
+        """Read a bundle's networks.
+
+        Args:
+            bundle: see `load`.
+            device: where the experts compute.
+
+        Raises:
+            BadInputError: a part is not what the bundle tells of.
+        """
+        self.bundle = bundle
+        self._experts, self._head = read_experts(bundle), read_head(bundle)
+        recipe = bundle.manifest.recipe
+        self._viewing = Viewing(recipe.resize, recipe.max_pixels, batch=1)
+        self._device = torch.device(device)
+        self._encodings = [
+            Encoding(self._experts[name], recipe.scales, self._device, recipe.precision)
+            for name in EXPERTS
+        ]
+
+    @classmethod
+    def load(cls, name: str | Path = "lite", device: str | torch.device = "cpu") -> Self:
+        """Read a bundle that is installed, or a folder.
+
+        Args:
+            name: ``lite``, or a path.
+            device: where the experts compute, such as ``cuda``.
+
+        Raises:
+            BadInputError: there is no such bundle, or it is damaged.
+        """
+        return cls(bundles.load(name), device)
+
+    @overload
+    def __call__(self, picture: Picture) -> Score: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, picture: Sequence[Picture]) -> list[Score]: ...
+
+    def __call__(self, picture: Picture | Sequence[Picture]) -> Score | list[Score]:
+        """Score an image, or each of several.
+
+        Args:
+            picture: a path; a Pillow image; numpy ``(H, W, 3)`` or grey ``(H, W)``, uint8 or floats
+                in [0, 1]; torch ``(3, H, W)``, likewise; or a list of any of these. A torch batch
+                ``(N, 3, H, W)`` counts as a list of N.
+
+        Returns:
+            A score, or a list of them where a list or a batch was given.
+
+        Raises:
+            BadInputError: a file cannot be read, or an array is no image.
+        """
+        if isinstance(picture, Tensor) and picture.ndim == 4:
+            return [self(image) for image in inputs.each(picture)]
+        if isinstance(picture, Sequence) and not isinstance(picture, str):
+            return [self(image) for image in picture]
+        return self.judge(self.see(picture))
+
+    def see(self, picture: Picture) -> Seen:
+        """Read or convert one image, and bring it to the size that the experts see."""
+        return inputs.seen(picture, self._viewing)
+
+    def judge(self, seen: Seen) -> Score:
+        """Score an image that has been read."""
+        content, quality = self._shares(seen.batch)[0].tolist()
+        points = self._head.intercept + content + quality
+        expected = self.bundle.manifest.residuals.around(points)
+        return Score(points, expected, (content, quality), (seen.height, seen.width))
+
+    def as_module(self) -> Network:
+        """Return the scorer as a torch module: differentiable, usable as a loss.
+
+        It takes ``(N, 3, H, W)`` floats in [0, 1] and gives ``(N,)`` points. Its weights are
+        frozen; it is a copy, so moving it to a device leaves the scorer where it is.
+        """
+        recipe = self.bundle.manifest.recipe
+        network = Network(self._experts, recipe.scales, self._head, self._viewing)
+        return copy.deepcopy(network)
+
+    @torch.inference_mode()
+    def _shares(self, batch: Tensor) -> Tensor:
+        """Return ``(N, 2)`` float64: what content and quality add to the mean photograph."""
+        seen = views(batch.to(self._device), self.bundle.manifest.recipe.scales)
+        rows = np.concatenate([encoding.rows(seen) for encoding in self._encodings], axis=1)
+        shares: Tensor = self._head(torch.from_numpy(rows))
+        return shares
