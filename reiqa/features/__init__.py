@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from reiqa.features.cache import Features, read
-    from reiqa.features.extraction import extract, extract_folder
+    from reiqa.features.extraction import extract, extract_folder, prepare
 
-__all__ = ["Features", "extract", "extract_folder", "read"]
+__all__ = ["Features", "extract", "extract_folder", "prepare", "read"]
 
 _HOMES = {"Features": "cache", "read": "cache"}
 

@@ -1,17 +1,18 @@
-"""Full image at each scale through a frozen expert, pooled, side by side.
+"""Full image at each scale through the frozen experts, pooled, side by side.
 
-Images of one shape are encoded together; none is padded, for that would change its features.
-Decoding runs ahead of the encoder in threads.
+Images of one shape are encoded together; none is padded, for that would change its features. Each
+is decoded once for all experts of a run, in threads that run ahead of the encoders.
 """
 
 import os
-from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from reiqa import images, layout, store
 from reiqa import params as parameters
@@ -23,14 +24,12 @@ from reiqa.encoders import load as load_encoder
 from reiqa.errors import BadInputError
 from reiqa.features import cache
 from reiqa.features.cache import Column, Features, Recipe
-from reiqa.features.encoding import Encoding
+from reiqa.features.decoding import Decoded, decoded
+from reiqa.features.encoding import Encoding, stacked, views
 from reiqa.features.plan import Job, Pixels, Viewing, batches, digests
 from reiqa.features.rows import RowStore
 from reiqa.params import ExpertName, Params
 from reiqa.progress import meter, say
-
-#: Batches decoded ahead of the encoder.
-_AHEAD = 2
 
 
 def extract(dataset: str, expert: ExpertName, params: Params, strict: bool = False) -> Path:
@@ -52,16 +51,23 @@ def extract(dataset: str, expert: ExpertName, params: Params, strict: bool = Fal
         BadInputError: the index or the weights are not there; with ``strict``, a bad image.
     """
     path = layout.features(dataset, expert)
-    names = list(indices.read(layout.index(dataset)).images)
-    source = _Source(
-        f"{dataset}-{expert}",
-        layout.raw(dataset),
-        names,
-        store.file_digest(layout.index(dataset)),
-        catalog.get(dataset).resize,
-    )
-    cache.write(path, _through(expert, source, params, strict, earlier=path))
+    source = _rated(dataset)
+    (found,) = _through([expert], source, params, strict, [path])
+    cache.write(path, found)
+    _report(source, [found])
     return path
+
+
+def prepare(
+    dataset: str, experts: Sequence[ExpertName], params: Params, strict: bool = False
+) -> None:
+    """Compute the rows that `extract` will want for each of several experts, in one pass.
+
+    Each image is decoded and halved once for all of them. Arguments and errors are those of
+    `extract`.
+    """
+    earlier = [layout.features(dataset, expert) for expert in experts]
+    _through(experts, _rated(dataset), params, strict, earlier)
 
 
 def extract_folder(
@@ -87,8 +93,9 @@ def extract_folder(
     if not names:
         raise BadInputError(f"{folder}: no image in this folder")
     source = _Source("folder", folder, names, parameters.digest(names), None)
-    parts = [_through(expert, source, params, strict, earlier=out) for expert in experts]
+    parts = _through(experts, source, params, strict, [out] * len(experts))
     cache.write(out, parts[0] if len(parts) == 1 else _side_by_side(parts))
+    _report(source, parts)
     return out
 
 
@@ -103,147 +110,148 @@ class _Source:
     resize: int | None
 
 
+def _rated(dataset: str) -> _Source:
+    path = layout.index(dataset)
+    names = list(indices.read(path).images)
+    return _Source(
+        dataset, layout.raw(dataset), names, store.file_digest(path), catalog.get(dataset).resize
+    )
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One expert at work: what decides its features, its encoder, and its rows so far."""
+
+    recipe: Recipe
+    encoding: Encoding
+    rows: RowStore
+
+
 def _through(
-    expert: ExpertName, source: _Source, params: Params, strict: bool, earlier: Path
-) -> Features:
-    """Return the features of ``source``; ``earlier`` may be a cache whose rows can be reused."""
-    settings, weights = params.features, layout.model(expert)
-    viewing = Viewing.of(settings, source.resize)
-    # The GPU is chosen before torch first looks for one.
-    with device(params.compute) as processor:
-        encoder = load_encoder(weights)
-        recipe = Recipe(
-            {expert: store.file_digest(weights)},
-            {
-                "scales": list(settings.scales),
-                "half": "antialiased bicubic",
-                "resize": source.resize,
-                "max_pixels": settings.max_pixels,
-                "normalisation": NORMALISATION[expert].name,
-                "precision": params.compute.precision if processor.type == "cuda" else "float32",
-                "processor": processor.type,
-            },
-        )
-        key = parameters.digest([dict(recipe.weights), dict(recipe.preprocessing)])[:24]
-        width = len(settings.scales) * encoder.width
-        rows = RowStore(store.WORK / "features" / key, source.job, width)
-        _recall(earlier, recipe, rows)
-        encoding = Encoding(encoder, settings.scales, processor, recipe.preprocessing["precision"])
-        return _compute(source, viewing, encoding, rows, recipe, strict)
-
-
-def _compute(
+    experts: Sequence[ExpertName],
     source: _Source,
-    viewing: Viewing,
-    encoding: Encoding,
-    rows: RowStore,
-    recipe: Recipe,
+    params: Params,
     strict: bool,
-) -> Features:
-    paths = [source.root / name for name in source.names]
-    faults: dict[str, str] = {}
-    with ThreadPoolExecutor(_workers()) as pool:
+    earlier: Sequence[Path],
+) -> list[Features]:
+    """Return the features of ``source`` by expert; ``earlier`` may hold rows to be reused."""
+    viewing = Viewing.of(params.features, source.resize)
+    # The GPU is chosen before torch first looks for one.
+    with device(params.compute) as processor, ThreadPoolExecutor(_workers()) as pool:
+        lines = [
+            _line(expert, source, params, processor, path)
+            for expert, path in zip(experts, earlier, strict=True)
+        ]
+        paths = [source.root / name for name in source.names]
         known = digests(paths, pool)
         wanted = {digest: path for digest, path in zip(known, paths, strict=True) if digest}
-        pending = [Job(path, digest) for digest, path in wanted.items() if digest not in rows]
-        reused = len(wanted) - len(pending)
-        with meter(f"features {source.job}", len(wanted), done=reused) as shown:
-            for batch in _decoded(batches(pending, viewing, pool), viewing, pool):
-                _encode(batch, encoding, rows, faults, strict)
+        pending = [
+            Job(path, digest)
+            for digest, path in wanted.items()
+            if any(digest not in line.rows for line in lines)
+        ]
+        faults: dict[str, str] = {}
+        done = len(wanted) - len(pending)
+        with meter(f"features {source.job} {' + '.join(experts)}", len(wanted), done=done) as shown:
+            for batch in decoded(batches(pending, viewing, pool), viewing, pool):
+                for group in _by_shape(batch, faults):
+                    _encode(group, lines, params.features.scales, processor, faults)
+                if strict and faults:
+                    raise BadInputError(next(iter(faults.values())))
                 shown.advance(len(batch))
     for path, digest in zip(paths, known, strict=True):
         if not digest and strict:
             raise BadInputError(f"{path}: no such file, or not readable")
-    return _gather(source, known, encoding.width, rows, faults, recipe)
+    return [_gather(source, known, line, faults) for line in lines]
 
 
-@dataclass(frozen=True)
-class _Decoded:
-    """A file as the encoder sees it, or why it cannot be seen."""
-
-    job: Job
-    pixels: Pixels | None
-    shrunk: float = 1.0
-    fault: str = ""
-
-
-def _decoded(
-    planned: Sequence[Sequence[Job]], viewing: Viewing, pool: ThreadPoolExecutor
-) -> Iterator[list[_Decoded]]:
-    """Yield each batch decoded, while the pool works on the next ones."""
-
-    def decode(job: Job) -> _Decoded:
-        try:
-            pixels, shrunk = viewing.load(job.path)
-        except BadInputError as error:
-            return _Decoded(job, None, fault=str(error))
-        return _Decoded(job, pixels, shrunk)
-
-    running: deque[list[Future[_Decoded]]] = deque()
-    for batch in planned:
-        running.append([pool.submit(decode, job) for job in batch])
-        if len(running) > _AHEAD:
-            yield [future.result() for future in running.popleft()]
-    while running:
-        yield [future.result() for future in running.popleft()]
+def _line(
+    expert: ExpertName, source: _Source, params: Params, processor: torch.device, earlier: Path
+) -> _Line:
+    settings, weights = params.features, layout.model(expert)
+    encoder = load_encoder(weights)
+    precision = params.compute.precision if processor.type == "cuda" else "float32"
+    recipe = Recipe(
+        {expert: store.file_digest(weights)},
+        {
+            "scales": list(settings.scales),
+            "half": "antialiased bicubic",
+            "resize": source.resize,
+            "max_pixels": settings.max_pixels,
+            "normalisation": NORMALISATION[expert].name,
+            "precision": precision,
+            "processor": processor.type,
+        },
+    )
+    key = parameters.digest([dict(recipe.weights), dict(recipe.preprocessing)])[:24]
+    encoding = Encoding(encoder, settings.scales, processor, precision)
+    rows = RowStore(store.WORK / "features" / key, f"{source.job}-{expert}", encoding.width)
+    _recall(earlier, recipe, rows)
+    return _Line(recipe, encoding, rows)
 
 
-def _encode(
-    batch: Sequence[_Decoded],
-    encoding: Encoding,
-    rows: RowStore,
-    faults: dict[str, str],
-    strict: bool,
-) -> None:
-    """Encode a decoded batch into ``rows``; note in ``faults`` what cannot be used."""
-    # A header may lie about the shape, so what was planned together is sorted once more.
-    shapes: dict[tuple[int, ...], list[tuple[_Decoded, Pixels]]] = defaultdict(list)
+def _by_shape(
+    batch: Sequence[Decoded], faults: dict[str, str]
+) -> list[list[tuple[Decoded, Pixels]]]:
+    """Sort what was decoded by shape, since a header may lie; note in ``faults`` what was not."""
+    shapes: dict[tuple[int, ...], list[tuple[Decoded, Pixels]]] = defaultdict(list)
     for item in batch:
         if item.pixels is None:
             faults[item.job.digest] = item.fault
         else:
             shapes[item.pixels.shape].append((item, item.pixels))
-    for group in shapes.values():
-        values = encoding([pixels for _, pixels in group])
+    return list(shapes.values())
+
+
+def _encode(
+    group: Sequence[tuple[Decoded, Pixels]],
+    lines: Sequence[_Line],
+    scales: Sequence[float],
+    processor: torch.device,
+    faults: dict[str, str],
+) -> None:
+    """Add the rows of images of one shape; note in ``faults`` what gives none."""
+    seen = views(stacked([pixels for _, pixels in group], processor), scales)
+    for line in lines:
+        lacking = [at for at, (item, _) in enumerate(group) if item.job.digest not in line.rows]
+        if not lacking:
+            continue
+        values = line.encoding.rows([view[lacking] for view in seen])
         sound = np.isfinite(values.sum(axis=1))
-        for (item, _), finite in zip(group, sound, strict=True):
+        items = [group[at][0] for at in lacking]
+        for item, finite in zip(items, sound, strict=True):
             if not finite:
                 faults[item.job.digest] = f"{item.job.path}: its features are not finite numbers"
-        kept = [item for (item, _), finite in zip(group, sound, strict=True) if finite]
+        kept = [item for item, finite in zip(items, sound, strict=True) if finite]
         shrunk = np.array([item.shrunk for item in kept], dtype=np.float32)
-        rows.append([item.job.digest for item in kept], values[sound], shrunk)
-    if strict and faults:
-        raise BadInputError(next(iter(faults.values())))
+        line.rows.append([item.job.digest for item in kept], values[sound], shrunk)
 
 
 def _gather(
-    source: _Source,
-    known: Sequence[str],
-    width: int,
-    rows: RowStore,
-    faults: dict[str, str],
-    recipe: Recipe,
+    source: _Source, known: Sequence[str], line: _Line, faults: Mapping[str, str]
 ) -> Features:
-    """Put the rows in the order of the index and say what was wrong."""
-    values = np.full((len(known), width), np.nan, dtype=np.float32)
+    """Put an expert's rows in the order of the index."""
+    values = np.full((len(known), line.encoding.width), np.nan, dtype=np.float32)
     shrunk: Column = np.ones(len(known), dtype=np.float32)
     errors = [""] * len(known)
     for row, (name, digest) in enumerate(zip(source.names, known, strict=True)):
-        if digest in rows:
-            values[row], shrunk[row] = rows.get(digest)
+        if digest in line.rows:
+            values[row], shrunk[row] = line.rows.get(digest)
         else:
             errors[row] = faults.get(digest, f"{source.root / name}: no such file, or not readable")
-    bad, scaled = sum(map(bool, errors)), int((shrunk < 1).sum())
-    if bad:
-        say(f"features {source.job}: {bad} of {len(known)} images not usable: {_first(errors)}")
+    return Features(source.names, values, known, errors, shrunk, line.recipe, source.index)
+
+
+def _report(source: _Source, found: Sequence[Features]) -> None:
+    """Say what was wrong with which image, once for all experts."""
+    errors = dict.fromkeys(line for features in found for line in features.errors if line)
+    scaled = max(int((features.shrunk < 1).sum()) for features in found)
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        many = f"{len(errors)} of {len(source.names)}"
+        say(f"features {source.job}: {many} images not usable: {next(iter(errors))}{more}")
     if scaled:
         say(f"features {source.job}: {scaled} images over max_pixels were scaled down")
-    return Features(source.names, values, known, errors, shrunk, recipe, source.index)
-
-
-def _first(errors: Sequence[str]) -> str:
-    lines = [line for line in errors if line]
-    return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
 
 
 def _recall(earlier: Path, recipe: Recipe, rows: RowStore) -> None:

@@ -16,7 +16,7 @@ from reiqa.encoders import Encoder, save
 from reiqa.encoders import load as load_encoder
 from reiqa.errors import BadInputError
 from reiqa.features import extraction, plan
-from reiqa.params import Params
+from reiqa.params import EXPERTS, Params
 
 SIZES = [(40, 56), (56, 40), (40, 56), (33, 47), (40, 56), (64, 64), (40, 56)]
 
@@ -143,6 +143,26 @@ def test_each_image_is_decoded_once_and_encoded_once_a_scale(project, work):
     assert work.encoded == expected
 
 
+def test_both_experts_in_one_pass_decode_each_image_once_and_give_the_same_caches(project, work):
+    one_by_one = [features.extract("clive", expert, parameters()) for expert in EXPERTS]
+    expected = [path.read_bytes() for path in one_by_one]
+    for path in one_by_one:
+        path.unlink()
+    (store.WORK / "features").rename("gone")
+    work.decoded.clear()
+    features.prepare("clive", EXPERTS, parameters())
+    assert work.decoded == Counter(Path(name).name for name in project)
+    assert [features.extract("clive", e, parameters()).read_bytes() for e in EXPERTS] == expected
+    assert work.decoded.total() == len(project)
+
+
+def test_what_one_expert_has_already_is_not_encoded_again_for_the_other(project, work):
+    features.extract("clive", "quality", parameters())
+    done = work.encoded.total()
+    features.prepare("clive", EXPERTS, parameters())
+    assert work.encoded.total() == 2 * done
+
+
 def test_images_added_to_an_index_are_computed_and_the_rest_reused(project, work):
     before = features.read(features.extract("clive", "quality", parameters()))
     noise(layout.raw("clive"), "Images/extra.png", (40, 56), 99)
@@ -259,14 +279,14 @@ def test_no_batch_holds_more_pixels_than_the_bound(project, work):
     names = [f"Images/large-{number}.png" for number in range(4)]
     write_index(names)
     sizes = []
-    encode = extraction.Encoding.__call__
+    stacked = extraction.stacked
 
-    def measured(self, pixels):
+    def measured(pixels, processor):
         sizes.append(sum(image.shape[0] * image.shape[1] for image in pixels))
-        return encode(self, pixels)
+        return stacked(pixels, processor)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extraction.Encoding, "__call__", measured)
+        patch.setattr(extraction, "stacked", measured)
         features.extract("clive", "quality", parameters())
     assert max(sizes) <= 65_536
 
