@@ -448,6 +448,44 @@ def bundle(
 
 
 @app.command()
+def score(
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, patterns; - for a list on standard input."),
+    ],
+    bundle: Annotated[str, typer.Option(help="A bundle's name or folder.")] = "lite",
+    form: Annotated[
+        Literal["table", "csv", "jsonl"] | None,
+        typer.Option("--format", help="Of the rows; a table, or by the suffix of --out."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Keep rows here; those already there are not made again."),
+    ] = None,
+    sort: Annotated[
+        Literal["worst", "best", "name"] | None, typer.Option(help="Which rows come first.")
+    ] = None,
+    maps: Annotated[
+        Path | None, typer.Option("--map", help="Draw into this folder where each image is bad.")
+    ] = None,
+    recursive: Annotated[bool, typer.Option(help="Look into the folders of a folder.")] = True,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Images at a time; all processors if not given.")
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")
+    ] = "cpu",
+) -> None:
+    """Say how good photographs are: 0 to 100 points, higher is better.
+
+    Example: `reiqa score photo.jpg holiday/ --sort worst`
+    """
+    from reiqa.scoring import verb
+
+    verb.score(paths, bundle, form, out, sort, maps, recursive, threads, device)
+
+
+@app.command()
 def doctor(
     results: Annotated[
         bool, typer.Option("--results", help="Walk back from the results to what they came from.")

@@ -51,9 +51,15 @@ class Head(nn.Module):
         Returns:
             ``(N, 2)`` float64: content, quality.
         """
-        terms = (rows.double() - self.mean) * self.slope
-        parts = terms.split(list(self.widths.values()), dim=1)
-        return torch.stack([part.sum(dim=1) for part in parts], dim=1)
+        parts = rows.split(list(self.widths.values()), dim=1)
+        pairs = zip(self.widths, parts, strict=True)
+        return torch.stack([self.share(name, part) for name, part in pairs], dim=1)
+
+    def share(self, expert: ExpertName, rows: Tensor) -> Tensor:
+        """Return what one expert adds, ``(N,)`` float64, from its features alone."""
+        start = 0 if expert == EXPERTS[0] else self.widths[EXPERTS[0]]
+        own = slice(start, start + self.widths[expert])
+        return ((rows.double() - self.mean[own]) * self.slope[own]).sum(dim=1)
 
 
 def read_head(bundle: Bundle) -> Head:

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, overload
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from reiqa.features.encoding import Encoding
 from reiqa.features.plan import Viewing
-from reiqa.params import EXPERTS
+from reiqa.params import EXPERTS, ExpertName
 from reiqa.scoring import bundle as bundles
 from reiqa.scoring import inputs
 from reiqa.scoring.bundle import Bundle
@@ -93,10 +92,11 @@ class Scorer:
         recipe = bundle.manifest.recipe
         self._viewing = Viewing(recipe.resize, recipe.max_pixels, batch=1)
         self._device = torch.device(device)
-        self._encodings = [
-            Encoding(self._experts[name], recipe.scales, self._device, recipe.precision)
+        self._scales = recipe.scales
+        self._encodings = {
+            name: Encoding(self._experts[name], recipe.scales, self._device, recipe.precision)
             for name in EXPERTS
-        ]
+        }
 
     @classmethod
     def load(cls, name: str | Path = "lite", device: str | torch.device = "cpu") -> Self:
@@ -143,7 +143,7 @@ class Scorer:
 
     def judge(self, seen: Seen) -> Score:
         """Score an image that has been read."""
-        content, quality = self._shares(seen.batch)[0].tolist()
+        content, quality = self._shares(seen.batch)
         points = self._head.intercept + content + quality
         expected = self.bundle.manifest.residuals.around(points)
         return Score(points, expected, (content, quality), (seen.height, seen.width))
@@ -154,14 +154,26 @@ class Scorer:
         It takes ``(N, 3, H, W)`` floats in [0, 1] and gives ``(N,)`` points. Its weights are
         frozen; it is a copy, so moving it to a device leaves the scorer where it is.
         """
-        recipe = self.bundle.manifest.recipe
-        network = Network(self._experts, recipe.scales, self._head, self._viewing)
+        network = Network(self._experts, self._scales, self._head, self._viewing)
         return copy.deepcopy(network)
 
     @torch.inference_mode()
-    def _shares(self, batch: Tensor) -> Tensor:
-        """Return ``(N, 2)`` float64: what content and quality add to the mean photograph."""
-        seen = views(batch.to(self._device), self.bundle.manifest.recipe.scales)
-        rows = np.concatenate([encoding.rows(seen) for encoding in self._encodings], axis=1)
-        shares: Tensor = self._head(torch.from_numpy(rows))
-        return shares
+    def _shares(self, batch: Tensor) -> tuple[float, float]:
+        """Return what content and quality add for one image, which is halved once for both."""
+        seen = views(batch.to(self._device), self._scales)
+        content, quality = (float(self._share(name, seen)) for name in EXPERTS)
+        return content, quality
+
+    @torch.inference_mode()
+    def share(self, expert: ExpertName, batch: Tensor) -> Tensor:
+        """Return what an expert adds to the mean photograph's points, ``(N,)`` float64.
+
+        Args:
+            expert: which.
+            batch: ``(N, 3, H, W)`` float32 in [0, 1], of the size that the experts see.
+        """
+        return self._share(expert, views(batch.to(self._device), self._scales))
+
+    def _share(self, expert: ExpertName, seen: list[Tensor]) -> Tensor:
+        rows = torch.from_numpy(self._encodings[expert].rows(seen))
+        return self._head.share(expert, rows)

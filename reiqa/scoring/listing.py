@@ -1,0 +1,108 @@
+"""Which images a command line means: files, folders, patterns, or a list on standard input."""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from reiqa.errors import BadInputError
+from reiqa.images import SUFFIXES
+
+#: Taken from folders though not every machine can read them: an image that is passed over in
+#: silence is worse than one that is told of.
+TOLD_OF = SUFFIXES | {".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe"}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One image to score.
+
+    Attributes:
+        path: to open it by.
+        inside: where it lies below the folder that was named; its file name if it was named itself.
+        error: why there is nothing to open; empty where there may be.
+    """
+
+    path: Path
+    inside: PurePath
+    error: str = ""
+
+    @property
+    def name(self) -> str:
+        """The path as it is printed: in one line, whatever bytes it is made of."""
+        text = os.fsencode(self.path).decode("utf-8", "backslashreplace")
+        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def listed(arguments: Iterable[str], lines: Iterable[str], recursive: bool = True) -> list[Listed]:
+    """Return every image that the arguments name, each once.
+
+    Args:
+        arguments: paths of files or folders, patterns such as ``**/*.jpg``, or ``-`` for `lines`.
+        lines: a path each.
+        recursive: look into the folders of a folder.
+
+    Raises:
+        BadInputError: there is no image at all.
+    """
+    arguments = list(arguments)
+    found: dict[Path, Listed] = {}
+    for argument in arguments:
+        named = (line.rstrip("\r\n") for line in lines) if argument == "-" else (argument,)
+        for one in filter(None, named):
+            for item in _meant(one, recursive):
+                found.setdefault(item.path, item)
+    if not found:
+        raise BadInputError(f"{', '.join(arguments)}: no image here")
+    return list(found.values())
+
+
+def _meant(argument: str, recursive: bool) -> Iterator[Listed]:
+    path = Path(argument)
+    if glob.has_magic(argument) and not os.path.lexists(path):
+        matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207
+        if not matches:
+            yield Listed(path, PurePath(path.name), "no file matches this pattern")
+        for match in matches:
+            yield from _at(Path(match), recursive)
+        return
+    yield from _at(path, recursive)
+
+
+def _at(path: Path, recursive: bool) -> Iterator[Listed]:
+    if path.is_dir():
+        yield from _walk(path, PurePath(), recursive, set())
+    elif path.exists() and not path.is_file():
+        yield Listed(path, PurePath(path.name), "not a regular file")
+    else:
+        yield Listed(path, PurePath(path.name))
+
+
+def _walk(
+    folder: Path, inside: PurePath, recursive: bool, seen: set[tuple[int, int]]
+) -> Iterator[Listed]:
+    """Yield the images of a folder, then those of its folders, by name; each real folder once."""
+    try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        yield Listed(folder, inside, f"folder not readable: {error.strerror}")
+        return
+    folders = [entry for entry in entries if _is_folder(entry)]
+    for entry in entries:
+        if entry not in folders and Path(entry.name).suffix.lower() in TOLD_OF:
+            yield Listed(folder / entry.name, inside / entry.name)
+    for entry in folders if recursive else ():
+        yield from _walk(folder / entry.name, inside / entry.name, recursive, seen)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link that leads round to itself: reading it as an image says so.
+        return False

@@ -1,0 +1,137 @@
+"""A scored image as a line of text: in a table for people, as CSV, or as JSON lines."""
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+from reiqa.scoring.scorer import Score
+
+Form = Literal["table", "csv", "jsonl"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row; numbers are None where there is an error.
+
+    Attributes:
+        image: its path.
+        score: points, 0 to 100, higher is better.
+        low, high: expected range.
+        content, quality: what each expert adds to the mean photograph's points.
+        width, height: in pixels.
+        sha256: how the file's digest begins; empty where it could not be read.
+        bundle: name and digest of what it was scored with.
+        error: one line; empty where there is a score.
+    """
+
+    image: str
+    score: float | None
+    low: float | None
+    high: float | None
+    content: float | None
+    quality: float | None
+    width: int | None
+    height: int | None
+    sha256: str
+    bundle: str
+    error: str
+
+    @classmethod
+    def scored(cls, image: str, score: Score, sha256: str, bundle: str) -> Self:
+        """Make the row of a score, to a thousandth of a point."""
+        return cls(
+            image,
+            _rounded(score),
+            _rounded(score.low),
+            _rounded(score.high),
+            _rounded(score.content),
+            _rounded(score.quality),
+            score.width,
+            score.height,
+            sha256,
+            bundle,
+            "",
+        )
+
+    @classmethod
+    def failed(cls, image: str, sha256: str, bundle: str, error: str) -> Self:
+        """Make the row of an image that cannot be scored."""
+        return cls(image, None, None, None, None, None, None, None, sha256, bundle, error)
+
+
+_NAMES = tuple(field.name for field in fields(Record))
+_TEXTS = ("image", "sha256", "bundle", "error")
+_COUNTS = ("width", "height")
+
+
+def _rounded(number: float) -> float:
+    # The sum takes the sign off a zero.
+    return round(float(number), 3) + 0.0
+
+
+def head(form: Form) -> str:
+    """Return the line above the rows; empty where there is none."""
+    match form:
+        case "csv":
+            return ",".join(_NAMES)
+        case "table":
+            return " score  expected     content  quality  size         image"
+    return ""
+
+
+def line(record: Record, form: Form) -> str:
+    """Return a row as one line."""
+    match form:
+        case "csv":
+            return _csv(record)
+        case "jsonl":
+            return json.dumps(asdict(record), ensure_ascii=False)
+    return _aligned(record)
+
+
+def parse(text: str, form: Form) -> Record | None:
+    """Read what `line` wrote as CSV or JSON lines; None where it is not such a line."""
+    try:
+        if form == "csv":
+            (cells,) = csv.reader([text], strict=True)
+            tree: dict[str, Any] = {
+                name: _typed(name, cell) for name, cell in zip(_NAMES, cells, strict=True)
+            }
+        else:
+            tree = json.loads(text)
+        record = Record(**tree)
+        sound = all(isinstance(getattr(record, name), str) for name in _TEXTS)
+    except (csv.Error, ValueError, TypeError):
+        return None
+    return record if sound and (record.score is None) == bool(record.error) else None
+
+
+def _csv(record: Record) -> str:
+    cells = (
+        f"{value:.3f}" if isinstance(value, float) else "" if value is None else value
+        for value in asdict(record).values()
+    )
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()
+
+
+def _typed(name: str, cell: str) -> str | float | int | None:
+    if name in _TEXTS:
+        return cell
+    if not cell:
+        return None
+    return int(cell) if name in _COUNTS else float(cell)
+
+
+def _aligned(record: Record) -> str:
+    if record.score is None:
+        return f"{'-':>6}  {record.image}: {record.error}"
+    expected = f"{record.low:.0f} to {record.high:.0f}"
+    size = f"{record.width}x{record.height}"
+    return (
+        f"{record.score:6.1f}  {expected:<11}  {record.content:+7.1f}  {record.quality:+7.1f}"
+        f"  {size:<11}  {record.image}"
+    )
