@@ -178,7 +178,9 @@ def distort(
         raise BadInputError("distort: name a photograph, or ask for --list")
     from reiqa.distortions import resolve
 
-    bank = _load(file).bank if file.exists() else parameters.Bank()
+    # Without a project the published bank is shown; a file that was named must be there.
+    named = file.exists() or file != layout.PARAMS
+    bank = _load(file).bank if named else parameters.Bank()
     gallery.gallery(image, out, resolve(bank), seed)
     say(f"{out}: written")
 
@@ -201,6 +203,8 @@ def chunks(
     """
     from reiqa.chunks import shards
 
+    if show is not None and verify:
+        raise BadInputError("chunks: --show and --verify do different things; give one of them")
     params = _load(file)
     corpus = corpus or params.chunks.corpora[0]
     _known_set(corpus)
@@ -547,16 +551,16 @@ def _verify(paths: list[Path]) -> None:
     """Say of each shard whether it is whole; one that is not does not hide the next."""
     from reiqa.chunks import shards
 
-    faults = []
+    faults: dict[Path, BadInputError] = {}
     for path in paths:
         try:
             typer.echo(f"{path}: {shards.verify(path)} windows, all as written")
         except BadInputError as fault:
-            faults.append(fault)
-    for one in faults[:-1]:
-        say(f"reiqa: {one}")
+            faults[path] = fault
     if faults:
-        raise faults[-1]
+        first, *others = faults
+        also = f"; likewise {', '.join(path.name for path in others)}" if others else ""
+        raise BadInputError(f"{faults[first]}{also}")
 
 
 def _training_inputs(params: Params, expert: ExpertName) -> list[Path]:

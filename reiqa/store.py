@@ -109,7 +109,11 @@ def atomic(path: Path) -> Iterator[Path]:
 
     A reader sees the old file or the new one, never a part. After an error nothing is left;
     what a killed process leaves is swept when the artifact is next made.
+
+    Raises:
+        BadInputError: ``path`` is a folder, or below a file.
     """
+    check_target(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}{_PART}"
     handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
@@ -123,6 +127,30 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_target(path: Path, suffix: str = "") -> None:
+    """Refuse a path at which no file can be written, before any work is done for it.
+
+    Args:
+        path: the file to be.
+        suffix: what its name must end in, for it says what is written.
+
+    Raises:
+        BadInputError: it is a folder, below a file, in a folder that may not be written to, or has
+            another suffix.
+    """
+    if path.is_dir():
+        raise BadInputError(f"{path}: is a folder; name a file")
+    if suffix and path.suffix.lower() != suffix:
+        raise BadInputError(
+            f"{path}: not a name for what is written; {path.with_suffix(suffix)} is"
+        )
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise BadInputError(f"{path}: {folder} is a file, not a folder; name another place")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BadInputError(f"{path}: {folder} may not be written to; name another place")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -389,12 +417,12 @@ _UMASK_LOCK = threading.Lock()
 
 def _umask() -> int:
     # To read it is to set it, for every thread at once: so it is read a single time.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
     with _UMASK_LOCK:
         return _read_umask()
 
 
 @cache
 def _read_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -113,6 +113,26 @@ def test_making_an_artifact_sweeps_what_a_killed_process_left_of_it_and_nothing_
     assert left == {"demo.json", "demo.json.prov.json", ".demo.mine", ".demo_mixed.json"}
 
 
+def test_a_path_at_which_no_file_can_be_is_refused_by_name_and_nothing_is_left():
+    Path("folder").mkdir()
+    Path("file").write_text("x")
+    for name, reason in (("folder", "is a folder"), ("file/a/b.txt", "file is a file, not a")):
+        with pytest.raises(BadInputError, match=rf"^{name}: .*{reason}"):
+            store.write_text(Path(name), "new")
+    with pytest.raises(BadInputError, match=r"^a\.jpg: .* a\.png is$"):
+        store.check_target(Path("a.jpg"), ".png")
+    store.check_target(Path("not/yet/a.PNG"), ".png")
+    assert sorted(path.name for path in Path().rglob("*")) == ["file", "folder"]
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused(monkeypatch):
+    Path("kept").mkdir()
+    # Root, as whom tests may run, may write anywhere.
+    monkeypatch.setattr("os.access", lambda path, mode: path.name != "kept")
+    with pytest.raises(BadInputError, match="kept may not be written to"):
+        store.write_text(Path("kept/a.txt"), "new")
+
+
 def test_json_refuses_what_json_cannot_say():
     with pytest.raises(ValueError, match="JSON compliant"):
         store.write_json(Path("x.json"), {"srcc": float("nan")})

@@ -37,11 +37,15 @@ def show(paths: Sequence[Path], number: int, out: Path) -> Path:
         out: the PNG to write.
 
     Raises:
-        BadInputError: a shard cannot be read, or there is no such window.
+        BadInputError: a shard cannot be read, there is no such window, or no PNG can be written to
+            ``out``.
     """
+    store.check_target(out, ".png")
     reader = Reader(paths)
     if not 0 <= number < len(reader):
-        raise BadInputError(f"--show {number}: the windows run from 0 to {len(reader) - 1}")
+        raise BadInputError(
+            f"--show {number}: no such window; there are {len(reader)}, counted from 0"
+        )
     window, recipe = reader.window(number)
     reader.close()
     pairs = render([window], [recipe])

@@ -36,8 +36,10 @@ def gallery(path: Path, out: Path, types: Sequence[str], seed: int) -> None:
         seed: from which the drawn parameters of random types derive.
 
     Raises:
-        BadInputError: the photograph cannot be read, or a type is unknown.
+        BadInputError: the photograph cannot be read, a type is unknown, or no PNG can be written
+            to ``out``.
     """
+    store.check_target(out, ".png")
     photo = _shown(images.read_rgb(path))
     original, frame, inner = _window(photo)
     rows = {name: _render(original, name, seed, frame, inner) for name in types}

@@ -41,6 +41,18 @@ def test_the_picture_is_the_same_each_time(garden, parameters, tmp_path):
 
 def test_a_window_that_is_not_there_is_refused(garden, parameters, tmp_path):
     path = shards.write(garden, 0, 1, parameters)
-    with pytest.raises(BadInputError, match="--show 7: the windows run from 0 to 6"):
+    with pytest.raises(BadInputError, match="--show 7: no such window; there are 7"):
         show([path], 7, tmp_path / "a.png")
     assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("name", ["chunk.jpg", "chunk", "folder", "shard-00000.h5/chunk.png"])
+def test_a_place_where_no_picture_can_be_is_refused_before_a_shard_is_read(
+    name, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("reiqa.chunks.show.Reader", lambda _: pytest.fail("a shard was opened"))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "shard-00000.h5").touch()
+    with pytest.raises(BadInputError, match=name) as refused:
+        show([tmp_path / "shard-00000.h5"], 0, tmp_path / name)
+    assert "name" in str(refused.value)

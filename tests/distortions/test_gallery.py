@@ -48,6 +48,18 @@ def test_what_is_not_an_image_leaves_no_picture_behind(tmp_path: Path) -> None:
     assert not (tmp_path / "out.png").exists()
 
 
+@pytest.mark.parametrize("name", ["out.jpg", "out", "folder", "cat.png/out.png"])
+def test_a_place_where_no_picture_can_be_is_refused_before_any_work(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reiqa.images.read_rgb", lambda _: pytest.fail("the photograph was read"))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "cat.png").touch()
+    with pytest.raises(BadInputError, match=name) as refused:
+        gallery(tmp_path / "cat.png", tmp_path / name, ["jpeg"], 0)
+    assert "name" in str(refused.value)
+
+
 def test_the_table_has_a_row_a_type() -> None:
     rows = table()
     assert [row[0] for row in rows] == list(TYPES)
