@@ -1,6 +1,7 @@
 """Each deterministic type against SciPy, scikit-image or Pillow on the whole photograph."""
 
 import itertools
+from fractions import Fraction
 from types import ModuleType
 
 import numpy as np
@@ -14,8 +15,7 @@ from reiqa.distortions.noise import box_taps
 
 #: Greatest difference in grey levels, share of values more than one level off, and pixels at the
 #: photograph's border left out: there SciPy, Pillow and we continue the picture differently.
-#: Pillow rounds to 8 bits between the passes of a resize, and its nearest pixel on a tie depends on
-#: a running sum of floats.
+#: Pillow rounds to 8 bits between the passes of a resize. Pixelate has a test of its own.
 TOLERANCE: dict[str, tuple[int, float, int]] = {
     "gaussian_blur": (1, 0, 0),
     "lens_blur": (1, 0, 0),
@@ -30,7 +30,6 @@ TOLERANCE: dict[str, tuple[int, float, int]] = {
     "resize_bicubic": (3, 0.01, 48),
     "sharpen": (2, 0.001, 0),
     "contrast": (0, 0, 0),
-    "pixelate": (255, 0.05, 0),
     "resize_bilinear": (3, 0.01, 32),
     "resize_nearest": (0, 0, 0),
     "resize_lanczos": (3, 0.015, 64),
@@ -71,13 +70,36 @@ def test_a_type_is_what_the_libraries_make_of_it(
         assert (difference > 1).mean() <= share
 
 
-def test_every_type_that_draws_no_field_is_held_against_a_reference() -> None:
-    statistical = {
+def nearest(side: int, kept: int) -> tuple[list[int], npt.NDArray[np.bool_]]:
+    """Say in exact fractions which pixel each shows, and where the nearest one is a tie."""
+    small = [(pixel + Fraction(1, 2)) * kept / side for pixel in range(side)]
+    large = [(int(place) + Fraction(1, 2)) * side / kept for place in small]
+    ties = [1 in (down.denominator, up.denominator) for down, up in zip(small, large, strict=True)]
+    return [int(place) for place in large], np.array(ties)
+
+
+@pytest.mark.parametrize("level", range(1, 6))
+def test_pixelate_keeps_the_nearest_pixels_and_where_no_tie_is_those_of_pillow(
+    level: int, photo: npt.NDArray[np.uint8], image: Tensor, plain: ModuleType
+) -> None:
+    share = TYPES["pixelate"].levels[level - 1]
+    ours = bytes_of(image, "pixelate", level, 0)
+    rows, row_ties = nearest(240, int(240 * share))
+    columns, column_ties = nearest(336, int(336 * share))
+    assert np.array_equal(ours, photo[np.ix_(rows, columns)])
+    # On a tie Pillow goes by a running sum of floats.
+    clear = np.ix_(~row_ties, ~column_ties)
+    assert np.array_equal(ours[clear], plain.pixelate(photo, share, None)[clear])
+    assert (~row_ties).mean() * (~column_ties).mean() > 0.9
+
+
+def test_every_type_is_held_against_a_reference_or_has_a_test_of_its_own() -> None:
+    otherwise = {
         "white_noise", "colour_noise", "impulse_noise", "multiplicative_noise", "denoise",
-        "colour_blocks", "displaced_patches", "jitter",
+        "colour_blocks", "displaced_patches", "jitter", "pixelate",
     }  # fmt: skip
     published = {name for name, each in TYPES.items() if each.published}
-    assert published == statistical | set(TOLERANCE)
+    assert published == otherwise | set(TOLERANCE)
 
 
 @pytest.mark.parametrize("sigma", [0.3, 0.6, 0.9, 1.3, 2.0, 3.0])
