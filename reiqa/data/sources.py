@@ -8,11 +8,13 @@ partial file that says which version of the file it is part of.
 import hashlib
 import os
 import shutil
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -26,7 +28,7 @@ DOWNLOADS = store.WORK / "downloads"
 
 GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 
-Advance = Callable[[int], None]
+Advance = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -195,15 +197,15 @@ def _continue(
             raise _InterruptedError("the file there has changed")
         if source.bytes is not None and length is not None and length != source.bytes:
             raise SourceError(f"{length:,} bytes offered instead of {source.bytes:,}")
-        require_space(part.parent, (length or 0) - start)
         promised = _sha256(linked)
-        store.write_json(
-            _record_path(part), {"version": version, "length": length, "promised": promised}
-        )
-        with part.open("r+b" if start else "wb") as out:
-            out.seek(start)
-            out.truncate()
-            _pour(reply, out, patience, hurried, advance)
+        with _claims.held(part.parent, (length or start) - start) as came:
+            store.write_json(
+                _record_path(part), {"version": version, "length": length, "promised": promised}
+            )
+            with part.open("r+b" if start else "wb") as out:
+                out.seek(start)
+                out.truncate()
+                _pour(reply, out, patience, hurried, lambda count: (came(count), advance(count)))
     if length is not None and _size(part) < length:
         raise _InterruptedError(f"cut off at {_size(part):,} of {length:,} bytes")
     return promised
@@ -303,6 +305,39 @@ def require_space(folder: Path, needed: int) -> None:
             f"{folder}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free; "
             "make room and run again"
         )
+
+
+class _Claims:
+    """What the transfers of this process have still to write: no two may count on one room."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[object, int] = {}
+
+    @contextmanager
+    def held(self, folder: Path, needed: int) -> Iterator[Advance]:
+        """Claim room for as long as the block lasts; gives what to tell of bytes written.
+
+        Raises:
+            WorkFailedError: the disk cannot hold them beside what others have claimed.
+        """
+        claim = object()
+
+        def came(count: int) -> None:
+            with self._lock:
+                self._open[claim] -= min(count, self._open[claim])
+
+        with self._lock:
+            require_space(folder, needed + sum(self._open.values()))
+            self._open[claim] = needed
+        try:
+            yield came
+        finally:
+            with self._lock:
+                del self._open[claim]
+
+
+_claims = _Claims()
 
 
 def _sha256(etag: str) -> str:

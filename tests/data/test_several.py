@@ -125,6 +125,20 @@ def test_a_name_given_twice_is_brought_once(sets: Server) -> None:
     assert len(sets.asked) == 1
 
 
+def test_two_transfers_never_count_on_the_same_room(
+    sets: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = len(sets.files[path_of("one")])
+    usage = type("Usage", (), {"free": size * 3 // 2})()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    sets.faults = {path_of(name): ["trickle"] for name in ("one", "two")}
+    done = reiqa_fetch(["one", "two"])
+    assert done.exit_code == 1
+    assert sum(map(whole, ("one", "two"))) == 1
+    assert len(done.stderr.splitlines()) == 1 and "GB are free; make room" in done.stderr
+    assert reiqa_fetch(["one", "two"]).exit_code == 0, "what the other took is claimed no more"
+
+
 def test_ctrl_c_stops_all_at_once_and_the_same_command_goes_on(sets: Server, project: Path) -> None:
     chosen = NAMES[:3]
     for name in chosen:
