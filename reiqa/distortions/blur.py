@@ -62,7 +62,7 @@ def lens_blur(
         total.add_(rows.narrow(-1, reach + half + 1, width))
         total.sub_(rows.narrow(-1, reach - half, width))
     # Times the inverse, which rounds alike everywhere; CUDA does not divide by a number.
-    return total.float().mul_(1 / int(kernel.sum())).round_().to(torch.uint8)
+    return fixed.to_bytes(total.float().mul_(1 / int(kernel.sum())))
 
 
 def motion_blur(

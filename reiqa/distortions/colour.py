@@ -72,7 +72,7 @@ def colour_shift(
     own = images[:, 1].float()
     change = torch.cat(moved).float().sub_(own).mul_(mask)
     out = images.clone()
-    out[:, 1] = change.add_(own).round_().to(torch.uint8)
+    out[:, 1] = fixed.to_bytes(change.add_(own))
     return out
 
 
@@ -83,7 +83,7 @@ def desaturation(
     greatest = images.amax(1, keepdim=True).float()
     # max - share (max - c): hue and value stay, saturation scales.
     kept = images.float().sub_(greatest).mul_(share)
-    return kept.add_(greatest).round_().to(torch.uint8)
+    return fixed.to_bytes(kept.add_(greatest))
 
 
 def saturation(

@@ -106,4 +106,4 @@ def _shape(images: Tensor) -> tuple[int, int]:
 
 
 def _to_uint8(values: Tensor) -> Tensor:
-    return values.clamp_(0, 255).round_().to(torch.uint8)
+    return fixed.to_bytes(values.clamp_(0, 255))

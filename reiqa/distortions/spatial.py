@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from reiqa import seeds as project_seeds
+from reiqa.distortions import fixed
 from reiqa.distortions.fields import normals
 from reiqa.distortions.frame import Frame
 
@@ -80,7 +81,7 @@ def jitter(images: Tensor, sigma: float, seeds: Sequence[int], frames: Sequence[
     moved = functional.grid_sample(
         images.float(), grid, mode="bicubic", padding_mode="reflection", align_corners=True
     )
-    return moved.clamp_(0, 255).round_().to(torch.uint8)
+    return fixed.to_bytes(moved.clamp_(0, 255))
 
 
 class _Lattice:
