@@ -114,7 +114,8 @@ def fetch(
     def bring(name: str) -> None:
         work = _bound(fetching.fetch, name, mirror, force)
         path, folder = layout.receipt(name), layout.raw(name)
-        store.make(path, "fetch", name, params, [], work, force, [folder])
+        anew = force or not fetching.stands(name)
+        store.make(path, "fetch", name, params, [], work, anew, [folder])
 
     failed = [error for job in each(bring, names, fetching.AT_ONCE) if (error := job.exception())]
     for error in failed:

@@ -4,6 +4,7 @@ The entries stand in ``catalog.yaml``; here is their checked, typed form. Light 
 read at every parse of the Snakefile.
 """
 
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -217,7 +218,8 @@ def get(name: str) -> Entry:
     """
     entries = load()
     if name not in entries:
-        raise BadInputError(f"{name}: no such dataset; allowed: {', '.join(entries)}")
+        near = "".join(f"did you mean {each}? " for each in get_close_matches(name, entries, 1))
+        raise BadInputError(f"{name}: no such dataset; {near}allowed: {', '.join(entries)}")
     return entries[name]
 
 

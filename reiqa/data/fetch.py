@@ -69,6 +69,18 @@ def fetch(
         raise WorkFailedError(f"{name}: {error.strerror}: {error.filename or 'disk'}") from None
 
 
+def stands(name: str) -> bool:
+    """Say whether what the receipt of a set vouches for is still there, by number and size."""
+    raw, receipt = layout.raw(name), layout.receipt(name)
+    if catalog.get(name).linked or not (raw.is_dir() and receipt.is_file()):
+        return raw.is_dir()
+    try:
+        told: Told = store.read_json(receipt)
+    except BadInputError:
+        return False
+    return holdings(raw).items() <= told.items()
+
+
 def holdings(folder: Path) -> Told:
     """Return how many images and bytes a folder holds."""
     files = Pictures.below(folder)
@@ -93,7 +105,12 @@ def _obtain(entry: Entry, mirrors: list[Path], force: bool, patience: Patience) 
         _remove(work)
         staging = work / "whole"
         staging.mkdir(parents=True)
-        origin = _origin(entry, mirrors, staging, force, patience)
+        try:
+            origin = _origin(entry, mirrors, staging, force, patience)
+        except Exception:
+            # On a full disk above all, nobody is helped by half a set.
+            _remove(work)
+            raise
         # A receipt vouches for what stands: none may while the folder is exchanged.
         receipt.unlink(missing_ok=True)
         _remove(raw)
@@ -237,7 +254,12 @@ class _Bringing:
 
     def piece(self, number: int, piece: Piece) -> Told:
         """Bring one piece from the first place that gives it, and unpack it."""
-        faults: list[str] = []
+        faults = [
+            f"not in {mirror}"
+            for mirror in self._mirrors
+            if mirror != BY_HAND
+            and not any(_in_mirror(self._entry, source, mirror) for source in piece.sources)
+        ]
         for attempt in self._attempts(piece):
             try:
                 return attempt(self.folder(number))

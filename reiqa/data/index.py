@@ -98,10 +98,14 @@ def build(name: str, allow_missing: bool = False, verify: bool = False) -> Path:
     rows, header, faults = made.rows, made.header, made.faults
     if str(faults) and not allow_missing:
         raise BadInputError(
-            f"{raw}: {faults}; fetch it again, or take what is there with --allow-missing"
+            f"{raw}: {faults}; bring it again with: reiqa fetch --dataset {name} --force, or take "
+            "what is there with --allow-missing"
         )
     if not rows:
-        raise BadInputError(f"{raw}: not one image of {entry.title} is there; fetch it again")
+        raise BadInputError(
+            f"{raw}: not one image of {entry.title} is there; bring it again with: "
+            f"reiqa fetch --dataset {name} --force"
+        )
     if str(faults):
         say(f"{name}: {len(rows):,} of {header['listed']:,} images; {faults}")
     path = layout.index(name)

@@ -302,9 +302,13 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise WorkFailedError(
-            f"{folder}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free; "
-            "make room and run again"
+            f"{folder}: {_amount(needed)} are needed, {_amount(free)} are free; make room and "
+            "run again"
         )
+
+
+def _amount(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 100_000_000 else f"{count / 1e6:,.1f} MB"
 
 
 class _Claims:

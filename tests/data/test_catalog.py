@@ -90,8 +90,10 @@ def test_a_wrong_entry_is_refused() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(BadInputError, match=r"koniq.*koniq10k"):
+    with pytest.raises(BadInputError, match=r"koniq.*did you mean koniq10k\?.*csiq"):
         catalog.get("koniq")
+    with pytest.raises(BadInputError, match=r"zzz: no such dataset; allowed: "):
+        catalog.get("zzz")
 
 
 def test_the_two_lists_of_image_suffixes_are_one() -> None:

@@ -1,7 +1,9 @@
 """Every fault of a source ends in a resumed download, the next source, or one clear line."""
 
+import errno
 import hashlib
 import json
+import os
 import random
 import shutil
 import threading
@@ -17,6 +19,7 @@ from reiqa import layout, store
 from reiqa.data import catalog, fetch, sources
 from reiqa.data.catalog import Entry, Piece, Source
 from reiqa.data.sources import Patience
+from reiqa.data.unpack import unpack
 from reiqa.errors import BadInputError, WorkFailedError
 
 ARCHIVE = "/a/small.tgz"
@@ -414,9 +417,38 @@ def test_a_full_disk_is_one_line_before_anything_is_written(
     small_set(ARCHIVE)
     usage = type("Usage", (), {"free": 1000})()
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    with pytest.raises(WorkFailedError, match="GB are free"):
+    with pytest.raises(WorkFailedError, match="MB are free"):
         fetch.fetch("small", patience=patience)
     assert nothing_there()
+
+
+def test_a_disk_that_fills_while_it_is_unpacked_is_one_line_and_left_empty(
+    archives: Server, small_set: MakeSet, patience: Patience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_set(ARCHIVE)
+
+    def full(_archive: Path, folder: Path, _advance: object) -> int:
+        folder.mkdir(parents=True)
+        (folder / "half").write_bytes(bytes(1000))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "other"))
+
+    monkeypatch.setattr(fetch, "unpack", full)
+    with pytest.raises(WorkFailedError, match=r"small: No space left on device: work/unpack"):
+        fetch.fetch("small", patience=patience)
+    assert nothing_there() and not list((store.WORK / "unpack").iterdir())
+    monkeypatch.setattr(fetch, "unpack", unpack)
+    fetch.fetch("small", patience=patience)
+    assert whole() and len(archives.asked) == 1, "the archive itself is kept"
+
+
+def test_a_mirror_without_the_archive_is_named_among_what_was_tried(
+    archives: Server, small_set: MakeSet, patience: Patience, tmp_path: Path
+) -> None:
+    small_set(ARCHIVE)
+    archives.faults[ARCHIVE] = ["404"]
+    (tmp_path / "mirror").mkdir()
+    with pytest.raises(WorkFailedError, match=r"small.tgz: not in .*mirror; 127.0.0.1"):
+        fetch.fetch("small", tmp_path / "mirror", patience=patience)
 
 
 def test_a_corpus_of_a_rated_sets_photographs_takes_no_second_room(
