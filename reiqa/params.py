@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from reiqa.errors import BadInputError
 
 ExpertName: TypeAlias = Literal["content", "quality"]
+Pooling: TypeAlias = Literal["last", "stages"]
 Variant: TypeAlias = Literal["content", "quality", "both"]
 
 EXPERTS: tuple[ExpertName, ...] = ("content", "quality")
@@ -198,11 +199,14 @@ class Features(Section):
 
     Attributes:
         scales: the encoder sees the photograph at each; the features stand side by side.
+        pooling: ``last`` is the paper's mean of the last stage; ``stages`` puts mean and deviation
+            of every stage before it.
         batch: photographs of one shape encoded at once.
         max_pixels: a photograph larger than this is scaled down to it, and reported.
     """
 
     scales: Scales = [1.0, 0.5]
+    pooling: Pooling = "last"
     batch: Positive = 8
     max_pixels: Annotated[int, Field(ge=65_536)] = 50_000_000
 
@@ -214,6 +218,7 @@ class Regression(Section):
         model: linear regressor.
         alphas: penalties tried: the least, the greatest, and how many between them (log grid).
         l1_ratios: mixing shares tried by the elastic net.
+        clip: deviations from its mean beyond which a feature says no more; None leaves it.
         splits: random splits a dataset.
         fractions: train, validation and test share of the references.
         protocol: ``official`` takes a dataset's own split where it has one.
@@ -227,6 +232,7 @@ class Regression(Section):
         25,
     )
     l1_ratios: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] = [0.5]
+    clip: Annotated[float, Field(gt=0)] | None = None
     splits: Positive = 10
     fractions: tuple[Fraction, Fraction, Fraction] = (0.7, 0.1, 0.2)
     protocol: Literal["official", "random"] = "official"

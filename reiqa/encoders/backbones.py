@@ -35,8 +35,8 @@ LITE = "efficientnet_lite0"
 # Names under which torchvision's families keep their classifier.
 _HEADS = ("fc", "classifier", "head")
 
-# Two shapes that no fixed-size network accepts both, each large enough for every other.
-_TRIAL_SHAPES = ((192, 192), (224, 160))
+#: Two shapes that no fixed-size network accepts both, each large enough for every other.
+TRIAL_SHAPES = ((192, 192), (224, 160))
 
 
 class Encoder(nn.Module):
@@ -73,10 +73,14 @@ class Encoder(nn.Module):
         Returns:
             ``(N, width)``.
         """
-        if NORMALISATION[self.expert].name != "none":
-            images = (images - self.mean) / self.std
-        pooled: Tensor = self.body(images)
+        pooled: Tensor = self.body(self.normalised(images))
         return pooled.flatten(1)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return images as the first layer takes them."""
+        if NORMALISATION[self.expert].name == "none":
+            return images
+        return (images - self.mean) / self.std
 
 
 def build(backbone: str, expert: ExpertName, seed: int = 0) -> Encoder:
@@ -131,7 +135,7 @@ def _pooled_width(backbone: str, body: nn.Module) -> int:
     """Run the network on two shapes: both must come out as one vector of the same length."""
     body.eval()
     try:
-        shapes = {body(torch.zeros(1, 3, *size)).flatten(1).shape[1] for size in _TRIAL_SHAPES}
+        shapes = {body(torch.zeros(1, 3, *size)).flatten(1).shape[1] for size in TRIAL_SHAPES}
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
         raise BadInputError(
             f"backbone: {backbone} takes images of one size only; choose another"

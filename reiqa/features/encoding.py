@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from reiqa import images
-from reiqa.encoders import Encoder
+from reiqa.encoders import Encoder, Pooled
 
 if TYPE_CHECKING:
     from reiqa.features.cache import Rows
@@ -40,7 +40,7 @@ class Encoding:
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder | Pooled,
         scales: Sequence[float],
         processor: torch.device,
         precision: str = "float32",
@@ -54,9 +54,10 @@ class Encoding:
             processor: where to compute.
             precision: ``bf16`` autocasts.
         """
-        frozen = copy.deepcopy(encoder).eval()
+        frozen = copy.deepcopy(encoder.encoder if isinstance(encoder, Pooled) else encoder).eval()
         frozen.body = folded(frozen.body)
-        self._encoder = frozen.to(processor).to(memory_format=torch.channels_last)
+        ready = Pooled(frozen) if isinstance(encoder, Pooled) else frozen
+        self._encoder = ready.to(processor).to(memory_format=torch.channels_last)
         self._processor = processor
         self._bf16 = precision == "bf16"
         self.width = len(scales) * encoder.width

@@ -21,6 +21,7 @@ from reiqa.data import index as indices
 from reiqa.devices import device
 from reiqa.encoders import NORMALISATION
 from reiqa.encoders import load as load_encoder
+from reiqa.encoders import pooled
 from reiqa.errors import BadInputError
 from reiqa.features import cache
 from reiqa.features.cache import Column, Features, Recipe
@@ -169,12 +170,13 @@ def _line(
     expert: ExpertName, source: _Source, params: Params, processor: torch.device, earlier: Path
 ) -> _Line:
     settings, weights = params.features, layout.model(expert)
-    encoder = load_encoder(weights)
+    encoder = pooled(load_encoder(weights), settings.pooling)
     precision = params.compute.precision if processor.type == "cuda" else "float32"
     recipe = Recipe(
         {expert: store.file_digest(weights)},
         {
             "scales": list(settings.scales),
+            "pooling": settings.pooling,
             "half": "antialiased bicubic",
             "resize": source.resize,
             "max_pixels": settings.max_pixels,

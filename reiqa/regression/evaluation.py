@@ -81,7 +81,7 @@ def evaluate(
 
     def run(place: tuple[int, Variant]) -> Trial:
         number, variant = place
-        return attempt(sample.of(variant), sample.ratings, local[number], penalties)
+        return attempt(sample.of(variant), sample.ratings, local[number], penalties, settings.clip)
 
     notes = Notes()
     trials: dict[Variant, list[Trial]] = {variant: [] for variant in VARIANTS}

@@ -80,6 +80,7 @@ class Judged:
         splits: of the index's rows.
         evaluation: the trials.
         given: whether the splits are a person's own.
+        clip: of standardised features, in deviations.
         key: digest of all that decides the regressors: what is kept under another key is not it.
     """
 
@@ -87,6 +88,7 @@ class Judged:
     splits: Sequence[Split]
     evaluation: Evaluation
     given: bool
+    clip: float | None
     key: str
 
 
@@ -95,7 +97,8 @@ def judge(sample: Sample, params: Params, splits_file: Path | None = None) -> Ju
     parts = _splits(sample, params, splits_file)
     evaluation = evaluate(sample, parts, params.regression, params.compute.threads)
     key = key_of(sample, params, splits_file)
-    return Judged(sample, parts, evaluation, splits_file is not None, key)
+    given = splits_file is not None
+    return Judged(sample, parts, evaluation, given, params.regression.clip, key)
 
 
 def retrain(judged: Judged) -> dict[Variant, Regressor]:
@@ -103,7 +106,7 @@ def retrain(judged: Judged) -> dict[Variant, Regressor]:
     sample, chosen = judged.sample, judged.evaluation.kept_penalty
     with threadpool_limits(1):
         return {
-            variant: refit(sample.of(variant), sample.ratings, chosen(variant))
+            variant: refit(sample.of(variant), sample.ratings, chosen(variant), judged.clip)
             for variant in VARIANTS
         }
 
@@ -143,6 +146,7 @@ def describe(judged: Judged, params: Params) -> dict[str, Any]:
             "model": settings.model,
             "alphas": [number(alpha) for alpha in alphas(settings)],
             "l1_ratios": list(settings.l1_ratios) if settings.model == "elasticnet" else None,
+            "clip": settings.clip,
         },
         "experts": {
             expert: {

@@ -52,7 +52,13 @@ class Trial:
     notes: list[str]
 
 
-def attempt(values: Raw, ratings: Vector, split: Split, penalties: list[Penalty]) -> Trial:
+def attempt(
+    values: Raw,
+    ratings: Vector,
+    split: Split,
+    penalties: list[Penalty],
+    clip: float | None = None,
+) -> Trial:
     """Run one split.
 
     Args:
@@ -60,9 +66,10 @@ def attempt(values: Raw, ratings: Vector, split: Split, penalties: list[Penalty]
         ratings: ``(N,)``.
         split: row numbers of train, val and test.
         penalties: to choose from.
+        clip: of standardised features, in deviations.
     """
     mean, deviation = _standardisation(ratings[split.train])
-    scaling = Scaling.of(values, split.train)
+    scaling = Scaling.of(values, split.train, clip)
     train = Standardised(values, split.train, scaling)
     path = fit_path(train, (ratings[split.train] - mean) / deviation, penalties)
     predicted = Standardised(values, split.val, scaling).times(path.weights)
@@ -76,11 +83,11 @@ def attempt(values: Raw, ratings: Vector, split: Split, penalties: list[Penalty]
     return Trial(regressor.penalty, choice.scores, predictions, notes)
 
 
-def refit(values: Raw, ratings: Vector, penalty: Penalty) -> Regressor:
+def refit(values: Raw, ratings: Vector, penalty: Penalty, clip: float | None = None) -> Regressor:
     """Fit the regressor that is kept: all rows, one penalty."""
     rows: RowNumbers = np.arange(len(values))
     mean, deviation = _standardisation(ratings)
-    scaling = Scaling.of(values, rows)
+    scaling = Scaling.of(values, rows, clip)
     path = fit_path(Standardised(values, rows, scaling), (ratings - mean) / deviation, [penalty])
     return Regressor(scaling, path.weights[:, 0] * deviation, mean, penalty)
 

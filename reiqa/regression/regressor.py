@@ -1,5 +1,6 @@
 """The linear regressor that is kept: all that turns features into a score on the rating scale."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,7 @@ def save(path: Path, regressors: Mapping[Variant, Regressor], card: Mapping[str,
             "l1_ratio": regressor.penalty.l1_ratio,
             "experts": EXPERTS_OF[variant],
             "width": len(regressor.weights),
+            "clip": None if math.isinf(regressor.scaling.reach) else regressor.scaling.reach,
         }
         for variant, regressor in regressors.items()
     }
@@ -101,7 +103,11 @@ def load(path: Path, variant: Variant) -> Regressor:
         tensors = load_file(path)
         kept = card["variants"][variant]
         return Regressor(
-            Scaling(tensors[f"{variant}.mean"], tensors[f"{variant}.inverse_deviation"]),
+            Scaling(
+                tensors[f"{variant}.mean"],
+                tensors[f"{variant}.inverse_deviation"],
+                math.inf if kept["clip"] is None else float(kept["clip"]),
+            ),
             tensors[f"{variant}.weights"],
             float(kept["intercept"]),
             Penalty(float(kept["alpha"]), float(kept["l1_ratio"])),

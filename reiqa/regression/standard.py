@@ -1,5 +1,6 @@
 """Features brought to zero mean and unit deviation, block by block, without a copy of them all."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -23,14 +24,22 @@ class Scaling:
     """Mean and reciprocal deviation of every feature, both ``(D,)``.
 
     The reciprocal is 0 where the feature is constant, so that it can say nothing anywhere.
+
+    Attributes:
+        mean: of each feature.
+        inverse: reciprocal of its deviation.
+        reach: deviations from the mean at which a standardised feature is clipped. One photograph
+            that an encoder has never seen the like of may lie hundreds of deviations away, and a
+            linear regressor would follow it there.
     """
 
     mean: Vector
     inverse: Vector
+    reach: float = math.inf
 
     @classmethod
-    def of(cls, values: Raw, rows: RowNumbers) -> "Scaling":
-        """Take mean and deviation over some rows, in float64."""
+    def of(cls, values: Raw, rows: RowNumbers, reach: float | None = None) -> "Scaling":
+        """Take mean and deviation over some rows, in float64; None reaches everywhere."""
         count, width = len(rows), values.shape[1]
         mean, square = np.zeros(width), np.zeros(width)
         for block in _slices(count, width):
@@ -41,12 +50,12 @@ class Scaling:
         deviation = np.sqrt(square / count)
         varies = deviation > _ROUNDING * np.abs(mean)
         inverse = np.divide(1.0, deviation, out=np.zeros(width), where=varies)
-        return cls(mean, inverse)
+        return cls(mean, inverse, math.inf if reach is None else reach)
 
-    def apply(self, values: Raw) -> Matrix:
-        """Return standardised features as float64."""
-        standard: Matrix = (values - self.mean) * self.inverse
-        return standard
+    def apply(self, values: Raw, columns: slice = slice(None)) -> Matrix:
+        """Return standardised features as float64; ``columns`` says which these are."""
+        standard: Matrix = (values - self.mean[columns]) * self.inverse[columns]
+        return standard if math.isinf(self.reach) else standard.clip(-self.reach, self.reach)
 
 
 @dataclass(frozen=True)
@@ -103,8 +112,7 @@ class Standardised:
         rows, width = self.shape
         total = np.zeros((rows, rows))
         for block in _slices(width, rows):
-            raw = self.values[self.rows, block]
-            part = (raw - self.scaling.mean[block]) * self.scaling.inverse[block]
+            part = self.scaling.apply(self.values[self.rows, block], block)
             total += part @ part.T
         return total
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reiqa import store
 from reiqa.errors import BadInputError
-from reiqa.params import EXPERTS, ExpertName
+from reiqa.params import EXPERTS, ExpertName, Pooling
 
 #: Raised by one when bundles change so that older code cannot read them.
 FORMAT = 1
@@ -42,6 +42,7 @@ class Recipe(_Part):
 
     Attributes:
         scales: at which each expert sees the image, in the order of its features.
+        pooling: what of an encoder becomes features.
         half: how the half scale is made.
         resize: length that the shorter side is scaled down to; None leaves it.
         max_pixels: an image still larger is scaled down to this many.
@@ -50,6 +51,7 @@ class Recipe(_Part):
     """
 
     scales: tuple[float, ...]
+    pooling: Pooling = "last"
     half: Literal["antialiased bicubic"]
     resize: int | None
     max_pixels: int

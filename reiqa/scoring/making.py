@@ -17,6 +17,7 @@ from reiqa.params import EXPERTS, VARIANTS, ExpertName
 from reiqa.progress import say
 from reiqa.regression import regressor
 from reiqa.regression.fitting import regressor_path
+from reiqa.regression.regressor import Regressor
 from reiqa.regression.standard import Vector
 from reiqa.scoring import bundle, card
 from reiqa.scoring.bundle import Bundle, Expert, Fitted, Manifest, Recipe, Residuals
@@ -55,7 +56,6 @@ def make(dataset: str, out: Path, notes: Path | None = None, others: Sequence[Pa
             )
     fitted = _fitted(dataset, told)
     point = 100 / (fitted.high - fitted.low)
-    slope, mean = kept.weights * kept.scaling.inverse * point, kept.scaling.mean
     manifest = Manifest(
         format=bundle.FORMAT,
         name=out.absolute().name,
@@ -68,7 +68,7 @@ def make(dataset: str, out: Path, notes: Path | None = None, others: Sequence[Pa
             *_left_out(layout.beside(layout.result(dataset), "predictions.csv")), fitted
         ),
         metrics=(_metrics(result), *(_same_experts(other, result) for other in others)),
-        parts=_write_parts(out, slope, mean),
+        parts=_write_parts(out, _head(kept, point)),
         provenance=_provenance(dataset),
     )
     store.write_json(out / bundle.MANIFEST, manifest.model_dump(mode="json"))
@@ -195,12 +195,20 @@ def _same_experts(path: Path, first: Mapping[str, Any]) -> dict[str, Any]:
         raise BadInputError(f"{path}: not a result of reiqa fit ({error!r})") from None
 
 
-def _write_parts(out: Path, slope: Vector, mean: Vector) -> dict[str, str]:
+def _head(kept: Regressor, point: float) -> dict[str, Vector]:
+    """Return a regressor's numbers in units of features and points."""
+    scaling = kept.scaling
+    reach = np.zeros_like(scaling.mean)
+    np.divide(scaling.reach, scaling.inverse, out=reach, where=scaling.inverse > 0)
+    return {"slope": kept.weights * scaling.inverse * point, "mean": scaling.mean, "reach": reach}
+
+
+def _write_parts(out: Path, head: Mapping[str, Vector]) -> dict[str, str]:
     for expert in EXPERTS:
         with store.atomic(out / f"{expert}.safetensors") as temporary:
             temporary.write_bytes(layout.model(expert).read_bytes())
     with store.atomic(out / bundle.REGRESSOR) as temporary:
-        temporary.write_bytes(to_bytes({"slope": slope, "mean": mean}))
+        temporary.write_bytes(to_bytes(dict(head)))
     return {part: store.file_digest(out / part) for part in bundle.PARTS}
 
 

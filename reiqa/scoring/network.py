@@ -1,20 +1,24 @@
 """The scorer as one network: from pixels to points, each step differentiable."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from reiqa import encoders, images
-from reiqa.encoders import Encoder
+from reiqa import encoders
+from reiqa.encoders import Encoder, Pooled
 from reiqa.errors import BadInputError
+from reiqa.features.encoding import views
 from reiqa.features.plan import Viewing
 from reiqa.params import EXPERTS, ExpertName
 from reiqa.scoring.bundle import REGRESSOR, Bundle
 from reiqa.scoring.inputs import sized
+
+#: What turns images into the features of one expert at one scale.
+Rows: TypeAlias = Encoder | Pooled
 
 
 class Head(nn.Module):
@@ -27,13 +31,20 @@ class Head(nn.Module):
         widths: features of each expert, all scales.
         slope: ``(D,)`` points a unit of each feature.
         mean: ``(D,)`` features of the mean photograph.
+        reach: ``(D,)`` how far from that mean a feature still counts.
     """
 
     slope: Tensor
     mean: Tensor
+    reach: Tensor
 
     def __init__(
-        self, intercept: float, slope: Tensor, mean: Tensor, widths: Mapping[ExpertName, int]
+        self,
+        intercept: float,
+        slope: Tensor,
+        mean: Tensor,
+        reach: Tensor,
+        widths: Mapping[ExpertName, int],
     ) -> None:
         """Take the regressor's numbers, content's features first."""
         super().__init__()
@@ -41,6 +52,7 @@ class Head(nn.Module):
         self.widths = dict(widths)
         self.register_buffer("slope", slope.double())
         self.register_buffer("mean", mean.double())
+        self.register_buffer("reach", reach.double())
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return what each expert adds to the mean photograph's points.
@@ -59,7 +71,9 @@ class Head(nn.Module):
         """Return what one expert adds, ``(N,)`` float64, from its features alone."""
         start = 0 if expert == EXPERTS[0] else self.widths[EXPERTS[0]]
         own = slice(start, start + self.widths[expert])
-        return ((rows.double() - self.mean[own]) * self.slope[own]).sum(dim=1)
+        reach = self.reach[own]
+        beyond = (rows.double() - self.mean[own]).clamp(-reach, reach)
+        return (beyond * self.slope[own]).sum(dim=1)
 
 
 def read_head(bundle: Bundle) -> Head:
@@ -74,33 +88,34 @@ def read_head(bundle: Bundle) -> Head:
     }
     try:
         tensors = load_file(path)
-        slope, mean = tensors["slope"], tensors["mean"]
+        slope, mean, reach = (tensors[name] for name in ("slope", "mean", "reach"))
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise BadInputError(f"{path}: not a regressor ({error})") from None
-    if slope.shape != (sum(widths.values()),) or mean.shape != slope.shape:
+    if {slope.shape, mean.shape, reach.shape} != {(sum(widths.values()),)}:
         raise BadInputError(f"{path}: {tuple(slope.shape)} numbers for features of {widths}")
-    return Head(manifest.intercept, slope, mean, widths)
+    return Head(manifest.intercept, slope, mean, reach, widths)
 
 
-def read_experts(bundle: Bundle) -> dict[ExpertName, Encoder]:
-    """Read a bundle's encoders.
+def read_experts(bundle: Bundle) -> dict[ExpertName, Rows]:
+    """Read a bundle's encoders, with the pooling of its recipe.
 
     Raises:
         BadInputError: a file is no encoder, or not the one the manifest tells of.
     """
-    read = {expert: encoders.load(_file(bundle, expert)) for expert in EXPERTS}
-    for expert, encoder in read.items():
-        told = bundle.manifest.experts[expert]
-        if (encoder.expert, encoder.backbone, encoder.width) != (
-            expert,
-            told.backbone,
-            told.width,
-        ):
-            raise BadInputError(
-                f"{_file(bundle, expert)}: a {encoder.expert} expert, {encoder.backbone}, width"
-                f" {encoder.width}; the bundle tells of {told.backbone}, width {told.width}"
-            )
-    return read
+    return {expert: _read_expert(bundle, expert) for expert in EXPERTS}
+
+
+def _read_expert(bundle: Bundle, expert: ExpertName) -> Rows:
+    path, told = bundle.part(f"{expert}.safetensors"), bundle.manifest.experts[expert]
+    encoder = encoders.load(path)
+    rows = encoders.pooled(encoder, bundle.manifest.recipe.pooling)
+    found = (encoder.expert, encoder.backbone, rows.width)
+    if found != (expert, told.backbone, told.width):
+        raise BadInputError(
+            f"{path}: {found[0]}, {found[1]}, {found[2]} features a scale;"
+            f" the bundle tells of {expert}, {told.backbone}, {told.width}"
+        )
+    return rows
 
 
 class Network(nn.Module):
@@ -117,7 +132,7 @@ class Network(nn.Module):
 
     def __init__(
         self,
-        experts: Mapping[ExpertName, Encoder],
+        experts: Mapping[ExpertName, Rows],
         scales: tuple[float, ...],
         head: Head,
         viewing: Viewing,
@@ -152,12 +167,3 @@ class Network(nn.Module):
         shares = self.head(torch.cat(rows, dim=1))
         points: Tensor = self.head.intercept + shares.sum(dim=1)
         return points.to(batch.dtype)
-
-
-def views(batch: Tensor, scales: Sequence[float]) -> list[Tensor]:
-    """Return a batch ``(N, 3, H, W)`` at each scale."""
-    return [batch if scale == 1 else images.half(batch) for scale in scales]
-
-
-def _file(bundle: Bundle, expert: ExpertName) -> Path:
-    return bundle.part(f"{expert}.safetensors")

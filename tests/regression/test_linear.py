@@ -44,6 +44,18 @@ def test_ridge_predicts_what_scikit_learn_predicts(rows, width):
         np.testing.assert_allclose(predicted[:, column] / scale, expected / scale, atol=1e-8)
 
 
+@pytest.mark.parametrize(("rows", "width"), [(300, 40), (60, 200)])
+def test_clipped_features_are_fitted_as_scikit_learn_fits_them(rows, width):
+    values, ratings = sample(rows, width)
+    scaler = StandardScaler().fit(values.astype(np.float64))
+    clipped = scaler.transform(values.astype(np.float64)).clip(-1.5, 1.5)
+    every = np.arange(rows)
+    features = Standardised(values, every, Scaling.of(values, every, 1.5))
+    model = Ridge(30.0, fit_intercept=False).fit(clipped, ratings)
+    predicted = features.times(ridge(features, ratings, [30.0]))[:, 0]
+    np.testing.assert_allclose(predicted, model.predict(clipped), rtol=1e-8, atol=1e-9)
+
+
 @pytest.mark.parametrize(("rows", "width"), [(300, 200), (200, 300)])
 def test_a_whole_path_takes_one_factorisation_of_the_smaller_side(rows, width, monkeypatch):
     values, ratings = sample(rows, width)

@@ -109,3 +109,12 @@ def test_the_kept_regressor_is_fitted_on_every_row():
     values, ratings = data()
     regressor = refit(values, ratings, Penalty(1e-6, 0.0))
     np.testing.assert_allclose(regressor.predict(values), ratings, rtol=1e-5)
+
+
+def test_clipping_keeps_one_strange_photograph_within_reach():
+    values, ratings = data()
+    strange = values[:1] * 1e6
+    clipped, free = (refit(values, ratings, Penalty(1.0, 0.0), clip) for clip in (3.0, None))
+    farthest = 3 * np.abs(clipped.weights).sum()
+    assert abs(clipped.predict(strange)[0] - clipped.intercept) <= farthest * (1 + 1e-9)
+    assert abs(free.predict(strange)[0] - free.intercept) > 1000 * farthest

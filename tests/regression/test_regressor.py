@@ -46,6 +46,17 @@ def test_the_prediction_is_the_plain_formula():
     np.testing.assert_allclose(it.predict(values, rows), expected[rows])
 
 
+def test_the_reach_of_features_is_kept(tmp_path):
+    target, it = tmp_path / "clipped.safetensors", made(4)
+    scaling = Scaling(it.scaling.mean, it.scaling.inverse, 0.5)
+    clipped = Regressor(scaling, it.weights, it.intercept, it.penalty)
+    regressor.save(target, dict.fromkeys(("content", "quality", "both"), clipped), {})
+    values = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    predicted = regressor.load(target, "both").predict(values)
+    np.testing.assert_array_equal(predicted, clipped.predict(values))
+    assert not np.allclose(predicted, it.predict(values))
+
+
 def test_features_of_another_width_are_refused():
     with pytest.raises(BadInputError, match="width 5"):
         made(4).predict(np.zeros((2, 5), dtype=np.float32))
