@@ -1,5 +1,6 @@
 """CARD.md: what a bundle's scores mean, how far they can be trusted, and under which terms."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,16 +33,19 @@ def _scale(manifest: Manifest) -> str:
     ratings = (
         "a full-reference measure, not people's ratings" if fitted.proxy else "people's ratings"
     )
-    return f"""## What a score means
-
-{manifest.scale}. 0 stands for the worst possible rating of {fitted.title} ({fitted.low:g}), 100 for
-the best ({fitted.high:g}); the map between is linear, and nothing is cut off: an image worse than
-any rated one may score below 0. The regressor ({_model(manifest)}) was fitted to {ratings} of
-{fitted.images:,} images of {fitted.title}. The mean photograph scores {manifest.intercept:.1f}.
-
-The expected range holds {residuals.coverage:.0%} of the ratings of images that the regressor had
-not seen ({residuals.count:,} predictions of the splits below): at a score of
-{_example(manifest)}."""
+    meaning = (
+        f"{manifest.scale}. 0 stands for the worst possible rating of {fitted.title}"
+        f" ({fitted.low:g}), 100 for the best ({fitted.high:g}); the map between is linear, and"
+        " nothing is cut off: an image worse than any rated one may score below 0. The regressor"
+        f" ({_model(manifest)}) was fitted to {ratings} of {fitted.images:,} images of"
+        f" {fitted.title}. The mean photograph scores {manifest.intercept:.1f}."
+    )
+    expected = (
+        f"The expected range holds {residuals.coverage:.0%} of the ratings of images that the"
+        f" regressor had not seen ({residuals.count:,} predictions of the splits below): at a"
+        f" score of {_example(manifest)}."
+    )
+    return "\n\n".join(["## What a score means", _wrapped(meaning), _wrapped(expected)])
 
 
 def _model(manifest: Manifest) -> str:
@@ -83,11 +87,17 @@ def _table(entry: Mapping[str, Any]) -> str:
         for name, test in entry["tests"].items()
         if test["wilcoxon_p"] is not None and test["corrected_t_p"] is not None
     )
-    return (
+    measured = (
         f"{entry['dataset']}, {entry['images']:,} images, {entry['protocol']}; median over the"
-        f" splits, standard deviation, bootstrap interval; PLCC after a logistic:\n\n{table}"
-        + (f"\n\nPaired over the splits: {compared}." if compared else "")
+        " splits, standard deviation, bootstrap interval; PLCC after a logistic:"
     )
+    return f"{_wrapped(measured)}\n\n{table}" + (
+        f"\n\nPaired over the splits: {compared}." if compared else ""
+    )
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _number(value: float | None) -> str:

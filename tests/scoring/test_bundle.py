@@ -1,0 +1,220 @@
+"""The bundle: all parts of one run, whole and unchanged, or a line that says what is wrong."""
+
+import contextlib
+import hashlib
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reiqa import layout, store
+from reiqa.errors import BadInputError
+from reiqa.scoring import bundle, making
+from reiqa.scoring.bundle import Fitted, Residuals
+from reiqa.scoring.scorer import Scorer
+
+
+@pytest.fixture
+def copy(run, tmp_path: Path) -> Path:
+    """A bundle to do harm to."""
+    shutil.copytree(run.bundle, tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def rewrite(folder: Path, change: Callable[[dict], None]) -> None:
+    tree = json.loads((folder / "bundle.json").read_text())
+    change(tree)
+    (folder / "bundle.json").write_text(json.dumps(tree))
+
+
+def put(folder: Path, part: str, content: bytes) -> None:
+    """Replace a part by other bytes, and the digest that the manifest names."""
+    (folder / part).write_bytes(content)
+
+    def change(tree: dict) -> None:
+        tree["parts"][part] = hashlib.sha256(content).hexdigest()
+
+    rewrite(folder, change)
+
+
+def test_the_same_run_makes_the_same_bytes(in_run, tmp_path: Path) -> None:
+    making.make("clive", tmp_path / "tiny")
+    for path in in_run.bundle.iterdir():
+        assert (tmp_path / "tiny" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_identity_changes_with_any_part(copy: Path) -> None:
+    before = bundle.load(copy).identity
+    put(copy, "quality.safetensors", (copy / "content.safetensors").read_bytes())
+    assert bundle.load(copy).identity != before
+
+
+@pytest.mark.parametrize("part", bundle.PARTS)
+def test_one_changed_byte_is_refused_by_name(copy: Path, part: str) -> None:
+    content = bytearray((copy / part).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / part).write_bytes(content)
+    with pytest.raises(BadInputError, match=rf"{part}: .*wrong SHA-256"):
+        bundle.load(copy)
+
+
+@pytest.mark.parametrize("part", bundle.PARTS)
+def test_a_missing_part_is_refused_by_name(copy: Path, part: str) -> None:
+    (copy / part).unlink()
+    with pytest.raises(BadInputError, match=rf"{part}: missing"):
+        bundle.load(copy)
+
+
+class _Harm:
+    ran = False
+
+    def __reduce__(self) -> tuple:
+        return setattr, (_Harm, "ran", True)
+
+
+@pytest.mark.parametrize("part", bundle.PARTS)
+def test_a_pickle_in_place_of_a_part_is_never_run(copy: Path, part: str) -> None:
+    put(copy, part, pickle.dumps(_Harm()))
+    with pytest.raises(BadInputError, match=part):
+        Scorer.load(copy)
+    assert not _Harm.ran
+
+
+def test_a_file_that_is_no_part_is_refused(copy: Path) -> None:
+    (copy / "extra.pkl").write_bytes(pickle.dumps(_Harm()))
+    with pytest.raises(BadInputError, match=r"extra\.pkl: no part"):
+        bundle.load(copy)
+    assert not _Harm.ran
+
+
+def test_a_notice_may_lie_beside_the_parts(copy: Path) -> None:
+    (copy / "NOTICE.txt").write_text("whose it is")
+    assert bundle.load(copy).manifest.name == "tiny"
+
+
+def test_a_newer_format_is_told_from_damage(copy: Path) -> None:
+    rewrite(copy, lambda tree: tree.update(format=bundle.FORMAT + 1))
+    with pytest.raises(BadInputError, match="newer than this reiqa"):
+        bundle.load(copy)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "one"}', "\x00\xff", '{"format": 1}'])
+def test_what_is_no_manifest_is_refused(copy: Path, text: str) -> None:
+    (copy / "bundle.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(BadInputError, match=r"bundle\.json"):
+        bundle.load(copy)
+
+
+def test_a_field_of_the_wrong_kind_is_named(copy: Path) -> None:
+    rewrite(copy, lambda tree: tree["recipe"].update(max_pixels="many"))
+    with pytest.raises(BadInputError, match=r"recipe\.max_pixels"):
+        bundle.load(copy)
+
+
+def test_an_expert_that_is_another_is_refused(copy: Path) -> None:
+    put(copy, "quality.safetensors", (copy / "content.safetensors").read_bytes())
+    with pytest.raises(BadInputError, match="the bundle tells of quality"):
+        Scorer.load(copy)
+
+
+def test_an_unknown_name_lists_those_installed(monkeypatch, run, tmp_path: Path) -> None:
+    monkeypatch.setattr(bundle, "SHIPPED", run.bundle.parent)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInputError, match="installed: tiny"):
+        bundle.load("lihgt")
+    assert bundle.load("tiny").folder == run.bundle
+
+
+def test_a_folder_of_that_name_goes_before_an_installed_one(monkeypatch, run, copy: Path) -> None:
+    monkeypatch.setattr(bundle, "SHIPPED", run.bundle.parent)
+    monkeypatch.chdir(copy.parent)
+    assert bundle.load("tiny").folder == Path("tiny")
+
+
+def test_experts_of_another_run_are_not_bundled(run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, tmp_path / "project")
+    with contextlib.chdir(tmp_path / "project"):
+        path = layout.model("quality")
+        store.sidecar(path).unlink()
+        shutil.copy(layout.model("content"), path)
+        with pytest.raises(BadInputError, match="not the expert"):
+            making.make("clive", Path("other"))
+        assert not Path("other/bundle.json").exists()
+
+
+def test_a_second_protocol_stands_in_manifest_and_card(in_run, tmp_path: Path) -> None:
+    tree = store.read_json(layout.result("clive"))
+    tree["protocol"]["text"] = "the official split"
+    store.write_json(tmp_path / "other.json", tree)
+    made = making.make("clive", tmp_path / "tiny", others=[tmp_path / "other.json"])
+    assert [entry["protocol"] for entry in made.manifest.metrics][1] == "the official split"
+    assert "the official split" in (tmp_path / "tiny/CARD.md").read_text()
+    tree["experts"]["quality"]["weights"] = "0" * 64
+    store.write_json(tmp_path / "other.json", tree)
+    with pytest.raises(BadInputError, match="other experts"):
+        making.make("clive", tmp_path / "tiny", others=[tmp_path / "other.json"])
+
+
+def test_the_card_tells_the_results_own_numbers(in_run, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("Line drawings.\n")
+    making.make("clive", tmp_path / "tiny", notes)
+    card = (tmp_path / "tiny/CARD.md").read_text()
+    both = store.read_json(layout.result("clive"))["variants"]["both"]
+    assert f"| both experts | {both['srcc']['median']:.3f} |" in card
+    assert "## What it is bad at\n\nLine drawings.\n" in card
+    for part in ("content", "quality"):
+        assert f"| {part} | mobilenet_v3_small" in card
+
+
+def test_provenance_names_every_input_of_every_part(in_run) -> None:
+    told = bundle.load(in_run.bundle).manifest.provenance
+    assert told["content"]["digest"] == store.file_digest(layout.model("content"))
+    assert told["features/quality"]["digest"] == store.file_digest(
+        layout.features("clive", "quality")
+    )
+    assert {"command", "revision", "parameters", "inputs"} <= set(told["regressor"])
+
+
+FITTED = Fitted(
+    dataset="d", title="D", images=1, proxy=False, low=1, high=5,
+    model="ridge", alpha=1, l1_ratio=0, licence="", citation="",
+)  # fmt: skip
+
+
+def test_nine_ratings_in_ten_lie_in_the_expected_range() -> None:
+    rng = np.random.default_rng(0)
+    predicted = rng.uniform(1, 5, size=4000)
+    rated = (predicted + rng.normal(size=4000) * (0.1 + 0.1 * predicted)).clip(1, 5)
+    known = making.residuals(predicted, rated, FITTED)
+    points = 25 * (predicted - 1)
+    ranges = [known.around(score) for score in points.tolist()]
+    inside = [low <= 25 * (r - 1) <= high for (low, high), r in zip(ranges, rated, strict=True)]
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.02)
+    # Ratings scatter more where they are higher, and the range follows.
+    for part in (points < 25, points > 75):
+        assert np.mean(np.array(inside)[part]) == pytest.approx(0.9, abs=0.04)
+
+
+def test_few_predictions_make_one_group() -> None:
+    rng = np.random.default_rng(0)
+    known = making.residuals(rng.uniform(1, 5, size=20), rng.uniform(1, 5, size=20), FITTED)
+    assert len(known.at) == 1
+
+
+@given(
+    st.lists(st.floats(0, 100), min_size=1, max_size=6, unique=True).map(sorted),
+    st.floats(-50, 150),
+)
+def test_the_range_is_the_straight_line_between_its_knots(at: list[float], score: float) -> None:
+    low, high = [-10.0 - n for n in range(len(at))], [5.0 + n for n in range(len(at))]
+    known = Residuals(coverage=0.9, count=1, at=tuple(at), low=tuple(low), high=tuple(high))
+    found = known.around(score)
+    expected = [np.clip(score + np.interp(score, at, offsets), 0, 100) for offsets in (low, high)]
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -1,0 +1,110 @@
+"""Which images a command line means."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from reiqa.errors import BadInputError
+from reiqa.scoring.listing import Listed, listed
+
+
+def touch(*paths: str) -> None:
+    for path in map(Path, paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def paths(*arguments: str, lines: tuple[str, ...] = (), recursive: bool = True) -> list[str]:
+    return [item.path.as_posix() for item in listed(arguments, lines, recursive)]
+
+
+def test_a_folder_gives_its_images_by_name_then_those_of_its_folders() -> None:
+    touch("d/b.JPG", "d/a.png", "d/notes.txt", "d/c/z.webp", "d/a_folder/y.tif")
+    expected = ["d/a.png", "d/b.JPG", "d/a_folder/y.tif", "d/c/z.webp"]
+    assert paths("d") == expected
+    assert paths("d", recursive=False) == expected[:2]
+
+
+def test_a_kind_that_may_be_unreadable_is_not_passed_over() -> None:
+    touch("d/phone.heic", "d/new.AVIF")
+    assert paths("d") == ["d/new.AVIF", "d/phone.heic"]
+
+
+def test_a_file_that_is_named_is_taken_whatever_its_suffix() -> None:
+    touch("photo", "b.xyz")
+    assert paths("photo", "b.xyz", "absent.jpg") == ["photo", "b.xyz", "absent.jpg"]
+
+
+def test_each_image_once_however_often_it_is_named() -> None:
+    touch("d/a.png", "d/b.png")
+    assert paths("d/b.png", "d", "d/*.png") == ["d/b.png", "d/a.png"]
+
+
+def test_patterns_look_into_folders() -> None:
+    touch("d/a.png", "d/e/f/b.png", "d/e/c.jpg")
+    assert paths("d/**/*.png") == ["d/a.png", "d/e/f/b.png"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file() -> None:
+    touch("d/a[1].png", "d/a1.png")
+    assert paths("d/a[1].png") == ["d/a[1].png"]
+
+
+def test_a_pattern_that_matches_nothing_is_told_of() -> None:
+    touch("a.png")
+    (none, _) = listed(["x*.png", "a.png"], ())
+    assert none.error == "no file matches this pattern"
+
+
+def test_a_list_on_standard_input_is_lines_of_paths() -> None:
+    touch("d/a b.png", "c.png")
+    assert paths("-", lines=("c.png\n", "\n", "d\r\n")) == ["c.png", "d/a b.png"]
+
+
+def test_folders_that_lead_round_are_entered_once() -> None:
+    touch("d/a.png", "d/e/b.png")
+    Path("d/e/up").symlink_to(Path("..").absolute() / Path.cwd().name / "d")
+    Path("d/again").symlink_to("e")
+    Path("d/self.png").symlink_to("self.png")
+    assert paths("d") == ["d/a.png", "d/self.png", "d/again/b.png"]
+
+
+def test_a_folder_that_may_not_be_entered_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("d/a.png", "d/closed/b.png", "d/open/c.png")
+    scan = os.scandir
+
+    def guarded(folder: Path) -> object:
+        if Path(folder).name == "closed":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    items = listed(["d"], ())
+    assert [(item.path.as_posix(), item.error) for item in items] == [
+        ("d/a.png", ""),
+        ("d/closed", "folder not readable: Permission denied"),
+        ("d/open/c.png", ""),
+    ]
+
+
+def test_what_is_no_file_is_not_waited_for() -> None:
+    os.mkfifo("pipe.png")
+    assert listed(["pipe.png"], ())[0].error == "not a regular file"
+
+
+def test_no_image_at_all_is_bad_input() -> None:
+    Path("empty").mkdir()
+    with pytest.raises(BadInputError, match="empty: no image here"):
+        listed(["empty"], ())
+
+
+def test_a_name_is_one_line_whatever_bytes_it_has() -> None:
+    broken = Listed(Path(os.fsdecode(b"a\xff\nb.png")), Path("x"))
+    assert broken.name == "a\\xff\\nb.png"
+    assert Listed(Path("Bär 写真.png"), Path("x")).name == "Bär 写真.png"

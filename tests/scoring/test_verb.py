@@ -1,0 +1,211 @@
+"""``reiqa score`` as a person meets it: rows, refusals, and what it leaves behind."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reiqa.errors import BadInputError, WorkFailedError
+from reiqa.scoring import verb
+from reiqa.scoring.record import Record, parse
+
+GOOD = "a good one.png"
+
+
+@pytest.fixture
+def photos(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four photographs of a run, in the current folder's ``photos``."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("photos")
+    folder.mkdir()
+    for name, number in zip("cabd", (0, 5, 2, 3), strict=True):
+        (folder / f"{name}.png").write_bytes(run.photographs[number].read_bytes())
+    return folder
+
+
+def score(run, *paths: str, **options) -> None:
+    verb.score(list(paths), bundle=str(run.bundle), threads=2, **options)
+
+
+def test_a_table_has_a_row_for_each_image_in_the_order_named(run, photos, capsys) -> None:
+    score(run, "photos/d.png", "photos")
+    lines = capsys.readouterr().out.splitlines()
+    assert [text.split()[-1] for text in lines] == [
+        "image", "photos/d.png", "photos/a.png", "photos/b.png", "photos/c.png",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("order", "names"), [("worst", "adbc"), ("best", "cbda"), ("name", "abcd")]
+)
+def test_rows_are_sorted_if_asked(run, photos, capsys, order, names) -> None:
+    # Blurred by 0 (c), 1.2 (b), 1.8 (d) and 3 (a) pixels.
+    score(run, "photos", form="jsonl", order=order)
+    rows = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert [Path(row["image"]).stem for row in rows] == list(names)
+
+
+def test_csv_reads_back_with_python_itself(run, photos, capsys) -> None:
+    score(run, "photos", form="csv")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 4
+    for row in rows:
+        assert float(row["low"]) <= float(row["score"]) <= float(row["high"])
+        assert (row["width"], row["height"], row["error"]) == ("64", "48", "")
+
+
+def test_a_list_comes_on_standard_input(run, photos, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("photos/b.png\nphotos/c.png\n"))
+    score(run, "-", form="jsonl")
+    rows = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert [row["image"] for row in rows] == ["photos/b.png", "photos/c.png"]
+
+
+def test_a_run_with_out_keeps_what_it_has(run, photos, monkeypatch) -> None:
+    out = Path("scores.csv")
+    score(run, "photos", out=out)
+    whole = out.read_bytes()
+    out.write_bytes(whole[: int(len(whole) * 0.6)])
+    encoded = []
+    judge = verb.Scorer.judge
+    monkeypatch.setattr(
+        verb.Scorer, "judge", lambda self, seen: encoded.append(1) or judge(self, seen)
+    )
+    score(run, "photos", out=out)
+    assert out.read_bytes() == whole
+    assert 0 < len(encoded) < 4
+    (photos / "e.png").write_bytes((photos / "a.png").read_bytes())
+    encoded.clear()
+    score(run, "photos", out=out)
+    assert len(encoded) == 1 and out.read_bytes().startswith(whole[:-1])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"out": Path("a.txt")}, "--out a.txt"),
+        ({"out": Path("a.csv"), "form": "table"}, "csv or jsonl"),
+        ({"out": Path("photos/a.png"), "form": "csv"}, "something else"),
+    ],
+)
+def test_an_out_that_cannot_be_is_refused(run, photos, options, words) -> None:
+    before = (photos / "a.png").read_bytes()
+    with pytest.raises(BadInputError, match=words):
+        score(run, "photos", **options)
+    assert (photos / "a.png").read_bytes() == before
+
+
+def fill_with_bad_ones(folder: Path) -> dict[str, str]:
+    """Write the usual zoo; return what each line must speak of, empty where it is scored."""
+    image = Image.fromarray(np.full((40, 50, 3), 90, dtype=np.uint8))
+    image.save(folder / GOOD)
+    (folder / "empty.jpg").touch()
+    image.save(folder / "whole.jpg")
+    cut = (folder / "whole.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(cut[: len(cut) // 2])
+    (folder / "header.png").write_bytes((folder / GOOD).read_bytes()[:20])
+    (folder / "words.png").write_text("not a picture")
+    (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))
+    image.convert("P").save(folder / "still.gif")
+    frames = [image.convert("P"), Image.new("P", image.size)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    Image.fromarray(np.full((40, 50), 30000, dtype=np.uint16)).save(folder / "deep.png")
+    image.convert("CMYK").save(folder / "press.jpg")
+    image.convert("RGBA").save(folder / "clear.png")
+    image.resize((1, 1)).save(folder / "dot.png")
+    image.resize((30_000, 10)).save(folder / "band.png")
+    (folder / "round").mkdir()
+    (folder / "round/back").symlink_to(folder.absolute())
+    (folder / "nowhere.png").symlink_to("absent.png")
+    (folder / "folder.png").mkdir()
+    unreadable = {"phone.heic": "read", "cut.jpg": "cut off", "empty.jpg": "", "header.png": ""}
+    return unreadable | {"words.png": "not an image", "nowhere.png": "No such file"}
+
+
+def test_the_zoo_is_a_line_each_and_the_rest_is_scored(run, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("zoo").mkdir()
+    bad = fill_with_bad_ones(Path("zoo"))
+    with pytest.raises(WorkFailedError, match=rf"{len(bad)} of \d+ images"):
+        score(run, "zoo", form="csv")
+    rows = [parse(text, "csv") for text in capsys.readouterr().out.splitlines()[1:]]
+    assert all(rows)
+    found = {Path(row.image).name: row for row in rows if row}
+    assert len(found) == len(rows)
+    for name, row in found.items():
+        assert bool(row.error) == (name in bad), row
+        assert bad.get(name, "") in row.error
+        assert row.error.count(name) == 0, "the path stands in its own column"
+    expected = {GOOD, "still.gif", "moving.gif", "deep.png", "press.jpg", "clear.png", "dot.png"}
+    assert expected | {"band.png"} <= {name for name, row in found.items() if not row.error}
+
+
+def test_a_file_that_may_not_be_read_is_a_line(run, photos, monkeypatch, capsys) -> None:
+    opened = Path.open
+
+    def guarded(self: Path, *arguments: object, **named: object) -> object:
+        if self.name == "b.png":
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", guarded)
+    with pytest.raises(WorkFailedError, match="1 of 4 images"):
+        score(run, "photos", form="jsonl")
+    rows = [parse(text, "jsonl") for text in capsys.readouterr().out.splitlines()]
+    assert [row.error for row in rows if row] == ["", "Permission denied", "", ""]
+
+
+def test_the_process_says_how_it_ended(run, photos) -> None:
+    (photos / "bad.png").write_text("not a picture")
+
+    def reiqa(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "reiqa", "score", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = reiqa("photos", "--bundle", str(run.bundle), "--format", "csv")
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 6
+    assert done.stderr.splitlines() == [
+        "reiqa: 1 of 5 images could not be scored; their rows say why"
+    ]
+    done = reiqa("photos", "--bundle", "absent")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1 and "absent: no bundle" in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(run, photos) -> None:
+    command = [sys.executable, "-m", "reiqa", "score", "photos", "--bundle", str(run.bundle)]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_each_map_is_drawn_once(run, photos) -> None:
+    (photos / "in").mkdir()
+    (photos / "in/a.png").write_bytes((photos / "a.png").read_bytes())
+    out = Path("rows.jsonl")
+    score(run, "photos", "photos/in", out=out, maps=Path("maps"))
+    drawn = {path.relative_to("maps").as_posix(): path for path in Path("maps").rglob("*.*")}
+    assert sorted(drawn) == [
+        "a.png.map.png", "b.png.map.png", "c.png.map.png", "d.png.map.png", "in/a.png.map.png",
+    ]  # fmt: skip
+    before = {name: path.stat().st_mtime_ns for name, path in drawn.items()}
+    content = drawn["b.png.map.png"].read_bytes()
+    drawn["b.png.map.png"].unlink()
+    score(run, "photos", out=out, maps=Path("maps"))
+    assert drawn["b.png.map.png"].read_bytes() == content
+    assert drawn["a.png.map.png"].stat().st_mtime_ns == before["a.png.map.png"]
+
+
+def test_rows_are_records(run, photos, capsys) -> None:
+    score(run, "photos/a.png", form="jsonl")
+    assert isinstance(parse(capsys.readouterr().out.strip(), "jsonl"), Record)
