@@ -3,6 +3,7 @@
 The receipt ``data/raw/NAME.json`` is written last: where it stands, the set is whole.
 """
 
+import errno
 import os
 import shutil
 import threading
@@ -66,6 +67,8 @@ def fetch(
     try:
         return _obtain(entry, mirrors, force, patience or Patience())
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise WorkFailedError(f"{name}: {error.strerror}; make room and run again") from None
         raise WorkFailedError(f"{name}: {error.strerror}: {error.filename or 'disk'}") from None
 
 
@@ -74,11 +77,28 @@ def stands(name: str) -> bool:
     raw, receipt = layout.raw(name), layout.receipt(name)
     if catalog.get(name).linked or not (raw.is_dir() and receipt.is_file()):
         return raw.is_dir()
+    return _vouched(receipt, raw) is not None
+
+
+def read_receipt(path: Path) -> Told:
+    """Return what a receipt says.
+
+    Raises:
+        BadInputError: it is missing or is no receipt.
+    """
+    told = store.read_json(path)
+    if not (isinstance(told, dict) and {"images", "bytes"} <= told.keys()):
+        raise BadInputError(f"{path}: not a receipt; delete it and run again")
+    return told
+
+
+def _vouched(record: Path, raw: Path) -> Told | None:
+    """Return what a receipt says if it is one and the folder is still as it says."""
     try:
-        told: Told = store.read_json(receipt)
+        told = read_receipt(record)
     except BadInputError:
-        return False
-    return holdings(raw).items() <= told.items()
+        return None
+    return told if raw.is_dir() and holdings(raw).items() <= told.items() else None
 
 
 def holdings(folder: Path) -> Told:
@@ -95,11 +115,9 @@ def _obtain(entry: Entry, mirrors: list[Path], force: bool, patience: Patience) 
     with store.locked(raw):
         # What is made here is made anew: it depends on the bank, not on an archive.
         for record in () if force or entry.made_by else (mark, receipt):
-            if record.exists() and raw.is_dir():
-                told: Told = store.read_json(record)
-                if holdings(raw).items() <= told.items():
-                    store.write_json(receipt, told)
-                    return receipt
+            if told := _vouched(record, raw):
+                store.write_json(receipt, told)
+                return receipt
         mark.unlink(missing_ok=True)
         work = store.WORK / "unpack" / entry.name
         _remove(work)
@@ -316,9 +334,10 @@ class _Bringing:
             name, size, digest = path.name, path.stat().st_size, store.file_digest(path)
             known = source.sha256 or _recorded(self._entry, name)
             if known and digest != known:
+                mend = f"if its makers changed it, take {self._entry.name}/{name} out of {DIGESTS}"
                 raise SourceError(
-                    f"{path.name}: digest {digest[:12]} instead of {known[:12]}; if its makers "
-                    f"changed it, take {self._entry.name}/{name} out of {DIGESTS}"
+                    f"{name}: digest {digest[:12]} instead of {known[:12]}; "
+                    + ("it is not the file that the catalog knows" if source.sha256 else mend)
                 )
             links = 0
             if is_archive(name):
@@ -363,18 +382,23 @@ class _Bringing:
 
 
 def _recorded(entry: Entry, file: str) -> str:
-    if not DIGESTS.exists():
-        return ""
-    return str(store.read_json(DIGESTS).get(f"{entry.name}/{file}", {}).get("sha256", ""))
+    return str(_digests().get(f"{entry.name}/{file}", {}).get("sha256", ""))
 
 
 def _record(entry: Entry, file: str, digest: str, size: int) -> None:
     # The lock between processes says when it waits, which threads of one need not hear.
     with _RECORDING, store.locked(DIGESTS):
-        known = store.read_json(DIGESTS) if DIGESTS.exists() else {}
+        known = _digests()
         told = {"sha256": digest, "bytes": size}
         if known.setdefault(f"{entry.name}/{file}", told) == told:
             store.write_json(DIGESTS, known)
+
+
+def _digests() -> dict[str, Told]:
+    known = store.read_json(DIGESTS) if DIGESTS.exists() else {}
+    if not (isinstance(known, dict) and all(isinstance(told, dict) for told in known.values())):
+        raise BadInputError(f"{DIGESTS}: not a table of digests; delete it and run again")
+    return known
 
 
 def _duplicate(source: Path, target: Path, place: Callable[[Path, Path], object]) -> None:

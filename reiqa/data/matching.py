@@ -96,7 +96,7 @@ def rated(
         if found.path is None:
             faults.missing.append(row.path)
         elif found.path in chosen or found.rivals:
-            faults.duplicate.append(", ".join((found.path, *found.rivals)))
+            faults.duplicate.append(" = ".join((found.path, *found.rivals)))
         elif files.sizes[found.path] == 0:
             faults.unreadable.append(found.path)
         if found.path is not None and files.sizes[found.path] > 0:

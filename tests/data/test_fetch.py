@@ -16,7 +16,7 @@ import pytest
 from support.offered import SMALL, Server, picture, tgz, zipped
 
 from reiqa import layout, store
-from reiqa.data import catalog, fetch, sources
+from reiqa.data import catalog, fetch, sources, status
 from reiqa.data.catalog import Entry, Piece, Source
 from reiqa.data.sources import Patience
 from reiqa.data.unpack import unpack
@@ -353,6 +353,22 @@ def test_an_archive_in_the_mirror_comes_before_any_download(
     assert whole() and not archives.asked
 
 
+def test_an_archive_in_the_mirror_is_held_to_the_digest_of_the_catalog(
+    archives: Server,
+    small_set: MakeSet,
+    change_catalog: Callable[..., Entry],
+    tmp_path: Path,
+    patience: Patience,
+) -> None:
+    entry = small_set(ARCHIVE)
+    known = entry.parts[0].sources[0].model_copy(update={"sha256": "0" * 64})
+    change_catalog(entry.model_copy(update={"parts": (Piece(sources=(known,)),)}))
+    (tmp_path / "small.tgz").write_bytes(archives.files[ARCHIVE])
+    with pytest.raises(WorkFailedError, match=r"instead of 0{12}; it is not the file that the cat"):
+        fetch.fetch("small", tmp_path, patience=patience)
+    assert nothing_there()
+
+
 def test_an_unpacked_folder_in_the_mirror_is_copied(
     archives: Server, small_set: MakeSet, tmp_path: Path
 ) -> None:
@@ -433,12 +449,38 @@ def test_a_disk_that_fills_while_it_is_unpacked_is_one_line_and_left_empty(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "other"))
 
     monkeypatch.setattr(fetch, "unpack", full)
-    with pytest.raises(WorkFailedError, match=r"small: No space left on device: work/unpack"):
+    with pytest.raises(WorkFailedError, match=r"small: No space left on device; make room"):
         fetch.fetch("small", patience=patience)
     assert nothing_there() and not list((store.WORK / "unpack").iterdir())
     monkeypatch.setattr(fetch, "unpack", unpack)
     fetch.fetch("small", patience=patience)
     assert whole() and len(archives.asked) == 1, "the archive itself is kept"
+
+
+@pytest.mark.parametrize("broken", ["[]", '{"small/small.tgz": 3}', "{"])
+def test_a_broken_table_of_digests_is_one_line(
+    broken: str, archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    store.write_text(fetch.DIGESTS, broken)
+    with pytest.raises(BadInputError, match=r"data/digests.json: not .*delete it and run again"):
+        fetch.fetch("small", patience=patience)
+    assert nothing_there()
+
+
+@pytest.mark.parametrize("broken", ["[]", '{"images": 3}', "{"])
+def test_a_broken_receipt_vouches_for_nothing(
+    broken: str, archives: Server, small_set: MakeSet, patience: Patience
+) -> None:
+    small_set(ARCHIVE)
+    receipt = fetch.fetch("small", patience=patience)
+    receipt.write_text(broken)
+    assert not fetch.stands("small")
+    with pytest.raises(BadInputError, match=r"data/raw/small.json: not .*delete it and run again"):
+        status.status_table()
+    (store.WORK / "fetched/small.json").write_text(broken)
+    fetch.fetch("small", patience=patience)
+    assert whole() and fetch.stands("small")
 
 
 def test_a_mirror_without_the_archive_is_named_among_what_was_tried(
