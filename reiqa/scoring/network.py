@@ -1,6 +1,6 @@
 """The scorer as one network: from pixels to points, each step differentiable."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import torch
@@ -161,9 +161,12 @@ class Network(nn.Module):
             ``(N,)`` of the same type: 0 to 100, and beyond where an image is worse or better than
             any rated one.
         """
-        batch = sized(batch, self.viewing)
-        seen = views(batch, self.scales)
+        seen = views(sized(batch, self.viewing), self.scales)
+        return self.points(seen).to(batch.dtype)
+
+    def points(self, seen: Sequence[Tensor]) -> Tensor:
+        """Return scores ``(N,)`` float64 of images as the experts see them, at each scale."""
         rows = [self.encoders[name](view) for name in EXPERTS for view in seen]
         shares = self.head(torch.cat(rows, dim=1))
         points: Tensor = self.head.intercept + shares.sum(dim=1)
-        return points.to(batch.dtype)
+        return points

@@ -11,14 +11,14 @@ from typing import Self, overload
 import torch
 from torch import Tensor
 
-from reiqa.features.encoding import Encoding
+from reiqa.features.encoding import Encoding, views
 from reiqa.features.plan import Viewing
 from reiqa.params import EXPERTS, ExpertName
 from reiqa.scoring import bundle as bundles
 from reiqa.scoring import inputs
 from reiqa.scoring.bundle import Bundle
 from reiqa.scoring.inputs import Picture, Seen
-from reiqa.scoring.network import Network, read_experts, read_head, views
+from reiqa.scoring.network import Network, read_experts, read_head
 
 
 class Score(float):
