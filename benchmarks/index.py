@@ -29,7 +29,7 @@ from PIL import Image
 from skimage import data
 
 from reiqa import layout, params, store
-from reiqa.data import catalog, fetch
+from reiqa.data import catalog, records
 
 OUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "index.md"
 MOST_SECONDS, MOST_MIB = 20, 1024
@@ -79,7 +79,7 @@ def lay_out(rows: list[dict[str, str]]) -> None:
         os.link(seed, place)
     for title, text in labels(rows).items():
         (raw / title).write_text(text)
-    store.write_json(layout.receipt("flive"), {"name": "flive", **fetch.holdings(raw)})
+    store.write_json(layout.receipt("flive"), {"name": "flive", **records.holdings(raw)})
     subprocess.run([sys.executable, "-m", "reiqa", "preset", "demo"], check=True)
     known = params.load(layout.PARAMS, catalog.rated(), catalog.corpora())
     recorded = params.relevant(known, "fetch", "flive")

@@ -9,20 +9,17 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from reiqa import layout, store
-from reiqa.data import catalog, demo, sources
+from reiqa.data import catalog, demo, folders, records, room, sources
 from reiqa.data.catalog import Entry, Piece, Source
 from reiqa.data.pictures import Pictures
+from reiqa.data.records import Told
 from reiqa.data.several import each
 from reiqa.data.sources import Patience, SlowSourceError, SourceError
 from reiqa.data.unpack import ArchiveError, is_archive, unpack
 from reiqa.errors import BadInputError, WorkFailedError
-from reiqa.progress import Meter, meter, say, track
-
-#: Digests of files at first sight, by ``set/file``.
-DIGESTS = Path("data/digests.json")
+from reiqa.progress import Meter, meter, say
 
 #: Files that a person puts here are found as in a mirror.
 BY_HAND = store.WORK / "by-hand"
@@ -30,10 +27,6 @@ BY_HAND = store.WORK / "by-hand"
 #: Sets that are brought at once, and pieces of one set.
 AT_ONCE = 3
 PIECES_AT_ONCE = 4
-
-Told = dict[str, Any]
-
-_RECORDING = threading.Lock()
 
 
 def fetch(
@@ -77,34 +70,7 @@ def stands(name: str) -> bool:
     raw, receipt = layout.raw(name), layout.receipt(name)
     if catalog.get(name).linked or not (raw.is_dir() and receipt.is_file()):
         return raw.is_dir()
-    return _vouched(receipt, raw) is not None
-
-
-def read_receipt(path: Path) -> Told:
-    """Return what a receipt says.
-
-    Raises:
-        BadInputError: it is missing or is no receipt.
-    """
-    told = store.read_json(path)
-    if not (isinstance(told, dict) and {"images", "bytes"} <= told.keys()):
-        raise BadInputError(f"{path}: not a receipt; delete it and run again")
-    return told
-
-
-def _vouched(record: Path, raw: Path) -> Told | None:
-    """Return what a receipt says if it is one and the folder is still as it says."""
-    try:
-        told = read_receipt(record)
-    except BadInputError:
-        return None
-    return told if raw.is_dir() and holdings(raw).items() <= told.items() else None
-
-
-def holdings(folder: Path) -> Told:
-    """Return how many images and bytes a folder holds."""
-    files = Pictures.below(folder)
-    return {"images": len(files.images()), "bytes": sum(files.sizes.values())}
+    return records.vouched(receipt, raw) is not None
 
 
 def _obtain(entry: Entry, mirrors: list[Path], force: bool, patience: Patience) -> Path:
@@ -115,31 +81,31 @@ def _obtain(entry: Entry, mirrors: list[Path], force: bool, patience: Patience) 
     with store.locked(raw):
         # What is made here is made anew: it depends on the bank, not on an archive.
         for record in () if force or entry.made_by else (mark, receipt):
-            if told := _vouched(record, raw):
+            if told := records.vouched(record, raw):
                 store.write_json(receipt, told)
                 return receipt
         mark.unlink(missing_ok=True)
         work = store.WORK / "unpack" / entry.name
-        _remove(work)
+        folders.remove(work)
         staging = work / "whole"
         staging.mkdir(parents=True)
         try:
             origin = _origin(entry, mirrors, staging, force, patience)
         except Exception:
             # On a full disk above all, nobody is helped by half a set.
-            _remove(work)
+            folders.remove(work)
             raise
         # A receipt vouches for what stands: none may while the folder is exchanged.
         receipt.unlink(missing_ok=True)
-        _remove(raw)
+        folders.remove(raw)
         raw.parent.mkdir(parents=True, exist_ok=True)
         if "linked" in origin:
             raw.symlink_to(origin.pop("linked"))
         else:
             staging.replace(raw)
-        _remove(work)
+        folders.remove(work)
         about = {"name": entry.name, "title": entry.title, "expected_images": entry.images}
-        told = {**about, **origin, **holdings(raw)}
+        told = {**about, **origin, **records.holdings(raw)}
         for record in (mark, receipt):
             store.write_json(record, told)
         # Kept until here: a set of several archives that fails at the last is not brought anew.
@@ -156,14 +122,14 @@ def _origin(
         return {"origin": "made here", **demo.make(entry.name, staging)}
     if entry.shares:
         _obtain(catalog.get(entry.shares), mirrors, force, patience)
-        _duplicate(layout.raw(entry.shares), staging, os.link)
+        folders.duplicate(layout.raw(entry.shares), staging, os.link)
         return {"origin": f"shared with {entry.shares}"}
     for folder in mirrors:
         for found in _unpacked(entry, folder):
             if entry.linked:
                 return {"origin": "linked from a mirror", "linked": found.resolve()}
-            sources.require_space(staging, holdings(found)["bytes"])
-            _duplicate(found, staging, shutil.copyfile)
+            room.require_space(staging, records.holdings(found)["bytes"])
+            folders.duplicate(found, staging, shutil.copyfile)
             lacking = _lacking(entry, staging)
             files = _bring(entry, lacking, mirrors, staging, patience, needed=False)
             return {"origin": "copied from a mirror", "files": files}
@@ -246,9 +212,9 @@ def _bring(
                 if needed:
                     raise
                 say(f"{error}; going on without it")
-                _remove(work.folder(number))
+                folders.remove(work.folder(number))
     for number, piece in enumerate(pieces):
-        _merge(work.folder(number), staging / piece.into)
+        folders.merge(work.folder(number), staging / piece.into)
     return brought
 
 
@@ -283,7 +249,7 @@ class _Bringing:
                 return attempt(self.folder(number))
             except (SourceError, ArchiveError) as error:
                 faults.append(str(error))
-                _remove(self.folder(number))
+                folders.remove(self.folder(number))
         names = " or ".join(
             dict.fromkeys(sources.file_name(source) for source in piece.sources if source.readable)
         )
@@ -332,23 +298,24 @@ class _Bringing:
     ) -> Callable[[Path], Told]:
         def attempt(folder: Path) -> Told:
             name, size, digest = path.name, path.stat().st_size, store.file_digest(path)
-            known = source.sha256 or _recorded(self._entry, name)
+            known = source.sha256 or records.digest_of(self._entry.name, name)
             if known and digest != known:
-                mend = f"if its makers changed it, take {self._entry.name}/{name} out of {DIGESTS}"
+                key = f"{self._entry.name}/{name}"
+                mend = f"if its makers changed it, take {key} out of {records.DIGESTS}"
                 raise SourceError(
                     f"{name}: digest {digest[:12]} instead of {known[:12]}; "
                     + ("it is not the file that the catalog knows" if source.sha256 else mend)
                 )
             links = 0
             if is_archive(name):
-                sources.require_space(self._staging, size)
+                room.require_space(self._staging, size)
                 links = unpack(path, folder, self._telling(name))
             else:
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / name)
             # Only what has proved to be whole becomes the measure of later ones.
             if proven or is_archive(name):
-                _record(self._entry, name, digest, size)
+                records.keep_digest(self._entry.name, name, digest, size)
             told: Told = {"file": name, "bytes": size, "sha256": digest, "source": place}
             if links:
                 say(f"{self._entry.name}: {name}: {links:,} links left out: only files are taken")
@@ -379,57 +346,3 @@ class _Bringing:
             megabytes, self._spare = divmod(self._spare + count, 1_000_000)
             if megabytes:
                 self._shown.advance(megabytes)
-
-
-def _recorded(entry: Entry, file: str) -> str:
-    return str(_digests().get(f"{entry.name}/{file}", {}).get("sha256", ""))
-
-
-def _record(entry: Entry, file: str, digest: str, size: int) -> None:
-    # The lock between processes says when it waits, which threads of one need not hear.
-    with _RECORDING, store.locked(DIGESTS):
-        known = _digests()
-        told = {"sha256": digest, "bytes": size}
-        if known.setdefault(f"{entry.name}/{file}", told) == told:
-            store.write_json(DIGESTS, known)
-
-
-def _digests() -> dict[str, Told]:
-    known = store.read_json(DIGESTS) if DIGESTS.exists() else {}
-    if not (isinstance(known, dict) and all(isinstance(told, dict) for told in known.values())):
-        raise BadInputError(f"{DIGESTS}: not a table of digests; delete it and run again")
-    return known
-
-
-def _duplicate(source: Path, target: Path, place: Callable[[Path, Path], object]) -> None:
-    """Repeat a tree of files below ``target``: by links where ``place`` can, else by copies."""
-    for path in track(list(Pictures.below(source).sizes), f"copy {source}", unit="files"):
-        into = target / path
-        into.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            place(source / path, into)
-        except OSError:
-            shutil.copyfile(source / path, into)
-
-
-def _merge(folder: Path, into: Path) -> None:
-    """Move what is in ``folder`` into a folder that may hold other things already."""
-    if not folder.exists():
-        return
-    into.mkdir(parents=True, exist_ok=True)
-    for item in sorted(folder.iterdir()):
-        if item.is_dir() and (into / item.name).is_dir():
-            _merge(item, into / item.name)
-        elif (into / item.name).exists():
-            raise WorkFailedError(f"{item.name}: in two archives of the set; refused")
-        else:
-            item.replace(into / item.name)
-    folder.rmdir() if not any(folder.iterdir()) else None
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, a folder or a link, never what a link leads to."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)

@@ -8,27 +8,24 @@ partial file that says which version of the file it is part of.
 import hashlib
 import os
 import shutil
-import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO, Any
 
 from reiqa import store
+from reiqa.data import room
 from reiqa.data.catalog import Source
-from reiqa.errors import WorkFailedError
+from reiqa.data.room import Advance
 
 DOWNLOADS = store.WORK / "downloads"
 
 GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
-
-Advance = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -198,7 +195,7 @@ def _continue(
         if source.bytes is not None and length is not None and length != source.bytes:
             raise SourceError(f"{length:,} bytes offered instead of {source.bytes:,}")
         promised = _sha256(linked)
-        with _claims.held(part.parent, (length or start) - start) as came:
+        with room.held(part.parent, (length or start) - start) as came:
             store.write_json(
                 _record_path(part), {"version": version, "length": length, "promised": promised}
             )
@@ -287,61 +284,6 @@ def _length(reply: HTTPResponse, start: int) -> int | None:
         return int(total)
     length = reply.headers.get("Content-Length", "")
     return start + int(length) if length.isdigit() else None
-
-
-def require_space(folder: Path, needed: int) -> None:
-    """Refuse, before a byte is written, what the disk cannot hold.
-
-    Args:
-        folder: on the disk in question.
-        needed: bytes.
-
-    Raises:
-        WorkFailedError: fewer are free.
-    """
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise WorkFailedError(
-            f"{folder}: {_amount(needed)} are needed, {_amount(free)} are free; make room and "
-            "run again"
-        )
-
-
-def _amount(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 100_000_000 else f"{count / 1e6:,.1f} MB"
-
-
-class _Claims:
-    """What the transfers of this process have still to write: no two may count on one room."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: dict[object, int] = {}
-
-    @contextmanager
-    def held(self, folder: Path, needed: int) -> Iterator[Advance]:
-        """Claim room for as long as the block lasts; gives what to tell of bytes written.
-
-        Raises:
-            WorkFailedError: the disk cannot hold them beside what others have claimed.
-        """
-        claim = object()
-
-        def came(count: int) -> None:
-            with self._lock:
-                self._open[claim] -= min(count, self._open[claim])
-
-        with self._lock:
-            require_space(folder, needed + sum(self._open.values()))
-            self._open[claim] = needed
-        try:
-            yield came
-        finally:
-            with self._lock:
-                del self._open[claim]
-
-
-_claims = _Claims()
 
 
 def _sha256(etag: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from reiqa import layout, text
-from reiqa.data import catalog, fetch
+from reiqa.data import catalog, records
 from reiqa.data.catalog import Entry
 from reiqa.data.index import read_header
 from reiqa.errors import BadInputError
@@ -80,7 +80,7 @@ def as_text(rows: Sequence[Status]) -> str:
 
 def _status(entry: Entry) -> Status:
     receipt = layout.receipt(entry.name)
-    told = fetch.read_receipt(receipt) if receipt.exists() else {}
+    told = records.read_receipt(receipt) if receipt.exists() else {}
     state, following = _stand(entry, bool(told))
     return Status(
         name=entry.name,

@@ -16,7 +16,7 @@ import pytest
 from support.offered import SMALL, Server, picture, tgz, zipped
 
 from reiqa import layout, store
-from reiqa.data import catalog, fetch, sources, status
+from reiqa.data import catalog, fetch, folders, records, sources, status
 from reiqa.data.catalog import Entry, Piece, Source
 from reiqa.data.sources import Patience
 from reiqa.data.unpack import unpack
@@ -211,7 +211,7 @@ def test_a_digest_seen_first_is_held_ever_after(
 ) -> None:
     small_set(ARCHIVE)
     fetch.fetch("small", patience=patience)
-    recorded = json.loads(fetch.DIGESTS.read_text())["small/small.tgz"]
+    recorded = json.loads(records.DIGESTS.read_text())["small/small.tgz"]
     assert recorded["bytes"] == len(archives.files[ARCHIVE])
     # A sound archive of other content, as after a silent change at the source.
     archives.files[ARCHIVE] = tgz({"Small/images/0.png": picture("a.png", 99)})
@@ -292,7 +292,7 @@ def test_links_that_are_left_out_are_told_and_kept_in_the_receipt(
     assert "left out" not in capsys.readouterr().err
     links = {f"Small/images/copy{number}.png": "0.png" for number in range(2)}
     archives.files[ARCHIVE] = tgz(SMALL, links=links)
-    fetch.DIGESTS.unlink()
+    records.DIGESTS.unlink()
     receipt = json.loads(fetch.fetch("small", force=True, patience=patience).read_text())
     assert whole() and receipt["files"][0]["links_left_out"] == 2
     told = capsys.readouterr().err.splitlines()
@@ -335,10 +335,10 @@ def test_a_plain_file_of_no_told_length_does_not_become_the_measure(
 ) -> None:
     archives.faults[LABELS] = ["unsized"]
     fetch.fetch("small", patience=patience)
-    assert list(json.loads(fetch.DIGESTS.read_text())) == ["small/small.tgz"]
+    assert list(json.loads(records.DIGESTS.read_text())) == ["small/small.tgz"]
     fetch.fetch("small", force=True, patience=patience)
     assert (layout.raw("small") / "labels.csv").read_bytes() == archives.files[LABELS]
-    assert "small/labels.csv" in json.loads(fetch.DIGESTS.read_text())
+    assert "small/labels.csv" in json.loads(records.DIGESTS.read_text())
 
 
 @pytest.mark.parametrize("place", ["small.tgz", "Small/small.tgz", "small/small.tgz"])
@@ -462,7 +462,7 @@ def test_a_broken_table_of_digests_is_one_line(
     broken: str, archives: Server, small_set: MakeSet, patience: Patience
 ) -> None:
     small_set(ARCHIVE)
-    store.write_text(fetch.DIGESTS, broken)
+    store.write_text(records.DIGESTS, broken)
     with pytest.raises(BadInputError, match=r"data/digests.json: not .*delete it and run again"):
         fetch.fetch("small", patience=patience)
     assert nothing_there()
@@ -526,18 +526,18 @@ def test_no_receipt_stands_while_the_folder_is_exchanged(
 ) -> None:
     small_set(ARCHIVE)
     fetch.fetch("small", patience=patience)
-    removed = fetch._remove
+    removed = folders.remove
 
     def cut(path: Path) -> None:
         if path == layout.raw("small"):
             raise KeyboardInterrupt
         removed(path)
 
-    monkeypatch.setattr(fetch, "_remove", cut)
+    monkeypatch.setattr(folders, "remove", cut)
     with pytest.raises(KeyboardInterrupt):
         fetch.fetch("small", force=True, patience=patience)
     assert not layout.receipt("small").exists()
-    monkeypatch.setattr(fetch, "_remove", removed)
+    monkeypatch.setattr(folders, "remove", removed)
     fetch.fetch("small", patience=patience)
     assert whole()
 
