@@ -140,10 +140,11 @@ def _fill(pairs: Pairs, scale: int, versions: Tensor, jobs: Sequence[_Job]) -> N
         queries.append(query)
         keys.append(key)
     cut = _whole if jobs[0].recipe.plan.scales[scale] == 1 else _halved
-    chunks = torch.tensor([job.chunk for job in jobs], device=versions.device)
-    numbers = torch.tensor([job.version for job in jobs], device=versions.device)
-    pairs.query[chunks, scale, numbers] = cut(versions, jobs, queries)
-    pairs.key[chunks, scale, numbers] = cut(versions, jobs, keys)
+    _, scales, count = pairs.query.shape[:3]
+    numbers = [(job.chunk * scales + scale) * count + job.version for job in jobs]
+    places = torch.tensor(numbers, device=versions.device)
+    pairs.query.flatten(0, 2).index_copy_(0, places, cut(versions, jobs, queries))
+    pairs.key.flatten(0, 2).index_copy_(0, places, cut(versions, jobs, keys))
 
 
 def _whole(versions: Tensor, jobs: Sequence[_Job], corners: Sequence[Point]) -> Tensor:

@@ -66,7 +66,7 @@ def from_responses(compressed: Tensor) -> Tensor:
     # The cube, and below delta its tangent: 3 delta^2 (f - 4/29).
     cube = floor * floor
     cube.mul_(floor)
-    cube.add_(compressed.sub(floor).mul_(3 * _DELTA**2))
+    cube.add_(compressed.sub_(floor).mul_(3 * _DELTA**2))
     restored = (np.linalg.inv(_TO_XYZ) * _WHITE).tolist()
     return look_up(_encoded(), _index(mix(cube, restored)))
 
