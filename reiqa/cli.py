@@ -436,20 +436,31 @@ def bundle(
         list[Path] | None,
         typer.Option(help="A result of the same experts by another protocol, for the card."),
     ] = None,
+    onnx: Annotated[
+        Path | None, typer.Option(help="Write the bundle as this ONNX file as well.")
+    ] = None,
 ) -> None:
     """Make a scorer to give away: both experts and the regressor of a dataset, with a card.
 
+    With --onnx alone, a bundle that is there (--out names it) becomes an ONNX file.
+
     Example: `reiqa bundle --dataset biq2021 --out bundles/mine`
     """
-    from reiqa.scoring import making
-
-    if dataset is None:
+    if dataset is None and onnx is None:
         raise BadInputError("bundle: name the rated set of a finished run with --dataset")
-    _rated_set(dataset)
     if notes is not None and not notes.is_file():
         raise BadInputError(f"{notes}: no such file")
-    made = making.make(dataset, out, notes, also or [])
-    typer.echo(made.identity)
+    from reiqa.scoring import making
+
+    if dataset is not None:
+        _rated_set(dataset)
+        typer.echo(making.make(dataset, out, notes, also or []).identity)
+    if onnx is not None:
+        from reiqa.scoring import Scorer
+        from reiqa.scoring.onnx import export
+
+        export(Scorer.load(out), onnx)
+        say(f"{onnx}: written")
 
 
 @app.command()

@@ -60,7 +60,7 @@ def make(dataset: str, out: Path, notes: Path | None = None, others: Sequence[Pa
         format=bundle.FORMAT,
         name=out.absolute().name,
         scale="0 to 100 points, higher is better",
-        intercept=(kept.intercept - fitted.low) * point,
+        intercept=(float(kept.link(np.array([kept.intercept]))[0]) - fitted.low) * point,
         recipe=_recipe(path, told["experts"]),
         experts=_experts(told, result),
         fitted=fitted,
@@ -68,7 +68,7 @@ def make(dataset: str, out: Path, notes: Path | None = None, others: Sequence[Pa
             *_left_out(layout.beside(layout.result(dataset), "predictions.csv")), fitted
         ),
         metrics=(_metrics(result), *(_same_experts(other, result) for other in others)),
-        parts=_write_parts(out, _head(kept, point)),
+        parts=_write_parts(out, _head(kept, fitted)),
         provenance=_provenance(dataset),
     )
     store.write_json(out / bundle.MANIFEST, manifest.model_dump(mode="json"))
@@ -195,12 +195,19 @@ def _same_experts(path: Path, first: Mapping[str, Any]) -> dict[str, Any]:
         raise BadInputError(f"{path}: not a result of reiqa fit ({error!r})") from None
 
 
-def _head(kept: Regressor, point: float) -> dict[str, Vector]:
-    """Return a regressor's numbers in units of features and points."""
+def _head(kept: Regressor, fitted: Fitted) -> dict[str, Vector]:
+    """Return a regressor's numbers in units of features, its curve in points."""
     scaling = kept.scaling
     reach = np.zeros_like(scaling.mean)
     np.divide(scaling.reach, scaling.inverse, out=reach, where=scaling.inverse > 0)
-    return {"slope": kept.weights * scaling.inverse * point, "mean": scaling.mean, "reach": reach}
+    return {
+        "slope": kept.weights * scaling.inverse,
+        "mean": scaling.mean,
+        "reach": reach,
+        "origin": np.array([kept.intercept]),
+        "curve_at": kept.link.at,
+        "curve_to": (kept.link.to - fitted.low) * 100 / (fitted.high - fitted.low),
+    }
 
 
 def _write_parts(out: Path, head: Mapping[str, Vector]) -> dict[str, str]:

@@ -21,15 +21,40 @@ from reiqa.scoring.inputs import sized
 Rows: TypeAlias = Encoder | Pooled
 
 
+class Curve(nn.Module):
+    """A rising curve of straight pieces, the outermost of which go on for ever.
+
+    Attributes:
+        at: ``(K,)`` ascending, on the scale that the regressor was fitted on.
+        to: ``(K,)`` ascending, in points.
+    """
+
+    at: Tensor
+    to: Tensor
+
+    def __init__(self, at: Tensor, to: Tensor) -> None:
+        """Take two places of the curve, or more."""
+        super().__init__()
+        self.register_buffer("at", at.double())
+        self.register_buffer("to", to.double())
+
+    def forward(self, fitted: Tensor) -> Tensor:
+        """Return points of answers of any shape, float64."""
+        slopes = self.to.diff() / self.at.diff()
+        bends = (fitted[..., None] - self.at[1:-1]).relu() * slopes.diff()
+        return self.to[0] + (fitted - self.at[0]) * slopes[0] + bends.sum(dim=-1)
+
+
 class Head(nn.Module):
-    """The regressor, in points: the mean photograph's, and what each feature adds to them.
+    """The regressor: what each expert's features add to the mean photograph's points.
 
     Its arithmetic is float64: a sum of thousands of terms then does not depend on their order.
 
     Attributes:
-        intercept: points of the mean photograph.
+        origin: the mean photograph's answer, on the scale that the regressor was fitted on.
+        curve: from there to points.
         widths: features of each expert, all scales.
-        slope: ``(D,)`` points a unit of each feature.
+        slope: ``(D,)`` what a unit of each feature adds to the answer.
         mean: ``(D,)`` features of the mean photograph.
         reach: ``(D,)`` how far from that mean a feature still counts.
     """
@@ -40,7 +65,8 @@ class Head(nn.Module):
 
     def __init__(
         self,
-        intercept: float,
+        origin: float,
+        curve: Curve,
         slope: Tensor,
         mean: Tensor,
         reach: Tensor,
@@ -48,32 +74,43 @@ class Head(nn.Module):
     ) -> None:
         """Take the regressor's numbers, content's features first."""
         super().__init__()
-        self.intercept = intercept
+        self.origin = origin
+        self.curve = curve
         self.widths = dict(widths)
         self.register_buffer("slope", slope.double())
         self.register_buffer("mean", mean.double())
         self.register_buffer("reach", reach.double())
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Return what each expert adds to the mean photograph's points.
+    def forward(self, answers: Mapping[ExpertName, Tensor]) -> Tensor:
+        """Return the points of the experts' answers, ``(N,)`` each; who is not given is mean."""
+        points: Tensor = self.curve(sum(answers.values(), self.slope.new_tensor(self.origin)))
+        return points
+
+    def answer(self, expert: ExpertName, rows: Tensor) -> Tensor:
+        """Return what one expert adds to the regressor's answer, ``(N,)`` float64.
 
         Args:
-            rows: ``(N, D)`` features.
-
-        Returns:
-            ``(N, 2)`` float64: content, quality.
+            expert: which.
+            rows: its features ``(N, D)``, all scales.
         """
-        parts = rows.split(list(self.widths.values()), dim=1)
-        pairs = zip(self.widths, parts, strict=True)
-        return torch.stack([self.share(name, part) for name, part in pairs], dim=1)
-
-    def share(self, expert: ExpertName, rows: Tensor) -> Tensor:
-        """Return what one expert adds, ``(N,)`` float64, from its features alone."""
         start = 0 if expert == EXPERTS[0] else self.widths[EXPERTS[0]]
         own = slice(start, start + self.widths[expert])
         reach = self.reach[own]
         beyond = (rows.double() - self.mean[own]).clamp(-reach, reach)
         return (beyond * self.slope[own]).sum(dim=1)
+
+    def shares(self, answers: Mapping[ExpertName, Tensor]) -> dict[ExpertName, Tensor]:
+        """Return what each expert adds to the mean photograph's points, ``(N,)`` float64.
+
+        The curve bends, so it matters who comes first; each share is the mean of both orders
+        (Shapley's value), and with the mean photograph's points they make the score.
+        """
+        whole, mean = self(answers), self({})
+        content, quality = (self({name: answers[name]}) for name in EXPERTS)
+        return {
+            "content": (content - mean + whole - quality) / 2,
+            "quality": (quality - mean + whole - content) / 2,
+        }
 
 
 def read_head(bundle: Bundle) -> Head:
@@ -89,11 +126,13 @@ def read_head(bundle: Bundle) -> Head:
     try:
         tensors = load_file(path)
         slope, mean, reach = (tensors[name] for name in ("slope", "mean", "reach"))
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        curve = Curve(tensors["curve_at"], tensors["curve_to"])
+        origin = float(tensors["origin"])
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise BadInputError(f"{path}: not a regressor ({error})") from None
     if {slope.shape, mean.shape, reach.shape} != {(sum(widths.values()),)}:
         raise BadInputError(f"{path}: {tuple(slope.shape)} numbers for features of {widths}")
-    return Head(manifest.intercept, slope, mean, reach, widths)
+    return Head(origin, curve, slope, mean, reach, widths)
 
 
 def read_experts(bundle: Bundle) -> dict[ExpertName, Rows]:
@@ -166,7 +205,9 @@ class Network(nn.Module):
 
     def points(self, seen: Sequence[Tensor]) -> Tensor:
         """Return scores ``(N,)`` float64 of images as the experts see them, at each scale."""
-        rows = [self.encoders[name](view) for name in EXPERTS for view in seen]
-        shares = self.head(torch.cat(rows, dim=1))
-        points: Tensor = self.head.intercept + shares.sum(dim=1)
+        answers = {}
+        for name in EXPERTS:
+            rows = torch.cat([self.encoders[name](view) for view in seen], dim=1)
+            answers[name] = self.head.answer(name, rows)
+        points: Tensor = self.head(answers)
         return points

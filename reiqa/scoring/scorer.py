@@ -143,8 +143,7 @@ class Scorer:
 
     def judge(self, seen: Seen) -> Score:
         """Score an image that has been read."""
-        content, quality = self._shares(seen.batch)
-        points = self._head.intercept + content + quality
+        points, content, quality = self._judged(seen.batch)
         expected = self.bundle.manifest.residuals.around(points)
         return Score(points, expected, (content, quality), (seen.height, seen.width))
 
@@ -158,22 +157,24 @@ class Scorer:
         return copy.deepcopy(network)
 
     @torch.inference_mode()
-    def _shares(self, batch: Tensor) -> tuple[float, float]:
-        """Return what content and quality add for one image, which is halved once for both."""
-        seen = views(batch.to(self._device), self._scales)
-        content, quality = (float(self._share(name, seen)) for name in EXPERTS)
-        return content, quality
-
-    @torch.inference_mode()
     def share(self, expert: ExpertName, batch: Tensor) -> Tensor:
-        """Return what an expert adds to the mean photograph's points, ``(N,)`` float64.
+        """Return the points that an expert alone adds to the mean photograph's, ``(N,)`` float64.
 
         Args:
             expert: which.
             batch: ``(N, 3, H, W)`` float32 in [0, 1], of the size that the experts see.
         """
-        return self._share(expert, views(batch.to(self._device), self._scales))
+        answer = self._answer(expert, views(batch.to(self._device), self._scales))
+        return self._head({expert: answer}) - self._head({})
 
-    def _share(self, expert: ExpertName, seen: list[Tensor]) -> Tensor:
+    @torch.inference_mode()
+    def _judged(self, batch: Tensor) -> tuple[float, float, float]:
+        """Return points and both shares of one image, which is halved once for both experts."""
+        seen = views(batch.to(self._device), self._scales)
+        answers = {name: self._answer(name, seen) for name in EXPERTS}
+        shares = self._head.shares(answers)
+        return float(self._head(answers)), float(shares["content"]), float(shares["quality"])
+
+    def _answer(self, expert: ExpertName, seen: list[Tensor]) -> Tensor:
         rows = torch.from_numpy(self._encodings[expert].rows(seen))
-        return self._head.share(expert, rows)
+        return self._head.answer(expert, rows)

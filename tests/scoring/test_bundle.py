@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reiqa import layout, store
@@ -208,6 +208,7 @@ def test_few_predictions_make_one_group() -> None:
     assert len(known.at) == 1
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(0, 100), min_size=1, max_size=6, unique=True).map(sorted),
     st.floats(-50, 150),

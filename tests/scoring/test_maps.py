@@ -4,7 +4,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
@@ -15,6 +15,7 @@ from reiqa.scoring.windows import Plan, surface
 sides = st.integers(1, 1500)
 
 
+@settings(deadline=None)
 @given(sides, sides)
 def test_windows_cover_every_pixel_and_stay_inside(height: int, width: int) -> None:
     plan = Plan.over(height, width)
@@ -27,6 +28,7 @@ def test_windows_cover_every_pixel_and_stay_inside(height: int, width: int) -> N
     assert len(list(plan.boxes())) == np.prod(plan.shape)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 9))
 def test_a_surface_stays_between_its_windows(height: int, width: int, seed: int) -> None:
     plan = Plan.over(height, width)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reiqa.errors import BadInputError
@@ -26,6 +26,7 @@ def record(image: str, score: float = 50.0) -> Record:
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
+@settings(deadline=None)
 @given(st.one_of(scored, failed))
 def test_a_row_is_one_line_and_reads_back_as_it_was(form, row: Record) -> None:
     text = line(row, form)

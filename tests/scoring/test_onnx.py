@@ -1,0 +1,99 @@
+"""A bundle as ONNX says what the bundle says, at every size."""
+
+import builtins
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from reiqa import images
+from reiqa.encoders import build, pooled
+from reiqa.errors import BadInputError
+from reiqa.features.plan import Viewing
+from reiqa.scoring import Scorer, onnx
+from reiqa.scoring.network import Curve, Head, Network
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+SIZES = [(1, 32, 32), (3, 48, 64), (1, 101, 77), (2, 160, 33), (1, 255, 256)]
+
+
+def picture(count: int, height: int, width: int) -> Tensor:
+    """Structure at several scales, as photographs have it."""
+    generator = torch.Generator().manual_seed(height * width)
+    parts = [
+        torch.nn.functional.interpolate(
+            torch.rand(count, 3, -(-height // step), -(-width // step), generator=generator),
+            size=(height, width),
+        )
+        for step in (1, 4, 16)
+    ]
+    return torch.stack(parts).mean(dim=0)
+
+
+def run(path: Path, batch: Tensor) -> np.ndarray:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(["points"], {"images": batch.numpy()})[0]
+
+
+def test_the_file_gives_the_scorers_points_at_every_size(scorer: Scorer, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.onnx"
+    onnx.export(scorer, path)
+    for size in SIZES:
+        batch = picture(*size)
+        found = run(path, batch)
+        assert found.shape == (size[0],)
+        np.testing.assert_allclose(found, scorer(batch), atol=1e-3)
+
+
+def test_pooled_stages_and_padding_by_size_are_exported_too(tmp_path: Path) -> None:
+    experts = {
+        name: pooled(build("efficientnet_lite0", name), "stages") for name in ("content", "quality")
+    }
+    widths = {name: 2 * expert.width for name, expert in experts.items()}
+    count = sum(widths.values())
+    generator = torch.Generator().manual_seed(0)
+    slope = torch.randn(count, generator=generator)
+    head = Head(
+        0.1,
+        Curve(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([50.0, 51.0, 53.0])),
+        slope,
+        torch.zeros(count),
+        torch.full((count,), 0.5),
+        widths,
+    )
+    network = Network(experts, (1.0, 0.5), head, Viewing(None, 10**8, 1))
+
+    class _Scorer:
+        def as_module(self) -> Network:
+            return network
+
+    path = tmp_path / "stages.onnx"
+    onnx.export(_Scorer(), path)
+    for size in SIZES[1:4]:
+        batch = picture(*size)
+        np.testing.assert_allclose(run(path, batch), network(batch).numpy(), atol=1e-3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(4, 300), st.integers(4, 300))
+def test_half_scale_by_products_is_half_scale(height: int, width: int) -> None:
+    batch = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(onnx.half(batch), images.half(batch), atol=2e-6, rtol=0)
+
+
+def test_the_missing_package_is_named(scorer, tmp_path: Path, monkeypatch) -> None:
+    imported = builtins.__import__
+
+    def without(name: str, *arguments: object, **named: object) -> object:
+        if name == "onnx":
+            raise ImportError(name)
+        return imported(name, *arguments, **named)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(BadInputError, match=r"reiqa\[onnx\]"):
+        onnx.export(scorer, tmp_path / "x.onnx")
