@@ -11,7 +11,7 @@ from reiqa.cli import app
 
 VERBS = (
     "preset", "datasets", "fetch", "index", "distort", "chunks", "pretrain", "features",
-    "fit", "cross", "report", "doctor",
+    "fit", "cross", "bundle", "score", "report", "doctor",
 )  # fmt: skip
 HEAVY = ("torch", "dvc", "snakemake", "h5py", "scipy", "sklearn", "matplotlib", "numpy", "PIL")
 
