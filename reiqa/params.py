@@ -218,6 +218,8 @@ class Regression(Section):
         model: linear regressor.
         alphas: penalties tried: the least, the greatest, and how many between them (log grid).
         l1_ratios: mixing shares tried by the elastic net.
+        target: what is fitted: the ratings as they are, or their normal scores, from which a
+            monotone curve leads back.
         clip: deviations from its mean beyond which a feature says no more; None leaves it.
         splits: random splits a dataset.
         fractions: train, validation and test share of the references.
@@ -232,6 +234,7 @@ class Regression(Section):
         25,
     )
     l1_ratios: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] = [0.5]
+    target: Literal["ratings", "normal_scores"] = "ratings"
     clip: Annotated[float, Field(gt=0)] | None = None
     splits: Positive = 10
     fractions: tuple[Fraction, Fraction, Fraction] = (0.7, 0.1, 0.2)
@@ -296,6 +299,11 @@ class Params(Section):
             named += self.content.corpora
         return list(dict.fromkeys(named))
 
+    def unseen(self) -> list[str]:
+        """Return the corpora at hand that the content expert does not learn from."""
+        learnt = self.content.corpora if self.content.source == "pretrain" else []
+        return [name for name in self.corpora() if name not in learnt]
+
 
 # What each stage's result depends on. A key left out here is a change that goes unseen; a key too
 # many is work done again for nothing.
@@ -314,10 +322,12 @@ def relevant(params: Params, stage: str, item: str = "") -> dict[str, Any]:
     """Return the parameters that decide what ``stage`` makes of ``item``, as plain JSON data.
 
     Args:
-        stage: one of fetch, index, chunks, model, features, fit, cross, report.
+        stage: one of fetch, index, chunks, model, probe, features, fit, cross, report.
         item: the expert's name where the stage is ``model``; elsewhere it does not matter.
     """
     tree = params.model_dump(mode="json")
+    if stage == "probe":
+        return {"bank": tree["bank"], "chunks": {"corpora": params.unseen()}}
     if stage != "model":
         return {key: tree[key] for key in _SECTIONS[stage]}
     expert = tree[item]
@@ -374,7 +384,7 @@ def load(
     try:
         params = Params.model_validate(tree)
     except ValidationError as error:
-        raise BadInputError(_explain(path, error)) from None
+        raise BadInputError(explain(path, error)) from None
     _check_known(path, "datasets", params.datasets, datasets)
     _check_known(path, "chunks.corpora", params.chunks.corpora, corpora)
     _check_known(path, "content.corpora", params.content.corpora, corpora)
@@ -392,7 +402,7 @@ def _check_known(path: Path, key: str, names: list[str], known: Collection[str] 
             )
 
 
-def _explain(path: Path, error: ValidationError) -> str:
+def explain(path: Path, error: ValidationError) -> str:
     """Turn pydantic's account into one line that names file, key, fault and allowed values."""
     faults = error.errors()
     first = faults[0]

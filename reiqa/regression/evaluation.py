@@ -65,7 +65,11 @@ class Evaluation:
 
 
 def evaluate(
-    sample: Sample, splits: Sequence[Split], settings: Regression, threads: int = 1
+    sample: Sample,
+    splits: Sequence[Split],
+    settings: Regression,
+    threads: int = 1,
+    variants: Sequence[Variant] = VARIANTS,
 ) -> Evaluation:
     """Run every split of every variant.
 
@@ -77,14 +81,14 @@ def evaluate(
     """
     local = [sample.localise(split) for split in splits]
     penalties = grid(settings)
-    places = [(number, variant) for number in range(len(local)) for variant in VARIANTS]
+    places = [(number, variant) for number in range(len(local)) for variant in variants]
 
     def run(place: tuple[int, Variant]) -> Trial:
         number, variant = place
-        return attempt(sample.of(variant), sample.ratings, local[number], penalties, settings.clip)
+        return attempt(sample.of(variant), sample.ratings, local[number], penalties, settings)
 
     notes = Notes()
-    trials: dict[Variant, list[Trial]] = {variant: [] for variant in VARIANTS}
+    trials: dict[Variant, list[Trial]] = {variant: [] for variant in variants}
     with (
         threadpool_limits(1),
         ThreadPoolExecutor(threads) as pool,

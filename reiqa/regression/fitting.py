@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from reiqa import layout, store
 from reiqa import params as parameters
 from reiqa.data import catalog
-from reiqa.params import EXPERTS, VARIANTS, Params, Variant
+from reiqa.params import EXPERTS, VARIANTS, Params, Regression, Variant
 from reiqa.regression import regressor, splits
 from reiqa.regression.evaluation import Evaluation, evaluate, summarise
 from reiqa.regression.linear import alphas, grid
@@ -80,7 +80,7 @@ class Judged:
         splits: of the index's rows.
         evaluation: the trials.
         given: whether the splits are a person's own.
-        clip: of standardised features, in deviations.
+        settings: of the regression.
         key: digest of all that decides the regressors: what is kept under another key is not it.
     """
 
@@ -88,7 +88,7 @@ class Judged:
     splits: Sequence[Split]
     evaluation: Evaluation
     given: bool
-    clip: float | None
+    settings: Regression
     key: str
 
 
@@ -98,7 +98,7 @@ def judge(sample: Sample, params: Params, splits_file: Path | None = None) -> Ju
     evaluation = evaluate(sample, parts, params.regression, params.compute.threads)
     key = key_of(sample, params, splits_file)
     given = splits_file is not None
-    return Judged(sample, parts, evaluation, given, params.regression.clip, key)
+    return Judged(sample, parts, evaluation, given, params.regression, key)
 
 
 def retrain(judged: Judged) -> dict[Variant, Regressor]:
@@ -106,7 +106,7 @@ def retrain(judged: Judged) -> dict[Variant, Regressor]:
     sample, chosen = judged.sample, judged.evaluation.kept_penalty
     with threadpool_limits(1):
         return {
-            variant: refit(sample.of(variant), sample.ratings, chosen(variant), judged.clip)
+            variant: refit(sample.of(variant), sample.ratings, chosen(variant), judged.settings)
             for variant in VARIANTS
         }
 
@@ -146,6 +146,7 @@ def describe(judged: Judged, params: Params) -> dict[str, Any]:
             "model": settings.model,
             "alphas": [number(alpha) for alpha in alphas(settings)],
             "l1_ratios": list(settings.l1_ratios) if settings.model == "elasticnet" else None,
+            "target": settings.target,
             "clip": settings.clip,
         },
         "experts": {

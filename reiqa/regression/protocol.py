@@ -10,14 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from reiqa.errors import BadInputError
+from reiqa.params import Regression
 from reiqa.regression import metrics
 from reiqa.regression.linear import Penalty, fit_path
+from reiqa.regression.link import STRAIGHT, Link, normal_scores, to_ratings
 from reiqa.regression.regressor import Regressor
 from reiqa.regression.splits import Split
 from reiqa.regression.standard import Matrix, Raw, RowNumbers, Scaling, Standardised, Vector
 
 #: Validation images below which a rank correlation says too little to choose by.
 LEAST_FOR_RANKS = 3
+
+#: The paper's: ratings as they are, features as far as they reach.
+PLAIN = Regression()
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def attempt(
     ratings: Vector,
     split: Split,
     penalties: list[Penalty],
-    clip: float | None = None,
+    settings: Regression = PLAIN,
 ) -> Trial:
     """Run one split.
 
@@ -66,16 +71,16 @@ def attempt(
         ratings: ``(N,)``.
         split: row numbers of train, val and test.
         penalties: to choose from.
-        clip: of standardised features, in deviations.
+        settings: ``clip`` and ``target`` matter.
     """
-    mean, deviation = _standardisation(ratings[split.train])
-    scaling = Scaling.of(values, split.train, clip)
+    goal = _goal(ratings[split.train], settings)
+    scaling = Scaling.of(values, split.train, settings.clip)
     train = Standardised(values, split.train, scaling)
-    path = fit_path(train, (ratings[split.train] - mean) / deviation, penalties)
-    predicted = Standardised(values, split.val, scaling).times(path.weights)
-    choice = choose(predicted * deviation + mean, ratings[split.val], penalties)
-    weights = path.weights[:, choice.at] * deviation
-    regressor = Regressor(scaling, weights, mean, penalties[choice.at])
+    path = fit_path(train, goal.standardised, penalties)
+    fitted = Standardised(values, split.val, scaling).times(path.weights)
+    predicted = goal.link(fitted * goal.deviation + goal.mean)
+    choice = choose(predicted, ratings[split.val], penalties)
+    regressor = goal.regressor(scaling, path.weights[:, choice.at], penalties[choice.at])
     notes = path.notes + ([choice.note] if choice.note else [])
     if not scaling.inverse.any():
         notes.append("no feature varies in the training part")
@@ -83,13 +88,15 @@ def attempt(
     return Trial(regressor.penalty, choice.scores, predictions, notes)
 
 
-def refit(values: Raw, ratings: Vector, penalty: Penalty, clip: float | None = None) -> Regressor:
+def refit(
+    values: Raw, ratings: Vector, penalty: Penalty, settings: Regression = PLAIN
+) -> Regressor:
     """Fit the regressor that is kept: all rows, one penalty."""
     rows: RowNumbers = np.arange(len(values))
-    mean, deviation = _standardisation(ratings)
-    scaling = Scaling.of(values, rows, clip)
-    path = fit_path(Standardised(values, rows, scaling), (ratings - mean) / deviation, [penalty])
-    return Regressor(scaling, path.weights[:, 0] * deviation, mean, penalty)
+    goal = _goal(ratings, settings)
+    scaling = Scaling.of(values, rows, settings.clip)
+    path = fit_path(Standardised(values, rows, scaling), goal.standardised, [penalty])
+    return goal.regressor(scaling, path.weights[:, 0], penalty)
 
 
 def choose(predicted: Matrix, ratings: Vector, penalties: list[Penalty]) -> Choice:
@@ -138,8 +145,22 @@ def _best(scores: Vector, penalties: list[Penalty]) -> int:
     return max(there, key=lambda at: (rounded[at], penalties[at]))
 
 
-def _standardisation(ratings: Vector) -> tuple[float, float]:
-    """Mean and deviation of the training ratings.
+@dataclass(frozen=True)
+class _Goal:
+    """What is fitted: ratings or their normal scores, brought to mean 0 and deviation 1."""
+
+    standardised: Vector
+    mean: float
+    deviation: float
+    link: Link
+
+    def regressor(self, scaling: Scaling, weights: Vector, penalty: Penalty) -> Regressor:
+        """Return the regressor that standardised weights make."""
+        return Regressor(scaling, weights * self.deviation, self.mean, penalty, self.link)
+
+
+def _goal(ratings: Vector, settings: Regression) -> _Goal:
+    """Take the training ratings.
 
     Raises:
         BadInputError: there are fewer than two, or all are equal.
@@ -149,4 +170,8 @@ def _standardisation(ratings: Vector) -> tuple[float, float]:
             f"ratings: {len(ratings)} training images with "
             f"{len(np.unique(ratings))} distinct ratings are too few to fit"
         )
-    return float(ratings.mean()), float(ratings.std())
+    normal = settings.target == "normal_scores"
+    fitted = normal_scores(ratings) if normal else ratings
+    mean, deviation = float(fitted.mean()), float(fitted.std())
+    link = to_ratings(ratings) if normal else STRAIGHT
+    return _Goal((fitted - mean) / deviation, mean, deviation, link)

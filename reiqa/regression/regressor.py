@@ -15,6 +15,7 @@ from reiqa import store
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName, Variant
 from reiqa.regression.linear import Penalty
+from reiqa.regression.link import STRAIGHT, Link
 from reiqa.regression.standard import Raw, RowNumbers, Scaling, Standardised, Vector
 
 EXPERTS_OF: dict[Variant, tuple[ExpertName, ...]] = {
@@ -30,15 +31,17 @@ class Regressor:
 
     Attributes:
         scaling: of the features, ``(D,)`` each.
-        weights: ``(D,)``, for standardised features, on the rating scale.
-        intercept: the mean rating of the training part.
+        weights: ``(D,)``, for standardised features, on the scale fitted on.
+        intercept: the mean of the training part there.
         penalty: chosen on a validation part.
+        link: from the scale fitted on to the ratings'.
     """
 
     scaling: Scaling
     weights: Vector
     intercept: float
     penalty: Penalty
+    link: Link = STRAIGHT
 
     def predict(self, values: Raw, rows: RowNumbers | None = None) -> Vector:
         """Return scores ``(N,)`` float64, higher is better.
@@ -56,7 +59,8 @@ class Regressor:
             )
         chosen = np.arange(len(values)) if rows is None else rows
         part = Standardised(values, chosen, self.scaling)
-        return part.times(self.weights[:, None])[:, 0] + self.intercept
+        fitted = part.times(self.weights[:, None])[:, 0] + self.intercept
+        return self.link(fitted)
 
 
 def save(path: Path, regressors: Mapping[Variant, Regressor], card: Mapping[str, Any]) -> None:
@@ -72,6 +76,8 @@ def save(path: Path, regressors: Mapping[Variant, Regressor], card: Mapping[str,
         tensors[f"{variant}.weights"] = regressor.weights
         tensors[f"{variant}.mean"] = regressor.scaling.mean
         tensors[f"{variant}.inverse_deviation"] = regressor.scaling.inverse
+        tensors[f"{variant}.link_at"] = regressor.link.at
+        tensors[f"{variant}.link_to"] = regressor.link.to
     variants = {
         variant: {
             "intercept": regressor.intercept,
@@ -111,6 +117,7 @@ def load(path: Path, variant: Variant) -> Regressor:
             tensors[f"{variant}.weights"],
             float(kept["intercept"]),
             Penalty(float(kept["alpha"]), float(kept["l1_ratio"])),
+            Link(tensors[f"{variant}.link_at"], tensors[f"{variant}.link_to"]),
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BadInputError(f"{path}: not a regressor of {variant} ({error})") from None

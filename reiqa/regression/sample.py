@@ -1,6 +1,7 @@
 """The rated images of a dataset with the features of both experts, ready to be regressed on."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ class Sample:
 
     def of(self, variant: Variant) -> Raw:
         """Return the features of a variant, a view."""
-        start = 0 if "content" in EXPERTS_OF[variant] else self.widths["content"]
+        start = 0 if "content" in EXPERTS_OF[variant] else self.widths.get("content", 0)
         length = sum(self.widths[expert] for expert in EXPERTS_OF[variant])
         return self.values[:, start : start + length]
 
@@ -73,8 +74,8 @@ class Sample:
         return Split(**parts, left_out=np.empty(0, dtype=np.int64))
 
 
-def gather(dataset: str) -> Sample:
-    """Read a dataset's index and the features of both experts, and drop what cannot be used.
+def gather(dataset: str, experts: Sequence[ExpertName] = EXPERTS) -> Sample:
+    """Read a dataset's index and the features of the experts, and drop what cannot be used.
 
     An image that failed in one expert is dropped for all variants, so that they are compared on
     the same images.
@@ -87,7 +88,7 @@ def gather(dataset: str) -> Sample:
     twice = [name for name, count in Counter(table.images).items() if count > 1]
     if twice:
         raise BadInputError(f"{layout.index(dataset)}: {twice[0]} is listed twice")
-    caches = {expert: _aligned(dataset, expert, list(table.images)) for expert in EXPERTS}
+    caches = {expert: _aligned(dataset, expert, list(table.images)) for expert in experts}
     errors = [
         {"image": name, "expert": expert, "error": line}
         for expert, cache in caches.items()
@@ -103,7 +104,7 @@ def gather(dataset: str) -> Sample:
             f"{dataset}: none of {len(table.images)} images has rating and features"
         )
     _, groups = np.unique(np.array(table.reference)[rows], return_inverse=True)
-    content = caches["content"]
+    first = caches[experts[0]]
     return Sample(
         dataset=dataset,
         index=table,
@@ -111,16 +112,16 @@ def gather(dataset: str) -> Sample:
         images=[table.images[row] for row in rows.tolist()],
         ratings=np.asarray(table.mos, dtype=np.float64)[rows],
         groups=groups,
-        values=np.hstack([caches[expert].values[rows] for expert in EXPERTS]),
+        values=np.hstack([caches[expert].values[rows] for expert in experts]),
         widths={expert: cache.values.shape[1] for expert, cache in caches.items()},
         recipes={
             expert: {"weights": cache.recipe.weights[expert], **cache.recipe.preprocessing}
             for expert, cache in caches.items()
         },
-        digests=[content.digests[row] for row in rows.tolist()],
+        digests=[first.digests[row] for row in rows.tolist()],
         errors=errors,
         unrated=int((~rated & readable).sum()),
-        scaled=int((content.shrunk < 1).sum()),
+        scaled=int((first.shrunk < 1).sum()),
     )
 
 

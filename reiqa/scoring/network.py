@@ -25,24 +25,29 @@ class Curve(nn.Module):
     """A rising curve of straight pieces, the outermost of which go on for ever.
 
     Attributes:
-        at: ``(K,)`` ascending, on the scale that the regressor was fitted on.
-        to: ``(K,)`` ascending, in points.
+        start: the first place and its points.
+        slope: of the first piece.
+        bends: ``(2, K - 2)`` where the curve bends, and by how much its slope changes there.
     """
 
-    at: Tensor
-    to: Tensor
+    start: Tensor
+    slope: Tensor
+    bends: Tensor
 
-    def __init__(self, at: Tensor, to: Tensor) -> None:
-        """Take two places of the curve, or more."""
+    def __init__(self, at: Tensor, points: Tensor) -> None:
+        """Take ``(K,)`` ascending places, on the scale fitted on, and their points."""
         super().__init__()
-        self.register_buffer("at", at.double())
-        self.register_buffer("to", to.double())
+        slopes = points.double().diff() / at.double().diff()
+        self.register_buffer("start", torch.stack([at[0], points[0]]).double())
+        self.register_buffer("slope", slopes[0])
+        self.register_buffer("bends", torch.stack([at[1:-1].double(), slopes.diff()]))
 
     def forward(self, fitted: Tensor) -> Tensor:
         """Return points of answers of any shape, float64."""
-        slopes = self.to.diff() / self.at.diff()
-        bends = (fitted[..., None] - self.at[1:-1]).relu() * slopes.diff()
-        return self.to[0] + (fitted - self.at[0]) * slopes[0] + bends.sum(dim=-1)
+        places, turns = self.bends
+        bent = ((fitted[..., None] - places).relu() * turns).sum(dim=-1)
+        points: Tensor = self.start[1] + (fitted - self.start[0]) * self.slope + bent
+        return points
 
 
 class Head(nn.Module):

@@ -165,7 +165,8 @@ class Scorer:
             batch: ``(N, 3, H, W)`` float32 in [0, 1], of the size that the experts see.
         """
         answer = self._answer(expert, views(batch.to(self._device), self._scales))
-        return self._head({expert: answer}) - self._head({})
+        added: Tensor = self._head({expert: answer}) - self._head({})
+        return added
 
     @torch.inference_mode()
     def _judged(self, batch: Tensor) -> tuple[float, float, float]:

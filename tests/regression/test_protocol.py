@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from reiqa.errors import BadInputError
+from reiqa.params import Regression
 from reiqa.regression.linear import Penalty
+from reiqa.regression.link import normal_scores
 from reiqa.regression.protocol import attempt, choose, refit
 from reiqa.regression.splits import Split
 
@@ -114,7 +116,21 @@ def test_the_kept_regressor_is_fitted_on_every_row():
 def test_clipping_keeps_one_strange_photograph_within_reach():
     values, ratings = data()
     strange = values[:1] * 1e6
-    clipped, free = (refit(values, ratings, Penalty(1.0, 0.0), clip) for clip in (3.0, None))
+    clipped, free = (
+        refit(values, ratings, Penalty(1.0, 0.0), Regression(clip=clip)) for clip in (3.0, None)
+    )
     farthest = 3 * np.abs(clipped.weights).sum()
     assert abs(clipped.predict(strange)[0] - clipped.intercept) <= farthest * (1 + 1e-9)
     assert abs(free.predict(strange)[0] - free.intercept) > 1000 * farthest
+
+
+def test_normal_scores_are_fitted_and_led_back_to_ratings():
+    values, ratings = data()
+    skewed = np.exp(ratings)
+    settings = Regression(target="normal_scores")
+    regressor = refit(values, skewed, Penalty(1e-6, 0.0), settings)
+    straight = refit(values, normal_scores(skewed), Penalty(1e-6, 0.0))
+    np.testing.assert_allclose(regressor.weights, straight.weights)
+    predicted = regressor.predict(values)
+    np.testing.assert_array_equal(predicted.argsort(), straight.predict(values).argsort())
+    assert np.median(np.abs(predicted - skewed)) < 0.1 * skewed.std()
