@@ -21,11 +21,20 @@ Image.MAX_IMAGE_PIXELS = None
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
-def read_rgb(path: Path) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+def read_rgb(
+    path: Path, least: tuple[int, int] | None = None, most: int = MAX_PIXELS
+) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
     """Decode an image file as a viewer shows it: upright, RGB, on white where transparent.
 
     Sixteen-bit greys are scaled to eight by rounding (of sixteen-bit colour Pillow gives the upper
     byte), floats from 0 to 1 likewise; of an animation the first frame is taken.
+
+    Args:
+        path: the file.
+        least: (height, width) that is enough: a JPEG then comes at a half, a quarter or an eighth
+            of its size, whichever is the smallest that is not below this, and no more of it is
+            ever decoded. Other formats come as they are.
+        most: pixels that may be decoded.
 
     Returns:
         ``(H, W, 3)`` uint8.
@@ -35,6 +44,13 @@ def read_rgb(path: Path) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
             numbers of which no viewer knows what white is.
     """
     with _opened(path) as opened:
+        if least is not None:
+            opened.draft(None, (least[0], least[1]) if _turned(opened) else (least[1], least[0]))
+        if opened.width * opened.height > most:
+            raise BadInputError(
+                f"{path}: {opened.width} x {opened.height} pixels would have to be decoded, over"
+                f" {most:,}; scale it down first"
+            )
         return shown(opened)
 
 
@@ -53,8 +69,12 @@ def read_size(path: Path) -> tuple[int, int]:
     """
     with _opened(path) as opened:
         width, height = opened.size
-        turned = opened.getexif().get(0x0112, 1) in {5, 6, 7, 8}
-    return (width, height) if turned else (height, width)
+        return (width, height) if _turned(opened) else (height, width)
+
+
+def _turned(image: Image.Image) -> bool:
+    """Say whether an image is shown with its sides exchanged."""
+    return image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
 
 
 @contextmanager

@@ -19,9 +19,8 @@ from reiqa import params as parameters
 from reiqa.data import catalog
 from reiqa.data import index as indices
 from reiqa.devices import device
-from reiqa.encoders import NORMALISATION
+from reiqa.encoders import NORMALISATION, pooled
 from reiqa.encoders import load as load_encoder
-from reiqa.encoders import pooled
 from reiqa.errors import BadInputError
 from reiqa.features import cache
 from reiqa.features.cache import Column, Features, Recipe

@@ -18,6 +18,10 @@ from reiqa.params import Features as Settings
 Pixels: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
 
+#: Pixels decoded of one file, at most, as a multiple of ``max_pixels``.
+DECODED = 8
+
+
 @dataclass(frozen=True)
 class Viewing:
     """How large the encoder sees an image.
@@ -51,13 +55,20 @@ class Viewing:
     def load(self, path: Path) -> tuple[Pixels, float]:
         """Decode an image as the encoder sees it.
 
+        An image over ``max_pixels`` is never decoded at more than `DECODED` times as many: a JPEG
+        is decoded at a half, a quarter or an eighth of its size where that is enough.
+
         Returns:
             ``(H, W, 3)`` uint8, and the factor of `size`.
 
         Raises:
-            BadInputError: the file cannot be read.
+            BadInputError: the file cannot be read, or is too large to be decoded.
         """
-        return self.fitted(images.read_rgb(path))
+        height, width, shrunk = self.size(*images.read_size(path))
+        if shrunk == 1:
+            return self.fitted(images.read_rgb(path))
+        pixels = images.read_rgb(path, (height, width), DECODED * self.max_pixels)
+        return scaled(pixels, height, width), shrunk
 
     def fitted(self, pixels: Pixels) -> tuple[Pixels, float]:
         """Scale a decoded image to the size the encoder sees, with the factor of `size`.
@@ -65,10 +76,15 @@ class Viewing:
         It is done on bytes: the floats of a huge image never exist.
         """
         height, width, shrunk = self.size(*pixels.shape[:2])
-        if (height, width) != pixels.shape[:2]:
-            scaled = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
-            pixels = np.asarray(scaled, dtype=np.uint8)
-        return pixels, shrunk
+        return scaled(pixels, height, width), shrunk
+
+
+def scaled(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Scale an image by Pillow's bicubic, which averages where it scales down."""
+    if (height, width) == pixels.shape[:2]:
+        return pixels
+    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(image, dtype=np.uint8)
 
 
 @dataclass(frozen=True)

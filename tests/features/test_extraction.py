@@ -116,9 +116,9 @@ class Counting:
         self.encoded: Counter[tuple[int, int]] = Counter()
         read, forward = images.read_rgb, Encoder.forward
 
-        def counted_read(path: Path) -> np.ndarray:
+        def counted_read(path: Path, *bounds: Any) -> np.ndarray:
             self.decoded[path.name] += 1
-            return read(path)
+            return read(path, *bounds)
 
         def counted_forward(encoder: nn.Module, batch: Tensor) -> Tensor:
             self.encoded[tuple(batch.shape[-2:])] += len(batch)
@@ -271,6 +271,61 @@ def test_an_image_over_the_bound_is_scaled_down_and_reported(project, capsys):
     assert found.shrunk[-1] == pytest.approx(np.sqrt(65_536 / 200_000), rel=1e-3)
     assert (found.shrunk[:-1] == 1).all()
     assert "scaled down" in capsys.readouterr().err
+
+
+def wide_jpeg(path: Path, **options: Any) -> Path:
+    """A photograph of 16 million pixels, or 48 MB, in a file of half a megabyte."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(3).integers(0, 256, size=(25, 100), dtype=np.uint8)
+    wide = Image.fromarray(coarse).resize((8_000, 2_000), Image.Resampling.BICUBIC)
+    wide.save(path, quality=30, **options)
+    return path
+
+
+@pytest.fixture
+def bytes_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes of each image as it leaves the decoder."""
+    counted: list[int] = []
+    shown = images.shown
+
+    def counting(image: Image.Image) -> np.ndarray:
+        pixels = shown(image)
+        counted.append(pixels.nbytes)
+        return pixels
+
+    monkeypatch.setattr(images, "shown", counting)
+    return counted
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_a_huge_jpeg_no_more_is_decoded_than_the_bound_allows(tmp_path, bytes_decoded, turned):
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    path = wide_jpeg(tmp_path / "wide.jpg", exif=exif)
+    viewing = plan.Viewing(resize=None, max_pixels=300_000, batch=1)
+    pixels, shrunk = viewing.load(path)
+    assert bytes_decoded == [3 * 2_000 * 500]
+    assert shrunk == pytest.approx(np.sqrt(300_000 / 16_000_000))
+    with Image.open(path) as reduced:
+        reduced.draft(None, (2_000, 500))
+        upright = reduced.convert("RGB").rotate(-90 if turned else 0, expand=True)
+    size = (pixels.shape[1], pixels.shape[0])
+    assert np.array_equal(pixels, np.asarray(upright.resize(size, Image.Resampling.BICUBIC)))
+
+
+def test_a_jpeg_within_the_bound_is_decoded_whole_before_it_is_resized(tmp_path, bytes_decoded):
+    path = wide_jpeg(tmp_path / "wide.jpg")
+    plan.Viewing(resize=250, max_pixels=16_000_000, batch=1).load(path)
+    assert bytes_decoded == [3 * 8_000 * 2_000]
+
+
+def test_what_cannot_be_decoded_within_the_bound_gets_an_error_row(project, bytes_decoded):
+    side = int(np.sqrt(plan.DECODED * 65_536)) + 1
+    noise(layout.raw("clive"), "Images/big.png", (side, side), 5)
+    write_index([*project, "Images/big.png"])
+    found = features.read(features.extract("clive", "quality", parameters()))
+    assert "524,288" in found.errors[-1] and not any(found.errors[:-1])
+    assert max(bytes_decoded) < 3 * 64 * 65
 
 
 def test_no_batch_holds_more_pixels_than_the_bound(project, work):
