@@ -30,6 +30,7 @@ rule chunks:
 rule pretrain:
     input:
         [layout.model(expert) for expert in EXPERTS],
+        layout.PROBE,
 
 
 rule features:

@@ -255,6 +255,24 @@ def pretrain(
     )
 
 
+@app.command()
+def probe(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
+    """Measure what both experts know, beside random weights: models/probe.json.
+
+    Of a distortion its type and level, and of a photograph another crop.
+
+    Example: `reiqa probe`
+    """
+    from reiqa.pretrain import probing
+
+    params = _load(file)
+    inputs = [
+        *(layout.model(name) for name in EXPERTS),
+        *(layout.index(corpus) for corpus in params.unseen()),
+    ]
+    store.make(layout.PROBE, "probe", "", params, inputs, _bound(probing.write, params), force)
+
+
 @weights.command("import")
 def weights_import(
     expert: Annotated[ExpertName, typer.Option(help="Which encoder it becomes.")],
@@ -413,7 +431,7 @@ def report(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
 
     params = _load(file)
     results = [layout.result(name) for name in params.datasets]
-    inputs = [*results, layout.CROSS, *(layout.model(name) for name in EXPERTS)]
+    inputs = [*results, layout.CROSS, *(layout.model(name) for name in EXPERTS), layout.PROBE]
     store.make(
         layout.ALL_SRCC, "report", "", params, inputs, _bound(reporting.write, params), force
     )

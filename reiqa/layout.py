@@ -40,6 +40,7 @@ def result(dataset: str) -> Path:
     return Path("results/datasets") / f"{dataset}.json"
 
 
+PROBE = Path("models/probe.json")
 CROSS = Path("results/cross.csv")
 ALL_SRCC = Path("results/all_srcc.csv")
 SUMMARY = Path("results/summary.json")
@@ -73,6 +74,8 @@ def verb(path: Path) -> str:
         case "data", _:
             return f"reiqa chunks --corpus {path.parent.name}"
         case "models", _:
+        case "models", "probe.json":
+            return "reiqa probe"
             return f"reiqa pretrain --expert {name} (or weights import, where params.yaml says so)"
         case "features", dataset:
             return f"reiqa features --dataset {dataset} --expert {name}"

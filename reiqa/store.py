@@ -34,6 +34,7 @@ FORMATS: dict[str, int] = {
     "index": 1,
     "chunks": 2,
     "model": 1,
+    "probe": 1,
     "features": 1,
     "fit": 1,
     "cross": 1,

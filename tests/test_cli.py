@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from reiqa.cli import app
 
 VERBS = (
-    "preset", "datasets", "fetch", "index", "distort", "chunks", "pretrain", "features",
+    "preset", "datasets", "fetch", "index", "distort", "chunks", "pretrain", "probe",
+    "features",
     "fit", "cross", "bundle", "score", "report", "doctor",
 )  # fmt: skip
 HEAVY = ("torch", "dvc", "snakemake", "h5py", "scipy", "sklearn", "matplotlib", "numpy", "PIL")

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from reiqa import devices, encoders, layout, progress, seeds
 from reiqa import params as parameters
 from reiqa.params import ExpertName, Params, Training
-from reiqa.pretrain import checkpoints, moco, optimisers, parallel, probe, watch
+from reiqa.pretrain import checkpoints, moco, optimisers, parallel, watch
 from reiqa.pretrain.checkpoints import Checkpoints
 from reiqa.pretrain.order import Order
 from reiqa.pretrain.parallel import Ranks
@@ -53,14 +53,8 @@ def pretrain(expert: ExpertName, params: Params) -> Path:
         run = Run(expert, params, views(expert, params), device, ranks)
         run.go()
         if ranks.first:
-            run.save(_probed(run, params))
+            run.save()
     return layout.model(expert)
-
-
-def _probed(run: "Run", params: Params) -> dict[str, float]:
-    """Say what the encoder has learnt of distortions, beside what random weights know."""
-    trained = run.moco.query.encoder.cpu()
-    return probe.compare(trained, probe.held_out(params.bank), run.weights_seed)
 
 
 @dataclass(frozen=True)
@@ -87,7 +81,6 @@ class Run:
         self.settings: Training = section.training
         self.device, self.ranks = device, ranks
         self._seed = seeds.derive("pretrain", expert, params.seed)
-        self.weights_seed = seeds.derive("weights", self._seed)
         self._autocast = device.type == "cuda" and params.compute.precision == "bf16"
         self.order = Order(len(source), self.settings.images, self._seed, ranks.rank, ranks.world)
         self.total = self.settings.epochs * self.order.steps_per_epoch
@@ -196,7 +189,7 @@ class Run:
         return views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
     def _models(self, backbone: str) -> moco.Moco:
-        encoder = encoders.build(backbone, self.expert, self.weights_seed)
+        encoder = encoders.build(backbone, self.expert, seeds.derive("weights", self._seed))
         models = moco.Moco(encoder, self.settings, seeds.derive("head", self._seed))
         if self.ranks.world > 1 and self.settings.batchnorm == "sync":
             parallel.synchronised(models, self.device)
@@ -237,8 +230,8 @@ class Run:
         if self.ranks.first:
             progress.say(f"pretrain {self.expert}: goes on after step {self.step}/{self.total}")
 
-    def save(self, probed: dict[str, float]) -> None:
-        """Write the curve, the weights and the card, in which the probe's numbers stand."""
+    def save(self) -> None:
+        """Write the curve, the weights and the card."""
         self.curve.write(curve_path(self.expert))
         card = {
             "source": "pretrain",
@@ -247,7 +240,6 @@ class Run:
             "pairs_per_step": self.settings.images * self.source.pairs,
             "full_learning_rate": self._rate,
             "last": self.curve.last(),
-            "probe": probed,
             "parameters": parameters.digest(self.identity["parameters"]),
             "inputs": self.identity["inputs"],
         }

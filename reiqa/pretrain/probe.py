@@ -18,20 +18,12 @@ import torch
 from torch import Tensor
 
 from reiqa import images, seeds
-from reiqa.data.demo import PHOTOGRAPHS
-from reiqa.distortions import Frame, distort, resolve
-from reiqa.encoders import Encoder, build
-from reiqa.params import Bank
+from reiqa.distortions import Frame, distort
 
 LEVELS = 5
 
 #: Penalties that both linear probes choose from, by leave-one-out error on the training windows.
 ALPHAS = np.logspace(-1, 5, 13)
-
-_BATCH = 100
-
-# Windows of a photograph, and their side: seven photographs make 1,764 windows with the bank of 25.
-_EACH, _SIDE = 2, 96
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -92,49 +84,21 @@ def windows(
     return Windows(torch.stack(pixels), np.array(source), types)
 
 
-def held_out(bank: Bank) -> Windows:
-    """Return the windows that every run is probed with: of the photographs of the rated demo sets.
-
-    They come with the packages, so they are there on every machine, and no corpus holds them.
-    """
-    photographs = {
-        name: load()
-        for title in ("demo", "demo_mixed")
-        for name, load in PHOTOGRAPHS[title].items()
-    }
-    return windows(photographs, resolve(bank), _SIDE, _EACH, seed=0)
-
-
-def compare(trained: Encoder, seen: Windows, seed: int) -> dict[str, float]:
-    """Probe an encoder and one of the same kind with random weights.
+def probe(features: Floats, photograph: Numbers) -> dict[str, float]:
+    """Measure one encoder by its features of `Windows`.
 
     Args:
-        trained: what pretraining gave.
-        seen: from `held_out`.
-        seed: of the random weights.
-
-    Returns:
-        The measures of `probe`, and each again with `` of random weights`` after its name;
-        rounded, so that they do not hang on the linear algebra library's last bits.
-    """
-    random = build(trained.backbone, trained.expert, seed)
-    measures = probe(trained, seen)
-    measures |= {f"{name} of random weights": v for name, v in probe(random, seen).items()}
-    return {name: round(value, 4) for name, value in measures.items()}
-
-
-def probe(encoder: Encoder, seen: Windows) -> dict[str, float]:
-    """Measure one encoder.
+        features: ``(W, 1 + T * LEVELS, D)``, in the order of ``Windows.pixels``.
+        photograph: ``(W,)`` as in `Windows`.
 
     Returns:
         ``type_accuracy``, ``level_srcc``, ``distance_srcc`` (see the module), the first two
         fitted on one half of the photographs and tried on the other, both ways.
     """
-    features = _features(encoder, seen.pixels)
     plain, distorted = features[:, :1], features[:, 1:]
     distance = np.linalg.norm(distorted - plain, axis=2)
     accuracy, level = zip(
-        *(_transfer(distorted[~half], distorted[half]) for half in _halves(seen.photograph)),
+        *(_transfer(distorted[~half], distorted[half]) for half in _halves(photograph)),
         strict=True,
     )
     return {
@@ -170,15 +134,6 @@ def _transfer(train: Floats, test: Floats) -> tuple[float, float]:
     answers = model.predict(scaler.transform(test.reshape(-1, width)))
     named = answers[:, :types].argmax(1).reshape(len(test), -1)
     return float((named == kind).mean()), _rank_by_type(answers[:, types].reshape(len(test), -1))
-
-
-@torch.no_grad()
-def _features(encoder: Encoder, pixels: Tensor) -> Floats:
-    """Encode ``(W, V, 3, S, S)`` uint8 to ``(W, V, width)``."""
-    encoder.eval()
-    flat = pixels.flatten(0, 1)
-    parts = [encoder(part.float().div(255)) for part in flat.split(_BATCH)]
-    return torch.cat(parts).double().numpy().reshape(*pixels.shape[:2], -1)
 
 
 def _rank_by_type(values: Floats) -> float:

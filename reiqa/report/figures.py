@@ -264,25 +264,6 @@ def curves(
     )
 
 
-def bars(key: str, title: str, caption: str, values: Mapping[str, float], axis: str) -> Chart:
-    """A few named numbers as bars, each with its number written beside it."""
-    names = list(values)
-
-    def plot(axes: Axes) -> None:
-        heights = np.arange(len(names))
-        axes.barh(heights, list(values.values()), height=0.6, color=SERIES["quality"], alpha=0.35)
-        for height, value in zip(heights, values.values(), strict=True):
-            axes.annotate(f" {value:.3f}", (max(value, 0.0), height), va="center", color=INK)
-        axes.set_yticks(heights, [_words(name) for name in names])
-        axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.grid(visible=False, axis="y")
-        axes.margins(x=0.18)
-        axes.set_xlabel(axis)
-
-    spoken = "; ".join(f"{_words(name)} {value:.3f}" for name, value in values.items())
-    return chart(key, title, caption, f"{spoken}.", plot, height=0.6 + 0.24 * len(names))
-
-
 def _smooth(values: Floats) -> Floats:
     """Moving average over a fiftieth of the run, shorter at both ends."""
     half = min(max(1, len(values) // 100), (len(values) - 1) // 2)

@@ -39,7 +39,7 @@ def write(params: Params) -> Path:
     made = results.ancestry([*map(layout.result, params.datasets), layout.CROSS])
     write_text(layout.REPORT, _page(params, found, rows, crossings, made))
     write_text(MARKDOWN, _markdown(params, rows, crossings, made))
-    write_json(layout.SUMMARY, tables.summary(rows, crossings, results.read_probes()))
+    write_json(layout.SUMMARY, tables.summary(rows, crossings, results.read_probe()))
     plots.write(params.datasets)
     write_text(layout.ALL_SRCC, tables.to_csv(rows))
     return layout.ALL_SRCC
@@ -55,6 +55,7 @@ def _page(
     proxies = [name for name, tree in found.items() if tree["proxy"]]
     experts = [part for name in EXPERTS if (part := sections.expert(name, made))]
     matrix = sections.matrix(rows, crossings)
+    probe = results.read_probe()
     anchors = [
         ("results", "Results"),
         *([("cross", "Across datasets")] if matrix else []),
@@ -77,6 +78,9 @@ def _page(
         cross_lines=[tables.cross_cells(crossing) for crossing in crossings],
         sets=sets,
         experts=experts,
+        probe_head=tables.PROBE_HEAD,
+        probe_rows=tables.probe_rows(probe),
+        probe_note=tables.probe_note(probe) if probe else "",
         bank=pictures.gallery(resolve(_bank(made))),
         original=pictures.original(),
         artifacts=runs.artifacts(made),
@@ -157,6 +161,12 @@ def _markdown(
         parts += [
             "## Across datasets",
             tables.to_markdown((*tables.CROSS_HEAD, "ratings"), lines),
+        ]
+    if probe := results.read_probe():
+        parts += [
+            "## What the experts know",
+            tables.probe_note(probe),
+            tables.to_markdown(tables.PROBE_HEAD, tables.probe_rows(probe)),
         ]
     if made:
         parts += [

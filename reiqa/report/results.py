@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reiqa import layout
 from reiqa.errors import BadInputError
-from reiqa.params import EXPERTS, VARIANTS, ExpertName, Params, Variant
+from reiqa.params import VARIANTS, ExpertName, Params, Variant
 from reiqa.store import Provenance, read_json, read_provenance
 
 Floats = NDArray[np.float64]
@@ -129,10 +129,9 @@ def read_curve(expert: ExpertName) -> dict[str, Floats]:
     return {key: np.array([float(row[key] or "nan") for row in rows]) for key in rows[0]}
 
 
-def read_probes() -> dict[str, Any]:
-    """Return the probe's numbers of each expert that has been probed."""
-    cards = {expert: read_card(expert) for expert in EXPERTS}
-    return {expert: card["probe"] for expert, card in cards.items() if card.get("probe")}
+def read_probe() -> dict[str, Any]:
+    """Return what `reiqa probe` found; empty where it is not on this machine."""
+    return dict(read_json(layout.PROBE)) if layout.PROBE.exists() else {}
 
 
 def ancestry(paths: Sequence[Path]) -> dict[Path, Provenance]:

@@ -274,17 +274,6 @@ def expert(name: ExpertName, made: Mapping[Path, Provenance]) -> Expert | None:
         step = curve["step"]
         series = {label: curve[key] for key, label in _CURVES.items() if key in curve}
         charts.append(figures.curves(f"{name}-curve", f"Pretraining, {name}", step, series, name))
-    if card.get("probe"):
-        charts.append(
-            figures.bars(
-                f"{name}-probe",
-                f"Probe, {name}",
-                "On photographs that pretraining has not seen: what linear models of the frozen "
-                "features say of a distortion, and how far it moves them.",
-                card["probe"],
-                "score",
-            )
-        )
     return Expert(name, _expert_facts(card), charts)
 
 

@@ -127,7 +127,7 @@ def _parse(row: Mapping[str, str]) -> Row:
 
 
 def summary(
-    table: Sequence[Row], crossings: Sequence[Crossing], probes: Mapping[str, Any]
+    table: Sequence[Row], crossings: Sequence[Crossing], probe: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the few numbers that two commits are compared by (``dvc metrics``)."""
     tree: dict[str, Any] = {"datasets": {}}
@@ -140,8 +140,8 @@ def summary(
         scores = [c.srcc for c in crossings if c.variant == variant and c.srcc is not None]
         if scores:
             tree.setdefault("cross_mean_srcc", {})[variant] = round(statistics.fmean(scores), 4)
-    if probes:
-        tree["probe"] = probes
+    if probe:
+        tree["probe"] = probe["encoders"]
     return tree
 
 
@@ -209,6 +209,30 @@ def cross_cells(crossing: Crossing) -> tuple[str, ...]:
         str(crossing.n),
         str(crossing.shared),
         number(crossing.paper_srcc),
+    )
+
+
+PROBE_HEAD = ("encoder", "type named", "level, SRCC", "distance, SRCC", "crop found")
+
+
+def probe_rows(probe: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the probe's table as a person reads it, under `PROBE_HEAD`; empty without a probe."""
+    measures = ("type_accuracy", "level_srcc", "distance_srcc", "retrieval")
+    return [
+        (name.replace("_random", ", random weights"), *(number(found[key]) for key in measures))
+        for name, found in probe.get("encoders", {}).items()
+    ]
+
+
+def probe_note(probe: Mapping[str, Any]) -> str:
+    """Say what the probe's numbers mean."""
+    counts = probe["photographs"]
+    return (
+        f"Frozen features of distorted windows of {counts['distortions']} photographs that no"
+        " expert has learnt from: how often a linear classifier names the type of distortion, the"
+        " rank correlation of true level and a linear model's, and of level and distance from the"
+        f" undistorted window. Of {counts['retrieval']} photographs that the content expert has not"
+        " learnt from: how often the nearest neighbour of a crop is another crop of the same."
     )
 
 

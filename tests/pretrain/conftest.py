@@ -90,7 +90,6 @@ def patterns(monkeypatch):
 
     source = Patterns()
     monkeypatch.setattr(loop, "views", lambda expert, params: source)
-    monkeypatch.setattr(loop, "_probed", lambda run, params: {})
     return source
 
 

@@ -102,6 +102,8 @@ def test_the_summary_holds_the_medians_the_cross_mean_and_the_probe(written):
     tree = json.loads(layout.SUMMARY.read_text())
     assert tree["cross_mean_srcc"]["both"] == pytest.approx(0.6)
     assert tree["probe"]["quality"]["type_accuracy"] == 0.71
+    page = layout.REPORT.with_suffix(".md").read_text()
+    assert "| quality | 0.710 | 0.480 | 0.620 | 0.400 |" in page
     first = tables_of(written)[0]
     assert tree["datasets"]["demo"]["content"]["srcc"] == round(first.srcc, 4)
 

@@ -15,7 +15,8 @@ TABLE = "results/all_srcc.csv"
 Copied = Callable[[Project], Project]
 
 AFTER_ALPHA = {"fit_dataset": 2, "cross_datasets": 1, "write_report": 1}
-AFTER_BANK = {"cut_chunks": 3, "make_expert": 1, "extract_features": 2, **AFTER_ALPHA}
+AFTER_BANK = {"cut_chunks": 3, "make_expert": 1, "probe_experts": 1, "extract_features": 2}
+AFTER_BANK |= AFTER_ALPHA
 
 
 def _stages_run(printed: str) -> set[str]:

@@ -35,6 +35,7 @@ def test_every_preset_plans_from_nothing(name: str, project: Project) -> None:
     assert jobs["fit_dataset"] == len(tree.datasets)
     assert jobs["extract_features"] == 2 * len(tree.datasets)
     assert jobs["make_expert"] == 2
+    assert jobs["probe_experts"] == 1
     assert jobs["cross_datasets"] == jobs["write_report"] == 1
     assert jobs["index"] == jobs["fetch"] == len({*tree.datasets, *tree.corpora()})
 
@@ -69,7 +70,7 @@ def test_each_dvc_stage_depends_on_every_parameter_that_decides_what_it_makes() 
     made = {
         "data": ("fetch", "index"),
         "chunks": ("chunks",),
-        "pretrain": ("model",),
+        "pretrain": ("model", "probe"),
         "features": ("features",),
         "fit": ("fit", "cross"),
         "report": ("report",),

@@ -21,6 +21,22 @@ rule make_expert:
         "reiqa {params.verb} --expert {wildcards.expert} > {log} 2>&1"
 
 
+rule probe_experts:
+    input:
+        models=made(*(layout.model(expert) for expert in EXPERTS)),
+        unseen=made(*(layout.index(corpus) for corpus in PARAMS.unseen())),
+        stamp=lambda w: stamp(layout.PROBE, "probe"),
+    output:
+        layout.PROBE,
+    log:
+        "work/logs/probe.log",
+    conda:
+        "../envs/reiqa.yaml"
+    threads: PARAMS.compute.threads
+    shell:
+        "reiqa probe > {log} 2>&1"
+
+
 rule extract_features:
     input:
         index=lambda w: made(layout.index(w.dataset)),

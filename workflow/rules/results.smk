@@ -40,7 +40,7 @@ rule write_report:
     input:
         results=made(*(layout.result(name) for name in PARAMS.datasets)),
         cross=made(layout.CROSS),
-        models=made(*(layout.model(expert) for expert in EXPERTS)),
+        models=made(*(layout.model(expert) for expert in EXPERTS), layout.PROBE),
         stamp=lambda w: stamp(layout.ALL_SRCC, "report"),
     output:
         layout.ALL_SRCC,
