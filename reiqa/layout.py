@@ -43,6 +43,7 @@ def result(dataset: str) -> Path:
 PROBE = Path("models/probe.json")
 CROSS = Path("results/cross.csv")
 ALL_SRCC = Path("results/all_srcc.csv")
+ABLATIONS = Path("results/ablations.csv")
 SUMMARY = Path("results/summary.json")
 REPORT = Path("results/report.html")
 PLOTS = Path("results/plots")
@@ -73,9 +74,9 @@ def verb(path: Path) -> str:
             return f"reiqa index --dataset {name}"
         case "data", _:
             return f"reiqa chunks --corpus {path.parent.name}"
-        case "models", _:
         case "models", "probe.json":
             return "reiqa probe"
+        case "models", _:
             return f"reiqa pretrain --expert {name} (or weights import, where params.yaml says so)"
         case "features", dataset:
             return f"reiqa features --dataset {dataset} --expert {name}"

@@ -18,6 +18,7 @@ ORDER = [
     "regression",
     "scoring",
     "report",
+    "ablations",
 ]
 #: The demo's rated sets are made by the bank; nothing else in `data` knows of it.
 EXCEPTIONS = {("data/demo.py", "distortions")}

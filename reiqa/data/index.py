@@ -163,6 +163,18 @@ def read_header(path: Path) -> dict[str, Any]:
     return _header(path, _lines(path))[0]
 
 
+def thinned(path: Path, count: int) -> str:
+    """Return the text of a rated index with no more than ``count`` of its rows, evenly spread.
+
+    Raises:
+        BadInputError: it is missing or not such a table.
+    """
+    header, rows = _read(path, RATED_COLUMNS)
+    if count < len(rows):
+        rows = [rows[number * len(rows) // count] for number in range(count)]
+    return _as_csv(header, RATED_COLUMNS, map(tuple, rows))
+
+
 def _as_csv(
     header: dict[str, Any], columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]
 ) -> str:
