@@ -352,9 +352,7 @@ def features(
     assert dataset is not None
     _rated_set(dataset)
     if not layout.index(dataset).exists():
-        mirror = os.environ.get("REIQA_MIRROR")
-        fetch([dataset], mirror=Path(mirror) if mirror else None, file=file)
-        index(dataset, file=file)
+        _index_anew(dataset, file)
     freshness = store.Freshness.under(params)
     stale = [name for name in wanted if not freshness.fresh(layout.features(dataset, name))]
     if len(stale) > 1:
@@ -520,6 +518,60 @@ def score(
 
 
 @app.command()
+def ablate(
+    matrix: Annotated[
+        str, typer.Option(help="published, small, or a .yaml file of your own.")
+    ] = "published",
+    only: Annotated[
+        list[str] | None, typer.Option(help="This factor alone, such as swap; several times.")
+    ] = None,
+    listing: Annotated[bool, typer.Option("--list", help="Say what there is to run.")] = False,
+    write: Annotated[
+        Path | None, typer.Option("--write", help="Write the table as a Markdown page too.")
+    ] = None,
+    file: ParamsFile = layout.PARAMS,
+) -> None:
+    """Change one choice at a time, pretrain the quality expert anew, and see what it is worth.
+
+    Each cell has a project folder of its own under work/ablations; finished cells are kept, and a
+    cut one goes on where it stopped. The table goes to results/ablations.csv.
+
+    Example: `reiqa ablate --matrix small --only swap`
+    """
+    from reiqa.ablations import Matrix, running, table
+
+    params = _load(file)
+    plan = Matrix.read(matrix, params)
+    plan = plan.only(only) if only else plan
+    if listing:
+        cells = [
+            (running.label(cell), "done" if running.result(cell) else "to do", str(cell.folder))
+            for cell in plan.cells
+        ]
+        typer.echo(text.aligned(("cell", "state", "folder"), cells))
+        return
+    base = plan.cells[0].params
+    needed = dict.fromkeys(name for cell in plan.cells for name in cell.params.chunks.corpora)
+    for name in [*needed, base.datasets[0]]:
+        if not layout.index(name).exists():
+            _index_anew(name, file)
+
+    def stages(changed: Params) -> None:
+        """Make a cell's expert and features: in its folder, of the params.yaml there."""
+        for corpus in changed.chunks.corpora:
+            chunks(corpus)
+        pretrain("quality")
+        features(base.datasets[0], expert="quality")
+
+    with store.locked(layout.ABLATIONS):
+        rows = running.run(plan, stages)
+    page = table.page(plan, rows)
+    if write is not None:
+        store.write_text(write, page)
+    typer.echo(page)
+
+
+@app.command()
 def doctor(
     results: Annotated[
         bool, typer.Option("--results", help="Walk back from the results to what they came from.")
@@ -547,6 +599,13 @@ def _known_set(name: str) -> None:
     from reiqa.data import catalog
 
     catalog.get(name)
+
+
+def _index_anew(name: str, file: Path) -> None:
+    """Bring and index a set that is not here, from the mirror of the environment if one is set."""
+    mirror = os.environ.get("REIQA_MIRROR")
+    fetch([name], mirror=Path(mirror) if mirror else None, file=file)
+    index(name, file=file)
 
 
 def _rated_set(name: str) -> None:
