@@ -4,9 +4,13 @@ Run it in a project folder whose shards (or content corpora) are there:
 
     python benchmarks/pretrain.py --expert quality --steps 20
 
-It prints one JSON object. `ratio` is the time of a whole step (optimiser, queue, momentum and
+    python benchmarks/pretrain.py --memory
+
+The first tells of a step. `ratio` is the time of a whole one (optimiser, queue, momentum and
 measures included) over that of the bare encoders on the same batch: query forward and backward,
-key forward. On a GPU read `pairs_per_s`, the shares and `peak_memory_gib`.
+key forward. On a GPU read `pairs_per_s`, the shares and `peak_memory_gib`. The second needs no
+project: it counts the bytes of the paper's step on one of its GPUs. `--write` puts either into
+docs/benchmarks/pretrain.md; JSON is printed anyway.
 """
 
 import argparse
@@ -18,13 +22,20 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from reiqa import devices, params
-from reiqa.pretrain import loop, parallel
+from reiqa import devices, encoders, params
+from reiqa.pretrain import loop, moco, parallel
 from reiqa.pretrain.views import views
 
 Result = TypeVar("Result")
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "pretrain.md"
+
+#: The paper's: 630 photographs x 2 scales x 12 versions over 18 GPUs, crops of 160 pixels.
+PAIRS, PATCH = 840, 160
+
+LAYOUT = torch.channels_last
 
 
 def main() -> None:
@@ -32,12 +43,17 @@ def main() -> None:
     options.add_argument("--params", type=Path, default=Path("params.yaml"))
     options.add_argument("--expert", choices=params.EXPERTS, default="quality")
     options.add_argument("--steps", type=int, default=20)
+    options.add_argument("--memory", action="store_true")
+    options.add_argument("--write", action="store_true")
     chosen = options.parse_args()
+    if chosen.memory:
+        told("memory", [counted(bf16) for bf16 in (False, True)], chosen.write)
+        return
     settings = params.load(chosen.params)
     with devices.device(settings.compute) as device:
         source = views(chosen.expert, settings)
         run = loop.Run(chosen.expert, settings, source, device, parallel.Ranks())
-        print(json.dumps(measured(run, chosen.steps), indent=2))
+        told("step", [measured(run, chosen.steps)], chosen.write)
 
 
 def measured(run: loop.Run, steps: int) -> dict[str, object]:
@@ -73,6 +89,61 @@ def measured(run: loop.Run, steps: int) -> dict[str, object]:
         "ratio": round(statistics.median(a / b for a, b in zip(learns, bares, strict=True)), 3),
         "peak_memory_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if gpu else None,
     }
+
+
+def counted(bf16: bool) -> dict[str, object]:
+    """Count what the paper's step holds on one of its 18 GPUs.
+
+    Bytes that autograd saves grow by the same amount with each pair; two small batches tell it.
+    """
+    torch.manual_seed(0)
+    settings = params.Training(epochs=1, images=1)
+    models = moco.Moco(encoders.build("resnet50", "quality"), settings, 0)
+    small, large = (saved_bytes(models.query, count, bf16) for count in (2, 4))
+    pair = (large - small) // 2
+    weights = sum(p.numel() * 4 for p in models.query.parameters())
+    # Query, its gradient, LARS' momentum, the key encoder; queue; views of query and key.
+    kept = 4 * weights + models.queue.numel() * 4 + 2 * PAIRS * 3 * PATCH**2 * 4
+    return {
+        "encoders in": "bf16" if bf16 else "float32",
+        "MiB a pair": round(pair / 2**20, 1),
+        "GiB saved for 840 pairs": round((small + (PAIRS - 2) * pair) / 2**30, 1),
+        "GiB of weights, optimiser, queue, views": round(kept / 2**30, 1),
+        "GiB in all": round((small + (PAIRS - 2) * pair + kept) / 2**30, 1),
+    }
+
+
+def saved_bytes(model: nn.Module, pairs: int, bf16: bool) -> int:
+    """Count the bytes that autograd keeps of a forward pass, each storage once, weights not."""
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(value: Tensor) -> Tensor:
+        if value.untyped_storage().data_ptr() not in own:
+            kept[value.untyped_storage().data_ptr()] = value
+        return value
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value),
+        torch.autocast("cpu", torch.bfloat16, enabled=bf16),
+    ):
+        out = model(torch.rand(pairs, 3, PATCH, PATCH).contiguous(memory_format=LAYOUT))
+    assert out.requires_grad
+    return sum(value.untyped_storage().nbytes() for value in kept.values())
+
+
+def told(part: str, rows: list[dict[str, object]], write: bool) -> None:
+    """Print rows, and put them as a table between the marks of that part of the page."""
+    print(json.dumps(rows, indent=2))
+    if not write:
+        return
+    start, end = f"<!-- {part} -->\n", f"<!-- /{part} -->"
+    lines = [" | ".join(map(str, line)) for line in (rows[0], *(row.values() for row in rows))]
+    lines.insert(1, " | ".join(["---"] * len(rows[0])))
+    table = "".join(f"| {line} |\n" for line in lines)
+    text = PAGE.read_text(encoding="utf-8")
+    before, after = text.split(start)[0], text.split(end)[1]
+    PAGE.write_text(before + start + table + end + after, encoding="utf-8")
 
 
 def encoders_alone(run: loop.Run, query: Tensor, key: Tensor) -> None:

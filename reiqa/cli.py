@@ -247,7 +247,8 @@ def pretrain(
 
     if os.environ.get("RANK", "0") != "0":
         # Under torchrun the first process holds the artifact's lock; the others only help it.
-        train(expert, params)
+        if force or not store.Freshness.under(params).fresh(layout.model(expert)):
+            train(expert, params)
         return
     work = _bound(train, expert, params)
     store.make(
@@ -282,7 +283,7 @@ def weights_import(
     file: ParamsFile = layout.PARAMS,
     force: Force = False,
 ) -> None:
-    """Turn a published checkpoint (Re-IQA, MoCo-v2 or torchvision layout) into an expert.
+    """Turn a checkpoint (Re-IQA, MoCo-v2, torchvision, or a step of a run here) into an expert.
 
     With `source: package` in params.yaml, the weights that a package ships.
 

@@ -1,9 +1,11 @@
 """Which processor a job runs on: one GPU leased per process, threads and precision set once."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,9 @@ from reiqa.progress import say
 if TYPE_CHECKING:
     import torch
     from filelock import FileLock
+
+# How long a process waits for the first of its job to lease GPUs that another job holds.
+_PATIENCE = timedelta(days=7)
 
 #: Comma-separated GPU names to use instead of those found: for tests and dry runs.
 FAKE_GPUS = "REIQA_FAKE_GPUS"
@@ -86,11 +91,48 @@ def _take(gpus: list[str], count: int, folder: Path, held: "dict[str, FileLock]"
         held[gpu] = lock
 
 
+@contextmanager
+def _own_gpu() -> Iterator[str]:
+    """Hold this process's GPU; of the processes that torchrun started here, the first leases all.
+
+    Were each to lease its own, two such jobs could hold half of what both need, and wait for ever.
+    """
+    count = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if count == 1:
+        with leased_gpus(1) as (gpu,):
+            yield gpu
+        return
+    from torch.distributed.rendezvous import rendezvous
+
+    place, node = int(os.environ["LOCAL_RANK"]), os.environ.get("GROUP_RANK", "0")
+    table, _, _ = next(rendezvous("env://", timeout=_PATIENCE))
+    if place == 0:
+        with leased_gpus(count) as gpus:
+            table.set(f"reiqa/gpus/{node}", ",".join(gpus))
+            yield gpus[0]
+    else:
+        yield table.get(f"reiqa/gpus/{node}").decode().split(",")[place]
+
+
 def _names(listed: str) -> list[str]:
     """Return the devices of a comma-separated list, each once; as for CUDA, -1 ends it."""
     names = [name.strip() for name in listed.split(",")]
     known = names[: names.index("-1")] if "-1" in names else names
     return list(dict.fromkeys(name for name in known if name))
+
+
+def check_compiler() -> None:
+    """Look for the compiler that ``torch.compile`` calls.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise BadInputError(
+            f"compute.compile: no C++ compiler {compiler} here; install one, name it in CXX, or set"
+            " compute.compile to false"
+        )
 
 
 @contextmanager
@@ -110,7 +152,7 @@ def device(compute: Compute) -> "Iterator[torch.device]":
     if not gpus:
         yield torch.device("cpu")
         return
-    with leased_gpus(1) as (gpu,):
+    with _own_gpu() as gpu:
         say(f"GPU {gpu} leased")
         if FAKE_GPUS in os.environ:
             yield torch.device("cpu")

@@ -61,11 +61,14 @@ class Compute(Section):
         device: ``auto`` takes a GPU where there is one, and waits for it to be free; else the CPU.
         threads: CPU threads of one job; sums depend on it in the last bit.
         precision: ``bf16`` autocasts encoders on a GPU.
+        compile: pretraining passes both encoders through ``torch.compile``.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Positive = 1
     precision: Literal["float32", "bf16"] = "float32"
+    # Off it leaves no trace: what was made before there was such a key stays fresh.
+    compile: Annotated[bool, Field(exclude_if=lambda on: not on)] = False
 
 
 class Data(Section):

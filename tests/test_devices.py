@@ -103,6 +103,36 @@ def test_a_job_on_the_cpu_does_not_queue_behind_those_that_wait_for_a_gpu(hold):
         assert gpus == []
 
 
+def test_the_processes_of_a_job_lease_together_and_each_has_its_own(hold, tmp_path):
+    first = hold()
+    first.leased()
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import os\n"
+        "from reiqa.devices import device\n"
+        "from reiqa.params import Compute\n"
+        "from torch import distributed\n"
+        "with device(Compute()):\n"
+        "    distributed.init_process_group('gloo')\n"
+        "    distributed.barrier()\n"
+    )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    job = subprocess.Popen(
+        [*torchrun, "--nproc-per-node", "2", str(script)], stderr=subprocess.PIPE, text=True
+    )
+    assert job.stderr is not None
+    for line in job.stderr:
+        if "waiting for a free GPU" in line:
+            break
+    first.kill()
+    printed = job.stderr.read()
+    assert job.wait() == 0, printed
+    assert sorted(line for line in printed.splitlines() if "leased" in line) == [
+        "GPU 0 leased",
+        "GPU 1 leased",
+    ]
+
+
 def test_more_gpus_than_there_are_is_one_line(hold):
     with pytest.raises(BadInputError, match=r"3 GPU.*2 visible"), devices.leased_gpus(3):
         pass

@@ -229,3 +229,13 @@ def test_every_parameter_is_documented():
         if section is Params and name in shared:
             continue
         assert f"{name}:" in (section.__doc__ or ""), f"{section.__name__}.{name}"
+
+
+def test_compiling_is_recorded_where_it_is_on_and_leaves_no_trace_where_it_is_off() -> None:
+    tree = {"preset": "t", "datasets": ["demo"], "chunks": {"corpora": ["kodak"]}}
+    expert = {"source": "package", "backbone": "efficientnet_lite0"}
+    for on in (False, True):
+        params = Params.model_validate(
+            {**tree, "content": expert, "quality": expert, "compute": {"compile": on}}
+        )
+        assert ("compile" in relevant(params, "features")["compute"]) == on

@@ -1,4 +1,4 @@
-"""Weights that others published: read from their files, or from the package that ships them."""
+"""Weights out of checkpoints, others' and our own, or out of the package that ships them."""
 
 import argparse
 import pickle
@@ -40,6 +40,12 @@ LAYOUTS = (
     Layout(
         "MoCo-v2", "state_dict", "encoder_q.", ("encoder_q.fc.", "encoder_k.", "queue", "queue_ptr")
     ),
+    Layout(
+        "reiqa checkpoint",
+        "model",
+        "query.encoder.body.",
+        ("query.head.", "key.", "queue", "pointer"),
+    ),
     Layout("torchvision", "", "", ("fc.", "classifier.", "head.")),
 )
 
@@ -73,7 +79,7 @@ class Match:
 
 
 def import_weights(file: Path, expert: ExpertName, backbone: str) -> Encoder:
-    """Read a published checkpoint: the official Re-IQA's, MoCo-v2's or torchvision's.
+    """Read a checkpoint: the official Re-IQA's, MoCo-v2's, torchvision's, or one of our own runs.
 
     Args:
         file: what ``torch.save`` wrote; read without running any code it may hold.

@@ -14,7 +14,6 @@ import torch
 
 from reiqa import params as parameters
 from reiqa import progress, store
-from reiqa.encoders import Encoder, build
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import ExpertName, Params
 
@@ -65,6 +64,8 @@ class Checkpoints:
     def write(self, step: int, state: Mapping[str, Any]) -> Path:
         """Write the state after ``step`` steps, then delete what is over the number to keep.
 
+        The start is kept beyond that number: what a run has learnt is told by comparing with it.
+
         Raises:
             WorkFailedError: a weight is not finite; nothing is written, nothing deleted.
         """
@@ -77,7 +78,7 @@ class Checkpoints:
         path = self.place / f"step-{step:09d}.pt"
         with store.atomic(path) as temporary:
             torch.save({"run": json.dumps(self._run), "step": step, **state}, temporary)
-        for old in self.paths()[: -self._keep]:
+        for old in self.paths()[1 : -self._keep]:
             old.unlink()
         return path
 
@@ -118,26 +119,6 @@ def read(path: Path, device: torch.device) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInputError(f"{path}: damaged ({reason}); delete it and run again") from None
     return state
-
-
-def encoder_at(path: Path) -> Encoder:
-    """Return the query encoder as it was at a checkpoint, ready to encode on the CPU.
-
-    Raises:
-        BadInputError: the checkpoint is damaged.
-    """
-    state = read(path, torch.device("cpu"))
-    tree = json.loads(state["run"])["parameters"]
-    expert: ExpertName = "quality" if "quality" in tree else "content"
-    encoder = build(tree[expert]["backbone"], expert)
-    prefix = "query.encoder.body."
-    tensors = {
-        name.removeprefix(prefix): value
-        for name, value in state["model"].items()
-        if name.startswith(prefix)
-    }
-    encoder.body.load_state_dict(tensors)
-    return encoder.eval()
 
 
 def differences(ours: Any, theirs: Any, prefix: str = "") -> list[str]:

@@ -89,6 +89,10 @@ class Run:
         self.moco = self._models(section.backbone)
         self.optimiser = optimisers.optimiser(self.settings, self.moco.query, self._rate)
         self.query = self._distributed(self.moco.query)
+        if params.compute.compile:
+            devices.check_compiler()
+            self.query.compile()
+            self.moco.key.compile()
         self.identity = checkpoints.identity(expert, params, source.inputs)
         place = checkpoints.folder(expert, self.identity)
         self.checkpoints = Checkpoints(place, self.identity, self.settings.keep)
@@ -102,6 +106,8 @@ class Run:
         live = None
         if self.ranks.first:
             live = watch.Live(self.checkpoints.place / "live", self.curve)
+            if not self.checkpoints.paths():
+                self.checkpoints.write(self.step, self._state())
         start, first = time.monotonic(), self.step
         with progress.meter(
             f"pretrain {self.expert}", self.total * images, "images", self.step * images

@@ -15,7 +15,6 @@ import torch
 from reiqa import encoders, store
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.pretrain import pretrain
-from reiqa.pretrain.checkpoints import encoder_at
 
 ROOT = Path(__file__).parents[2]
 JOB = Path(__file__).with_name("job.py")
@@ -71,7 +70,7 @@ def test_learning_lowers_the_loss_of_the_trained_views(project, patterns, make, 
 
 def test_the_last_checkpoints_are_kept_and_a_finished_run_is_not_repeated(project, patterns, make):
     pretrain("quality", make(keep=2))
-    assert checkpoints(project) == ["step-000000008.pt", "step-000000009.pt"]
+    assert checkpoints(project) == [f"step-00000000{step}.pt" for step in (0, 8, 9)]
     first = weights(project)
     patterns.reads.clear()
     (project / "models/quality.safetensors").unlink()
@@ -111,11 +110,14 @@ def test_a_checkpoint_of_another_configuration_is_refused_with_the_keys(project,
 
 def test_the_encoder_of_a_checkpoint_can_be_had(project, patterns, make):
     end = encoders.load(pretrain("quality", make()))
-    half, last = sorted(project.glob("work/pretrain/*/step-*.pt"))
+    kept = sorted(project.glob("work/pretrain/*/step-*.pt"))
+    assert [path.stem for path in kept] == ["step-000000000", "step-000000008", "step-000000009"]
     images = torch.rand(2, 3, 48, 48)
+    imported = [encoders.import_weights(path, "quality", "mobilenet_v3_small") for path in kept]
     with torch.no_grad():
-        assert torch.equal(encoder_at(last)(images), end(images))
-        assert not torch.equal(encoder_at(half)(images), end(images))
+        start, half, last = (encoder(images) for encoder in imported)
+        assert torch.equal(last, end(images))
+        assert not torch.equal(half, last) and not torch.equal(start, half)
 
 
 def test_other_settings_never_meet_each_others_checkpoints(project, patterns, make):
@@ -142,6 +144,28 @@ def test_a_run_that_diverges_stops_with_one_line_and_keeps_its_checkpoint(projec
     for path in project.glob("work/pretrain/*/step-*.pt"):
         state = torch.load(path, weights_only=True)
         assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_compiling_without_a_compiler_is_one_line(project, patterns, make, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    settings = make()
+    compute = settings.compute.model_copy(update={"compile": True})
+    with pytest.raises(
+        BadInputError, match=r"compute\.compile: no C\+\+ compiler no-such-compiler"
+    ):
+        pretrain("quality", settings.model_copy(update={"compute": compute}))
+
+
+@pytest.mark.slow
+def test_compiled_encoders_learn_the_same(project, patterns, make):
+    """Fused kernels sum in another order: equal but for rounding, which grows step by step."""
+    settings = make(epochs=1)
+    pretrain("quality", settings)
+    plain = curve(project)
+    compute = settings.compute.model_copy(update={"compile": True})
+    pretrain("quality", settings.model_copy(update={"compute": compute}))
+    for one, two in zip(plain, curve(project), strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-3)
 
 
 @pytest.mark.slow

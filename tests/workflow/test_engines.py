@@ -71,6 +71,21 @@ def test_two_jobs_at_once_lease_two_gpus(by_snakemake: Project, copied: Copied) 
     assert leased == {"GPU 0 leased", "GPU 1 leased"}
 
 
+def test_a_job_that_is_given_two_gpus_is_two_processes_with_one_each(
+    by_snakemake: Project, copied: Copied
+) -> None:
+    project = copied(by_snakemake)
+    project.set_parameter("compute", "device", "auto")
+    leases = {"REIQA_FAKE_GPUS": "0,1", "REIQA_LEASES": str(project.folder / "work")}
+    command = ("snakemake", "--cores", "2", "--resources", "gpu=2")
+    command += ("--set-resources", "make_expert:gpu=2", "--", "models/quality.safetensors")
+    project.must(*command, **leases)
+    log = (project.folder / "work/logs/pretrain/quality.log").read_text()
+    leased = sorted(line for line in log.splitlines() if line.startswith("GPU"))
+    assert leased == ["GPU 0 leased", "GPU 1 leased"]
+    assert project.must("reiqa", "pretrain", "--expert", "quality").count("up to date") == 1
+
+
 def test_a_change_of_the_bank_touches_everything_from_the_chunks_on(
     by_snakemake: Project, copied: Copied
 ) -> None:

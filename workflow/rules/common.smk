@@ -61,6 +61,13 @@ def model_verb(wildcards):
     return "pretrain" if source == "pretrain" else "weights import"
 
 
+def launcher(wildcards, resources):
+    # A job that is given several GPUs (--set-resources make_expert:gpu=4) is as many processes.
+    if int(resources.gpu) > 1 and model_verb(wildcards) == "pretrain":
+        return f"torchrun --standalone --nproc-per-node {resources.gpu} -m reiqa"
+    return "reiqa"
+
+
 SHARDS = []
 if PARAMS.quality.source == "pretrain":
     SHARDS = [path for corpus in PARAMS.chunks.corpora for path in shards(corpus)]

@@ -16,9 +16,10 @@ rule make_expert:
     resources:
         gpu=GPU,
     params:
+        reiqa=launcher,
         verb=model_verb,
     shell:
-        "reiqa {params.verb} --expert {wildcards.expert} > {log} 2>&1"
+        "{params.reiqa} {params.verb} --expert {wildcards.expert} > {log} 2>&1"
 
 
 rule probe_experts:
