@@ -366,7 +366,9 @@ def features(
         path = layout.features(dataset, name)
         inputs = [layout.index(dataset), layout.model(name)]
         work = _bound(extraction.extract, dataset, name, params, strict)
-        store.make(path, "features", f"{dataset}/{name}", params, inputs, work, force)
+        # A cache with error rows is what a run that may not have any must not find up to date.
+        anew = force or (strict and extraction.flawed(path))
+        store.make(path, "features", f"{dataset}/{name}", params, inputs, work, anew)
 
 
 @app.command()

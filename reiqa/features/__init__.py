@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reiqa.features.cache import Features, read
+    from reiqa.features.cache import Features, flawed, read
     from reiqa.features.extraction import extract, extract_folder, prepare
 
-__all__ = ["Features", "extract", "extract_folder", "prepare", "read"]
+__all__ = ["Features", "extract", "extract_folder", "flawed", "prepare", "read"]
 
-_HOMES = {"Features": "cache", "read": "cache"}
+_HOMES = {"Features": "cache", "flawed": "cache", "read": "cache"}
 
 
 def __getattr__(name: str) -> object:

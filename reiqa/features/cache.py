@@ -110,6 +110,16 @@ def read(path: Path) -> Features:
     return features
 
 
+def flawed(path: Path) -> bool:
+    """Say whether a cache that is there has error rows, or cannot be read."""
+    if not path.exists():
+        return False
+    try:
+        return any(read(path).errors)
+    except BadInputError:
+        return True
+
+
 def _put(file: h5py.File, name: str, data: np.ndarray[Any, Any]) -> None:
     """Store an array in checksummed pieces: bytes that rot on disk are found when read."""
     pieces = (min(_PIECE, len(data)), *data.shape[1:]) if data.size else None

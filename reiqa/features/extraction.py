@@ -85,6 +85,8 @@ def extract_folder(
     Raises:
         BadInputError: there is no image in the folder; with ``strict``, a bad image.
     """
+    if not folder.is_dir():
+        raise BadInputError(f"{folder}: no such folder")
     names = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -251,6 +253,7 @@ def _report(source: _Source, found: Sequence[Features]) -> None:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         many = f"{len(errors)} of {len(source.names)}"
         say(f"features {source.job}: {many} images not usable: {next(iter(errors))}{more}")
+        say("once they are mended, the same command with --force takes them in")
     if scaled:
         say(f"features {source.job}: {scaled} images over max_pixels were scaled down")
 
@@ -262,7 +265,7 @@ def _recall(earlier: Path, recipe: Recipe, rows: RowStore) -> None:
     try:
         old = cache.read(earlier)
     except BadInputError as error:
-        say(f"{error}: its rows are computed anew")
+        say(f"{earlier}: damaged, so it is made anew ({error})")
         return
     if old.recipe != recipe:
         return

@@ -1,5 +1,6 @@
 """Features of images on disk: values, order, reuse, and what a bad image leads to."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from reiqa import features, images, layout, store
+from reiqa import cli, features, images, layout, store
 from reiqa.encoders import Encoder, save
 from reiqa.encoders import load as load_encoder
 from reiqa.errors import BadInputError
 from reiqa.features import extraction, plan
-from reiqa.params import EXPERTS, Params
+from reiqa.params import EXPERTS, Params, relevant
 
 SIZES = [(40, 56), (56, 40), (40, 56), (33, 47), (40, 56), (64, 64), (40, 56)]
 
@@ -264,6 +265,34 @@ def test_strict_makes_an_unreadable_image_fatal(project, damaged):
         features.extract("clive", "quality", parameters(), strict=True)
 
 
+@pytest.fixture
+def sealed(project: list[str]) -> list[str]:
+    """The project as the verbs see it: with params.yaml and the provenance of what is there."""
+    settings = parameters()
+    Path("params.yaml").write_text(json.dumps(settings.model_dump(mode="json")))
+    path = layout.index("clive")
+    store.seal(path, "index", "clive", relevant(settings, "index"), {})
+    for expert in EXPERTS:
+        path = layout.model(expert)
+        store.seal(path, "model", expert, relevant(settings, "model", expert), {})
+    return project
+
+
+def test_what_was_let_pass_once_is_fatal_to_a_strict_run_and_mended_with_force(sealed):
+    bad = layout.raw("clive") / sealed[2]
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:200])
+    cli.features("clive")
+    with pytest.raises(BadInputError, match=bad.name):
+        cli.features("clive", strict=True)
+    cli.features("clive")
+    assert any(features.read(layout.features("clive", "quality")).errors)
+    bad.write_bytes(whole)
+    cli.features("clive", force=True)
+    cli.features("clive", strict=True)
+    assert not any(features.read(layout.features("clive", "quality")).errors)
+
+
 def test_an_image_over_the_bound_is_scaled_down_and_reported(project, capsys):
     noise(layout.raw("clive"), "Images/big.png", (400, 500), 5)
     write_index([*project, "Images/big.png"])
@@ -379,6 +408,8 @@ def test_a_folder_without_images_is_refused(project, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInputError, match="no image"):
         features.extract_folder(tmp_path / "empty", ["quality"], parameters(), Path("out.h5"))
+    with pytest.raises(BadInputError, match="no such folder"):
+        features.extract_folder(tmp_path / "absent", ["quality"], parameters(), Path("out.h5"))
 
 
 def test_an_encoder_that_gives_no_numbers_makes_error_rows(project, monkeypatch):
