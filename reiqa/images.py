@@ -57,8 +57,15 @@ def read_rgb(
 def shown(
     image: Image.Image,
 ) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
-    """Return an image in memory as a viewer shows it: ``(H, W, 3)`` uint8 (see `read_rgb`)."""
-    return np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
+    """Return an image in memory as a viewer shows it: ``(H, W, 3)`` uint8 (see `read_rgb`).
+
+    Raises:
+        BadInputError: its greys have a range that no viewer could know.
+    """
+    try:
+        return np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
+    except _UnknownRangeError as error:
+        raise BadInputError(f"image in memory: {error}") from None
 
 
 def read_size(path: Path) -> tuple[int, int]:

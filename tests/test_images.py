@@ -261,3 +261,8 @@ def test_reflection_is_numpys(height: int, width: int, rows: int, columns: int) 
     else:
         expected = np.pad(pixels, ((0, down), (0, right)), edge)
     assert np.array_equal(grown, expected)
+
+
+def test_an_image_in_memory_whose_greys_have_no_known_range_is_refused_in_one_line():
+    with pytest.raises(BadInputError, match="image in memory"):
+        images.shown(Image.fromarray(np.full((4, 4), 1e6, dtype=np.float32)))
