@@ -145,6 +145,9 @@ class Training(Section):
         width: length of the embedding that the loss sees.
         negatives: ``queue+chunk`` adds the other versions of the same chunk as negatives.
         batchnorm: how processes share batch statistics.
+        parts: equal parts of a process's batch, each normalised by itself. A query and its key that
+            are normalised together betray each other by the batch's statistics; with ``shuffle``
+            a key's part is drawn at random, as if each part had a device of its own.
         checkpoint_every: steps between checkpoints.
         keep: checkpoints kept.
     """
@@ -161,6 +164,7 @@ class Training(Section):
     width: Positive = 128
     negatives: Literal["queue", "queue+chunk"] = "queue"
     batchnorm: Literal["shuffle", "sync"] = "shuffle"
+    parts: Annotated[int, Field(ge=1, exclude_if=lambda parts: parts == 1)] = 1
     checkpoint_every: Positive = 100
     keep: Positive = 2
 

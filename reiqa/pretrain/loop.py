@@ -184,7 +184,9 @@ class Run:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast)
 
     def _keys(self, images: Tensor) -> Tensor:
-        if self.settings.batchnorm == "shuffle":
+        # With one process and one part a permutation would change nothing but the last bits.
+        apart = self.ranks.world * self.settings.parts > 1
+        if self.settings.batchnorm == "shuffle" and apart:
             seed = seeds.derive("shuffle", self._seed, self.step)
             return parallel.shuffled(self.moco.key, images, self.ranks, seed)
         encoded: Tensor = self.moco.key(images)

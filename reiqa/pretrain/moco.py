@@ -17,16 +17,18 @@ from reiqa.params import Training
 class Projected(nn.Module):
     """An encoder with the projection that the loss sees: width -> width -> ``out``, length 1."""
 
-    def __init__(self, encoder: Encoder, out: int) -> None:
+    def __init__(self, encoder: Encoder, out: int, parts: int = 1) -> None:
         super().__init__()
         self.encoder = encoder
+        self._parts = parts
         self.head = nn.Sequential(
             nn.Linear(encoder.width, encoder.width), nn.ReLU(), nn.Linear(encoder.width, out)
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """Return unit vectors ``(N, out)`` float32 of ``(N, 3, H, W)`` images in [0, 1]."""
-        return functional.normalize(self.head(self.encoder(images)).float(), dim=1)
+        encoded = torch.cat([self.encoder(part) for part in images.chunk(self._parts)])
+        return functional.normalize(self.head(encoded).float(), dim=1)
 
 
 class Moco(nn.Module):
@@ -46,7 +48,7 @@ class Moco(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.query = Projected(encoder, settings.width)
+            self.query = Projected(encoder, settings.width, settings.parts)
         self.key = copy.deepcopy(self.query).requires_grad_(False)
         self.register_buffer("queue", torch.zeros(settings.queue, settings.width))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))

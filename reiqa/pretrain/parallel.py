@@ -74,8 +74,6 @@ def shuffled(encode: Callable[[Tensor], Tensor], images: Tensor, ranks: Ranks, s
     Returns:
         ``(world * N, D)`` of all processes' images, in order.
     """
-    if ranks.world == 1:
-        return encode(images)
     everywhere = ranks.gather(images)
     draw = torch.Generator().manual_seed(seed)
     permutation = torch.randperm(len(everywhere), generator=draw).to(images.device)

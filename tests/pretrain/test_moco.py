@@ -113,3 +113,13 @@ def test_embeddings_have_length_one_and_the_asked_width():
         embedded = models().query(torch.rand(4, 3, 32, 32))
     assert embedded.shape == (4, 8)
     torch.testing.assert_close(embedded.norm(dim=1), torch.ones(4))
+
+
+def test_each_part_of_a_batch_is_normalised_by_itself():
+    images = torch.rand(6, 3, 32, 32)
+    whole, apart = models().query, models().query
+    apart._parts = 3
+    with torch.no_grad():
+        together = torch.cat([whole(part) for part in images.split(2)])
+        torch.testing.assert_close(apart(images), together)
+        assert not torch.allclose(apart(images), whole(images))
