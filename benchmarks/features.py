@@ -1,18 +1,25 @@
 """Features against a plain loop: one image at a time, both experts, both scales, torch eager.
 
-    python benchmarks/features.py --backbone shufflenet_v2_x0_5 --write
+    python benchmarks/features.py --photographs DIR --write
+    python benchmarks/features.py --backbones resnet50 resnet50 --write
 
-The images are noise with the shapes of a photograph collection. Both sides start from files and
-end with the same numbers, in the same process with the same threads; they take turns, and the
-median ratio of the pairs is reported. ``--device cuda --precision bf16`` runs both on the GPU, the
+The images are photographs of a folder, or noise with the shapes of a collection. Both sides load
+their encoders, start from files and
+end with the same numbers, with the same threads, each in a process of its own (what a process does
+to its memory allocator must not serve the other); they take turns, and the median ratio of the
+pairs is reported. ``--device cuda --precision bf16`` runs both on the GPU, the
 loop in float32.
 """
 
 import argparse
+import multiprocessing
 import os
+import shutil
 import statistics
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +46,12 @@ def make_images(folder: Path, count: int, side: int) -> list[Path]:
     return paths
 
 
+def take_images(source: Path, folder: Path, count: int) -> list[Path]:
+    """The first photographs of a folder, by name."""
+    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in images.SUFFIXES)
+    return [Path(shutil.copy(path, folder)) for path in found[:count]]
+
+
 def plain_loop(paths: list[Path], device: torch.device) -> np.ndarray:
     encoders = [load(layout.model(expert)).to(device) for expert in EXPERTS]
     rows = []
@@ -58,6 +71,32 @@ def ours(folder: Path, params: Params) -> np.ndarray:
             path.rename(tempfile.mkdtemp(dir=".") + "/old")
     features.extract_folder(folder, EXPERTS, params, out, strict=True)
     return features.read(out).values
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process measures: our way or the loop, and on which device."""
+
+    folder: str
+    device: str
+    params: Params | None
+
+    def run(self) -> tuple[float, np.ndarray]:
+        """Return seconds and features; runs in the process of its own."""
+        os.chdir(self.folder)
+        # On the CPU the processor's seconds count, which other work on the machine disturbs little.
+        clock = time.process_time if self.device == "cpu" else time.perf_counter
+        start = clock()
+        if self.params is not None:
+            values = ours(Path("images"), self.params)
+        else:
+            values = plain_loop(sorted(Path("images").iterdir()), torch.device(self.device))
+        return clock() - start, values
+
+
+def process(threads: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, context, initializer=torch.set_num_threads, initargs=(threads,))
 
 
 def cache_seconds(count: int, width: int) -> float:
@@ -81,7 +120,13 @@ def cache_seconds(count: int, width: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backbone", default="shufflenet_v2_x0_5")
+    parser.add_argument(
+        "--backbones",
+        nargs=2,
+        metavar=("CONTENT", "QUALITY"),
+        default=["efficientnet_lite0", "efficientnet_lite0"],
+    )
+    parser.add_argument("--photographs", type=Path, help="a folder, instead of noise")
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--side", type=int, default=384)
     parser.add_argument("--pairs", type=int, default=5)
@@ -97,37 +142,42 @@ def main() -> None:
             "datasets": ["demo"],
             "compute": compute,
             "chunks": {"corpora": ["demo_corpus"]},
-            "content": {"source": "import", "file": "-", "backbone": given.backbone},
-            "quality": {"source": "import", "file": "-", "backbone": given.backbone},
+            **{
+                expert: {"source": "import", "file": "-", "backbone": backbone}
+                for expert, backbone in zip(EXPERTS, given.backbones, strict=True)
+            },
         }
     )
-    # On the CPU the processor's seconds count, which other work on the machine disturbs little.
-    clock = time.process_time if given.device == "cpu" else time.perf_counter
     home = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        process(given.threads) as loops,
+        process(given.threads) as runs,
+    ):
         os.chdir(folder)
         Path("images").mkdir()
-        paths = make_images(Path("images"), given.images, given.side)
-        for seed, expert in enumerate(EXPERTS):
-            save(build(given.backbone, expert, seed=seed), layout.model(expert), {})
-        torch.set_num_threads(given.threads)
-        device = torch.device(given.device)
-        expected, found = plain_loop(paths, device), ours(Path("images"), params)
+        if given.photographs:
+            paths = take_images(home / given.photographs, Path("images"), given.images)
+        else:
+            paths = make_images(Path("images"), given.images, given.side)
+        sizes = sorted({f"{width}x{height}" for height, width in map(images.read_size, paths)})
+        for seed, (expert, backbone) in enumerate(zip(EXPERTS, given.backbones, strict=True)):
+            save(build(backbone, expert, seed=seed), layout.model(expert), {})
+        loop, own = Job(folder, given.device, None), Job(folder, given.device, params)
+        (_, expected), (_, found) = loops.submit(loop.run).result(), runs.submit(own.run).result()
         difference = np.abs(found - expected).max() / np.abs(expected).max()
         ratios, rates = [], []
         for _ in range(given.pairs):
-            start = clock()
-            plain_loop(paths, device)
-            between = clock()
-            ours(Path("images"), params)
-            end = clock()
-            ratios.append((between - start) / (end - between))
-            rates.append(given.images / (end - between))
+            theirs, _ = loops.submit(loop.run).result()
+            seconds, _ = runs.submit(own.run).result()
+            ratios.append(theirs / seconds)
+            rates.append(given.images / seconds)
         opened = cache_seconds(10_073, 4_096)
         os.chdir(home)
     line = (
-        f"| {given.backbone} | {given.device}, {given.precision} | {given.threads} "
-        f"| {given.images} x {given.side} px | **{statistics.median(ratios):.2f}** "
+        f"| {', '.join(given.backbones)} | {given.device}, {given.precision} | {given.threads} "
+        f"| {given.images} {'photographs' if given.photographs else 'of noise'}, "
+        f"{', '.join(sizes)} | **{statistics.median(ratios):.2f}** "
         f"| {min(ratios):.2f}-{max(ratios):.2f} | {statistics.median(rates):.1f} "
         f"| {difference:.1e} | {opened:.2f} |\n"
     )
@@ -138,10 +188,10 @@ def main() -> None:
             "# Features against a plain loop\n\n"
             "`python benchmarks/features.py` with the options of each row. Ratio: processor "
             "seconds (on a GPU: seconds) of the loop over ours, median of pairs run in turn, and "
-            "the range. Difference: the greatest, relative to the greatest feature. Last column: "
-            "seconds to read a whole cache of 10,073 x 4,096.\n\n"
-            "| backbone | device | threads | images | ratio | range | images/s | difference "
-            "| cache read, s |\n|---|---|---|---|---|---|---|---|---|\n"
+            "the range; each side runs in a process of its own, and loading the encoders is part "
+            "of both. Difference: the greatest, relative to the greatest feature. Last column: seconds to read a whole cache of 10,073 x "
+            "4,096.\n\n| backbones (content, quality) | device | threads | images | ratio "
+            "| range | images/s | difference | cache read, s |\n" + "|---" * 9 + "|\n"
         )
         text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else head
         PAGE.write_text(text + line, encoding="utf-8")

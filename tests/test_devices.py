@@ -181,3 +181,26 @@ def test_cuda_asked_for_where_there_is_none_is_one_line(monkeypatch):
         devices.device(Compute(device="cuda")),
     ):
         pass
+
+
+COUNT = """
+import resource, torch
+from reiqa.devices import device
+from reiqa.params import Compute
+with device(Compute(device="cpu")):
+    for _ in range(10):
+        held = [torch.ones(6_000_000) for _ in range(4)]
+        del held
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        held = [torch.ones(6_000_000) for _ in range(4)]
+        del held
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_what_a_layer_frees_serves_the_next_one_without_new_pages():
+    # Ten times four layers of 24 MB.
+    command = [sys.executable, "-c", COUNT]
+    assert int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) < 1_000
