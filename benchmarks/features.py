@@ -189,8 +189,9 @@ def main() -> None:
             "`python benchmarks/features.py` with the options of each row. Ratio: processor "
             "seconds (on a GPU: seconds) of the loop over ours, median of pairs run in turn, and "
             "the range; each side runs in a process of its own, and loading the encoders is part "
-            "of both. Difference: the greatest, relative to the greatest feature. Last column: seconds to read a whole cache of 10,073 x "
-            "4,096.\n\n| backbones (content, quality) | device | threads | images | ratio "
+            "of both. Difference: the greatest, relative to the greatest feature. Last column: "
+            "seconds to read a whole cache of 10,073 x 4,096.\n\n"
+            "| backbones (content, quality) | device | threads | images | ratio "
             "| range | images/s | difference | cache read, s |\n" + "|---" * 9 + "|\n"
         )
         text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else head
