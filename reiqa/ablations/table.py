@@ -55,9 +55,10 @@ def page(matrix: Matrix, rows: Sequence[Row]) -> str:
         "deviation over splits beside it. The splits are the same for all rows. The probe asks the "
         "frozen encoder for the type of a distortion (share named rightly), for its level, and "
         f"whether features move further the worse it is; untrained weights give {untrained}. "
-        "Rows in which only `seed` differs show what chance does: a difference no larger than "
-        "theirs says nothing. Seconds are processor seconds of the whole cell.",
+        f"Seconds are processor seconds of a cell; all took "
+        f"{sum(row['seconds'] for row in rows) / 60:.0f} minutes of one core.",
         "",
+        *_beyond_chance(rows),
         "One cell by itself, with the whole pipeline behind it: `dvc exp run -S chunks.n_aug=3`, "
         "then `dvc exp show`.",
         "",
@@ -68,6 +69,28 @@ def page(matrix: Matrix, rows: Sequence[Row]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _beyond_chance(rows: Sequence[Row]) -> list[str]:
+    """Say which rows differ from the base by more than runs do that differ in the seed alone."""
+    there = [row for row in rows if row["srcc"] is not None]
+    alike = [row["srcc"] for row in there if row["factor"] in (BASE, "seed")]
+    if len(alike) < 2:
+        return []
+    chance = max(alike) - min(alike)
+    others = [row for row in there if row["factor"] not in (BASE, "seed")]
+    beyond = [
+        f"`{row['factor']}: {row['value']}`"
+        for row in others
+        if not min(alike) - chance <= row["srcc"] <= max(alike) + chance
+    ]
+    told = ", ".join(beyond) if beyond else "none"
+    return [
+        f"**Chance**: {len(alike)} runs with other seeds lie {chance:.3f} apart in SRCC. "
+        f"Further than that from all of them: {told} of {len(others)} changes. "
+        "A difference within it says nothing.",
+        "",
+    ]
 
 
 def _setting(params: Params, base: Row) -> list[str]:

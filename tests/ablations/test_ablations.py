@@ -13,6 +13,7 @@ from PIL import Image
 
 from reiqa import cli, images, layout, params, store
 from reiqa.ablations import Matrix, running
+from reiqa.ablations import table as table_of
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.pretrain import loop, probing
 
@@ -221,3 +222,26 @@ def test_an_expert_that_is_not_trained_cannot_be_ablated(base):
     given = base.quality.model_copy(update={"source": "package", "backbone": "efficientnet_lite0"})
     with pytest.raises(BadInputError, match=r"quality\.source is package"):
         Matrix.read("published", base.model_copy(update={"quality": given}))
+
+
+def test_the_page_says_which_changes_go_beyond_chance(base):
+    measures = dict.fromkeys([*table_of.PROBES, *(f"untrained_{p}" for p in table_of.PROBES)], 0.1)
+    rows = [
+        {
+            "factor": factor,
+            "value": value,
+            "srcc": srcc,
+            "srcc_std": 0.01,
+            **measures,
+            **dict.fromkeys(["steps", "pairs_per_step", "images", "splits", "seconds"], 60),
+        }
+        for factor, value, srcc in [
+            ("base", "", 0.50),
+            ("seed", "1", 0.52),
+            ("chunks.swap", "false", 0.47),
+            ("chunks.patch", "64", 0.54),
+        ]
+    ]
+    page = table_of.page(Matrix.read("published", base), rows)
+    assert "2 runs" in page and "lie 0.020 apart" in page and "4 minutes" in page
+    assert "from all of them: `chunks.swap: false` of 2 changes" in page
