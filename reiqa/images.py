@@ -51,7 +51,7 @@ def read_rgb(
                 f"{path}: {opened.width} x {opened.height} pixels would have to be decoded, over"
                 f" {most:,}; scale it down first"
             )
-        return shown(opened)
+        return _shown(opened)
 
 
 def shown(
@@ -63,9 +63,13 @@ def shown(
         BadInputError: its greys have a range that no viewer could know.
     """
     try:
-        return np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
+        return _shown(image)
     except _UnknownRangeError as error:
         raise BadInputError(f"image in memory: {error}") from None
+
+
+def _shown(image: Image.Image) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+    return np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
 
 
 def read_size(path: Path) -> tuple[int, int]:

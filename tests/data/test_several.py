@@ -72,13 +72,31 @@ def whole(name: str) -> bool:
     )
 
 
-def test_sets_are_brought_side_by_side_and_not_all_at_once(sets: Server) -> None:
+def test_sets_are_brought_side_by_side_and_not_all_at_once(
+    sets: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in NAMES:
         sets.faults[path_of(name)] = ["trickle"]
+    # Counted here: the server is done with a request only after the client has gone on.
+    running: list[object] = []
+    seen: list[int] = []
+    download = sources.download
+
+    def counted(*given: object, **named: object) -> Path:
+        running.append(given)
+        seen.append(len(running))
+        try:
+            return download(*given, **named)  # type: ignore[arg-type]
+        finally:
+            running.pop()
+
+    monkeypatch.setattr(sources, "download", counted)
     done = reiqa_fetch(NAMES)
     assert done.exit_code == 0, done.stderr
     assert all(map(whole, NAMES))
-    assert 2 <= sets.most <= fetch.AT_ONCE
+    assert sets.most >= 2
+    assert len(seen) == len(NAMES)
+    assert max(seen) <= fetch.AT_ONCE
 
 
 def test_one_that_fails_stops_no_other_and_each_failure_is_one_line_at_the_end(
