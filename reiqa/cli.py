@@ -592,10 +592,10 @@ def doctor(
 
 
 def _load(file: Path) -> Params:
+    from reiqa import distortions
     from reiqa.data import catalog
-    from reiqa.distortions import TYPES
 
-    return parameters.load(file, catalog.rated(), catalog.corpora(), TYPES)
+    return parameters.load(file, catalog.rated(), catalog.corpora(), distortions.names)
 
 
 def _known_set(name: str) -> None:

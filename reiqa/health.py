@@ -8,9 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from reiqa import devices, params, store
+from reiqa import devices, distortions, params, store
 from reiqa.data import catalog
-from reiqa.distortions import TYPES
 from reiqa.errors import BadInputError
 
 _NEEDED = ("torch", "torchvision", "timm", "h5py", "hdf5plugin", "numpy", "scipy", "sklearn")
@@ -37,7 +36,7 @@ def machine(file: Path) -> bool:
     mirror = os.environ.get("REIQA_MIRROR")
     print(f"mirror     {mirror or 'none (REIQA_MIRROR is not set)'}")
     try:
-        params.load(file, catalog.rated(), catalog.corpora(), TYPES)
+        params.load(file, catalog.rated(), catalog.corpora(), distortions.names)
         print(f"ok         {file}")
     except BadInputError as error:
         print(f"BAD        {error}")

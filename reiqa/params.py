@@ -6,7 +6,7 @@ key and what is allowed.
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -367,7 +367,7 @@ def load(
     path: Path,
     datasets: Collection[str] | None = None,
     corpora: Collection[str] | None = None,
-    distortions: Collection[str] | None = None,
+    distortions: Callable[[], Collection[str]] | None = None,
 ) -> Params:
     """Read and check a parameter file.
 
@@ -375,7 +375,8 @@ def load(
         path: the YAML file.
         datasets: names that ``datasets`` may hold; None accepts any.
         corpora: names that ``corpora`` may hold; None accepts any.
-        distortions: names that ``bank`` may hold; None accepts any.
+        distortions: gives the names that ``bank`` may hold, and is asked only where it holds any:
+            the bank takes seconds to load. None accepts any.
 
     Raises:
         BadInputError: the file is missing, is not YAML, or holds a key or value that is not
@@ -395,9 +396,10 @@ def load(
     _check_known(path, "datasets", params.datasets, datasets)
     _check_known(path, "chunks.corpora", params.chunks.corpora, corpora)
     _check_known(path, "content.corpora", params.content.corpora, corpora)
-    named = [] if params.bank.types == "published" else list(params.bank.types)
-    _check_known(path, "bank.types", named, distortions)
-    _check_known(path, "bank.extras", params.bank.extras, distortions)
+    named = [] if params.bank.types == "published" else params.bank.types
+    if distortions is not None and (named or params.bank.extras):
+        _check_known(path, "bank.types", named, distortions())
+        _check_known(path, "bank.extras", params.bank.extras, distortions())
     return params
 
 

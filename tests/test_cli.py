@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from reiqa.cli import app
 
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+
 VERBS = (
     "preset", "datasets", "fetch", "index", "distort", "chunks", "pretrain", "probe",
     "features",
@@ -163,3 +165,11 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
         command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("set") and done.stderr == ""
+
+
+def test_to_read_a_projects_parameters_takes_no_torch() -> None:
+    code = (
+        "import sys; from pathlib import Path; from reiqa import cli, health;"
+        f" cli._load(Path({str(PARAMS)!r})); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,6 +3,7 @@
 The names below load torch when first used, not when the package is imported.
 """
 
+from collections.abc import Collection
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from reiqa.distortions.frame import Frame
     from reiqa.distortions.registry import TYPES, VERSION, Distortion, resolve
 
-__all__ = ["TYPES", "VERSION", "Distortion", "Frame", "distort", "resolve"]
+__all__ = ["TYPES", "VERSION", "Distortion", "Frame", "distort", "names", "resolve"]
 
 _HOMES = {
     "distort": "batch",
@@ -21,6 +22,13 @@ _HOMES = {
     "Distortion": "registry",
     "resolve": "registry",
 }
+
+
+def names() -> Collection[str]:
+    """Return the names of all types; for those to whom they rarely matter."""
+    from reiqa.distortions.registry import TYPES
+
+    return TYPES
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from reiqa.encoders.backbones import TRIAL_SHAPES, Encoder
 from reiqa.errors import BadInputError
@@ -39,6 +38,8 @@ class Pooled(nn.Module):
         Raises:
             BadInputError: the backbone has none that can be told apart.
         """
+        from torchvision.models.feature_extraction import create_feature_extractor
+
         super().__init__()
         self.encoder = encoder
         shapes = _shapes(encoder.body)

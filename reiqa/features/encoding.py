@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from reiqa import images
-from reiqa.encoders import Encoder, Pooled
+from reiqa.encoders import Encoder, pooled
+from reiqa.params import Pooling
 
 if TYPE_CHECKING:
     from reiqa.features.cache import Rows
@@ -40,10 +41,11 @@ class Encoding:
 
     def __init__(
         self,
-        encoder: Encoder | Pooled,
+        encoder: Encoder,
         scales: Sequence[float],
         processor: torch.device,
         precision: str = "float32",
+        pooling: Pooling = "last",
     ) -> None:
         """Take a copy of the encoder to ``processor``.
 
@@ -53,14 +55,18 @@ class Encoding:
             scales: 1 or 0.5 each.
             processor: where to compute.
             precision: ``bf16`` autocasts.
+            pooling: what of the encoder becomes features.
+
+        Raises:
+            BadInputError: the stages to be pooled cannot be told apart.
         """
-        frozen = copy.deepcopy(encoder.encoder if isinstance(encoder, Pooled) else encoder).eval()
+        frozen = copy.deepcopy(encoder).eval()
         frozen.body = folded(frozen.body)
-        ready = Pooled(frozen) if isinstance(encoder, Pooled) else frozen
+        ready = pooled(frozen, pooling)
         self._encoder = ready.to(processor).to(memory_format=torch.channels_last)
         self._processor = processor
         self._bf16 = precision == "bf16"
-        self.width = len(scales) * encoder.width
+        self.width = len(scales) * ready.width
 
     @torch.inference_mode()
     def rows(self, seen: Sequence[Tensor]) -> "Rows":

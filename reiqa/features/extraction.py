@@ -19,7 +19,7 @@ from reiqa import params as parameters
 from reiqa.data import catalog
 from reiqa.data import index as indices
 from reiqa.devices import device
-from reiqa.encoders import NORMALISATION, pooled
+from reiqa.encoders import NORMALISATION
 from reiqa.encoders import load as load_encoder
 from reiqa.errors import BadInputError
 from reiqa.features import cache
@@ -171,7 +171,7 @@ def _line(
     expert: ExpertName, source: _Source, params: Params, processor: torch.device, earlier: Path
 ) -> _Line:
     settings, weights = params.features, layout.model(expert)
-    encoder = pooled(load_encoder(weights), settings.pooling)
+    encoder = load_encoder(weights)
     precision = params.compute.precision if processor.type == "cuda" else "float32"
     recipe = Recipe(
         {expert: store.file_digest(weights)},
@@ -187,7 +187,7 @@ def _line(
         },
     )
     key = parameters.digest([dict(recipe.weights), dict(recipe.preprocessing)])[:24]
-    encoding = Encoding(encoder, settings.scales, processor, precision)
+    encoding = Encoding(encoder, settings.scales, processor, precision, settings.pooling)
     rows = RowStore(store.WORK / "features" / key, f"{source.job}-{expert}", encoding.width)
     _recall(earlier, recipe, rows)
     return _Line(recipe, encoding, rows)

@@ -4,6 +4,7 @@ Quality: the crop pairs of a chunk, rendered from window and recipe. Content: tw
 of one photograph, MoCo-v2's augmentation.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,10 @@ from reiqa.chunks.shards import Reader
 from reiqa.data import catalog
 from reiqa.data.index import read_corpus
 from reiqa.params import ExpertName, Params
+
+# A content view's share of the photograph, and its width over its height.
+_LEAST_AREA = 0.2
+_RATIOS = (3 / 4, 4 / 3)
 
 # Decoded photographs kept by the content views: small corpora come round every few steps.
 _KEPT = 16
@@ -107,7 +112,7 @@ class ContentViews:
     def read(self, item: int, turn: int) -> Photograph:
         """Decode a photograph."""
         corpus, image = self._photographs[item]
-        pixels = _decoded(layout.raw(corpus) / image)
+        pixels = _decoded(layout.raw(corpus) / image, self._side)
         return Photograph(pixels, seeds.derive("view", self._seed, turn, corpus, image))
 
     def render(self, read: Sequence[Photograph], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -134,7 +139,7 @@ def augmentation(side: int) -> Any:
 
     return v2.Compose(
         [
-            v2.RandomResizedCrop(side, scale=(0.2, 1.0), antialias=True),
+            v2.RandomResizedCrop(side, scale=(_LEAST_AREA, 1.0), ratio=_RATIOS, antialias=True),
             v2.ToDtype(torch.float32, scale=True),
             v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
             v2.RandomGrayscale(0.2),
@@ -154,5 +159,10 @@ def views(expert: ExpertName, params: Params) -> Views:
 
 
 @lru_cache(maxsize=_KEPT)
-def _decoded(path: Path) -> Tensor:
-    return torch.from_numpy(images.read_rgb(path).copy()).permute(2, 0, 1)
+def _decoded(path: Path, side: int) -> Tensor:
+    """Return a photograph ``(3, H, W)``, large enough that no view of this side is enlarged."""
+    height, width = images.read_size(path)
+    smallest = math.sqrt(height * width * _LEAST_AREA * _RATIOS[0])
+    enough = min(1.0, side / smallest)
+    least = (math.ceil(height * enough), math.ceil(width * enough))
+    return torch.from_numpy(images.read_rgb(path, least).copy()).permute(2, 0, 1)

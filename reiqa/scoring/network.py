@@ -1,7 +1,6 @@
 """The scorer as one network: from pixels to points, each step differentiable."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 import torch
 from safetensors import SafetensorError
@@ -9,16 +8,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from reiqa import encoders
-from reiqa.encoders import Encoder, Pooled
+from reiqa.encoders import Encoder
 from reiqa.errors import BadInputError
 from reiqa.features.encoding import views
 from reiqa.features.plan import Viewing
 from reiqa.params import EXPERTS, ExpertName
 from reiqa.scoring.bundle import REGRESSOR, Bundle
 from reiqa.scoring.inputs import sized
-
-#: What turns images into the features of one expert at one scale.
-Rows: TypeAlias = Encoder | Pooled
 
 
 class Curve(nn.Module):
@@ -140,8 +136,8 @@ def read_head(bundle: Bundle) -> Head:
     return Head(origin, curve, slope, mean, reach, widths)
 
 
-def read_experts(bundle: Bundle) -> dict[ExpertName, Rows]:
-    """Read a bundle's encoders, with the pooling of its recipe.
+def read_experts(bundle: Bundle) -> dict[ExpertName, Encoder]:
+    """Read a bundle's encoders.
 
     Raises:
         BadInputError: a file is no encoder, or not the one the manifest tells of.
@@ -149,17 +145,15 @@ def read_experts(bundle: Bundle) -> dict[ExpertName, Rows]:
     return {expert: _read_expert(bundle, expert) for expert in EXPERTS}
 
 
-def _read_expert(bundle: Bundle, expert: ExpertName) -> Rows:
+def _read_expert(bundle: Bundle, expert: ExpertName) -> Encoder:
     path, told = bundle.part(f"{expert}.safetensors"), bundle.manifest.experts[expert]
     encoder = encoders.load(path)
-    rows = encoders.pooled(encoder, bundle.manifest.recipe.pooling)
-    found = (encoder.expert, encoder.backbone, rows.width)
-    if found != (expert, told.backbone, told.width):
+    if (encoder.expert, encoder.backbone) != (expert, told.backbone):
         raise BadInputError(
-            f"{path}: {found[0]}, {found[1]}, {found[2]} features a scale;"
-            f" the bundle tells of {expert}, {told.backbone}, {told.width}"
+            f"{path}: {encoder.expert}, {encoder.backbone};"
+            f" the bundle tells of {expert}, {told.backbone}"
         )
-    return rows
+    return encoder
 
 
 class Network(nn.Module):
@@ -176,12 +170,12 @@ class Network(nn.Module):
 
     def __init__(
         self,
-        experts: Mapping[ExpertName, Rows],
+        experts: Mapping[ExpertName, nn.Module],
         scales: tuple[float, ...],
         head: Head,
         viewing: Viewing,
     ) -> None:
-        """Take the parts of a bundle."""
+        """Take the parts of a bundle; its experts give features as its recipe pools them."""
         super().__init__()
         self.encoders = nn.ModuleDict({name: experts[name] for name in EXPERTS})
         self.scales = scales

@@ -11,6 +11,8 @@ from typing import Self, overload
 import torch
 from torch import Tensor
 
+from reiqa.encoders import pooled
+from reiqa.errors import BadInputError
 from reiqa.features.encoding import Encoding, views
 from reiqa.features.plan import Viewing
 from reiqa.params import EXPERTS, ExpertName
@@ -94,9 +96,17 @@ class Scorer:
         self._device = torch.device(device)
         self._scales = recipe.scales
         self._encodings = {
-            name: Encoding(self._experts[name], recipe.scales, self._device, recipe.precision)
+            name: Encoding(
+                self._experts[name], recipe.scales, self._device, recipe.precision, recipe.pooling
+            )
             for name in EXPERTS
         }
+        for name, encoding in self._encodings.items():
+            if encoding.width != self._head.widths[name]:
+                raise BadInputError(
+                    f"{bundle.folder}: {name} expert: {encoding.width} features;"
+                    f" the bundle tells of {self._head.widths[name]}"
+                )
 
     @classmethod
     def load(cls, name: str | Path = "lite", device: str | torch.device = "cpu") -> Self:
@@ -153,8 +163,9 @@ class Scorer:
         It takes ``(N, 3, H, W)`` floats in [0, 1] and gives ``(N,)`` points. Its weights are
         frozen; it is a copy, so moving it to a device leaves the scorer where it is.
         """
-        network = Network(self._experts, self._scales, self._head, self._viewing)
-        return copy.deepcopy(network)
+        pooling = self.bundle.manifest.recipe.pooling
+        experts = {name: pooled(expert, pooling) for name, expert in self._experts.items()}
+        return copy.deepcopy(Network(experts, self._scales, self._head, self._viewing))
 
     @torch.inference_mode()
     def share(self, expert: ExpertName, batch: Tensor) -> Tensor:

@@ -315,14 +315,14 @@ def wide_jpeg(path: Path, **options: Any) -> Path:
 def bytes_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Bytes of each image as it leaves the decoder."""
     counted: list[int] = []
-    shown = images.shown
+    read_rgb = images.read_rgb
 
-    def counting(image: Image.Image) -> np.ndarray:
-        pixels = shown(image)
+    def counting(*asked: Any) -> np.ndarray:
+        pixels = read_rgb(*asked)
         counted.append(pixels.nbytes)
         return pixels
 
-    monkeypatch.setattr(images, "shown", counting)
+    monkeypatch.setattr(images, "read_rgb", counting)
     return counted
 
 

@@ -68,6 +68,15 @@ def test_content_views_depend_on_item_and_turn_and_not_on_the_batch(corpus, sett
     assert not torch.equal(alone, later)
 
 
+def test_a_large_jpeg_is_read_no_larger_than_its_smallest_view_needs(corpus, settings):
+    smooth = Image.effect_mandelbrot((1600, 1200), (-3, -2.5, 2, 2.5), 50).convert("RGB")
+    smooth.save(layout.raw("kodak") / "large.jpg", quality=95)
+    corpus.append(type(corpus[0])("large.jpg", 1600, 1200, "0" * 16))
+    pixels = views.views("content", settings).read(3, 0).pixels
+    least = 0.2 * pixels.shape[1] * pixels.shape[2]
+    assert pixels.shape == (3, 150, 200) and np.sqrt(least * 3 / 4) >= 32
+
+
 def test_making_views_leaves_the_callers_randomness(corpus, settings):
     source = views.views("content", settings)
     torch.manual_seed(3)

@@ -10,9 +10,8 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-from reiqa import layout
+from reiqa import distortions, layout
 from reiqa.data import catalog
-from reiqa.distortions import TYPES
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, load, relevant
 from reiqa.store import Freshness, write_stamp
@@ -22,7 +21,7 @@ SCRIPTS = os.path.dirname(sys.executable)
 os.environ.update(PATH=os.pathsep.join([SCRIPTS, os.environ.get("PATH", "")]))
 
 try:
-    PARAMS = load(layout.PARAMS, catalog.rated(), catalog.corpora(), TYPES)
+    PARAMS = load(layout.PARAMS, catalog.rated(), catalog.corpora(), distortions.names)
 except BadInputError as error:
     raise WorkflowError(str(error)) from None
 
