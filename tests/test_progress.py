@@ -27,6 +27,20 @@ def clock(monkeypatch) -> Clock:
     return made
 
 
+def on_a_terminal(monkeypatch) -> io.StringIO:
+    """Return what a terminal is sent; no fixture, for pytest takes stderr back before the test."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    made = Terminal()
+    monkeypatch.setattr(sys, "stderr", made)
+    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setenv("TERM", "xterm")
+    return made
+
+
 def test_short_work_is_silent_and_every_item_is_given_once(capsys):
     assert list(progress.track(range(1000), "work")) == list(range(1000))
     assert capsys.readouterr() == ("", "")
@@ -85,14 +99,7 @@ def test_a_consumer_may_stop_early():
 
 
 def test_on_a_terminal_it_is_a_bar_that_shows_count_and_unit(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setenv("COLUMNS", "140")
-    monkeypatch.setenv("TERM", "xterm")
+    screen = on_a_terminal(monkeypatch)
     with progress.meter("fit", total=4, unit="splits", done=1) as meter:
         meter.advance(3, note="alpha 10")
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
@@ -100,14 +107,7 @@ def test_on_a_terminal_it_is_a_bar_that_shows_count_and_unit(monkeypatch):
 
 
 def test_bars_of_several_threads_share_one_display(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setenv("COLUMNS", "140")
-    monkeypatch.setenv("TERM", "xterm")
+    screen = on_a_terminal(monkeypatch)
     both = threading.Barrier(2)
 
     def work(name: str) -> None:
@@ -128,13 +128,7 @@ def test_bars_of_several_threads_share_one_display(monkeypatch):
 
 
 def test_a_display_is_ended_from_outside_while_a_thread_still_works(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setenv("TERM", "xterm")
+    screen = on_a_terminal(monkeypatch)
     with progress.meter("fetch", total=4) as meter:
         progress.close()
         assert screen.getvalue().rstrip().endswith("\x1b[?25h")

@@ -37,9 +37,10 @@ def write(params: Params) -> Path:
     rows = tables.rows(found)
     crossings = results.read_cross() if layout.CROSS.exists() else []
     made = results.ancestry([*map(layout.result, params.datasets), layout.CROSS])
-    write_text(layout.REPORT, _page(params, found, rows, crossings, made))
-    write_text(MARKDOWN, _markdown(params, rows, crossings, made))
-    write_json(layout.SUMMARY, tables.summary(rows, crossings, results.read_probe()))
+    probe = results.read_probe()
+    write_text(layout.REPORT, _page(params, found, rows, crossings, probe, made))
+    write_text(MARKDOWN, _markdown(params, rows, crossings, probe, made))
+    write_json(layout.SUMMARY, tables.summary(rows, crossings, probe))
     plots.write(params.datasets)
     write_text(layout.ALL_SRCC, tables.to_csv(rows))
     return layout.ALL_SRCC
@@ -50,12 +51,12 @@ def _page(
     found: Mapping[str, Mapping[str, Any]],
     rows: Sequence[Row],
     crossings: Sequence[Crossing],
+    probe: Mapping[str, Any],
     made: Mapping[Path, Provenance],
 ) -> str:
     proxies = [name for name, tree in found.items() if tree["proxy"]]
     experts = [part for name in EXPERTS if (part := sections.expert(name, made))]
     matrix = sections.matrix(rows, crossings)
-    probe = results.read_probe()
     anchors = [
         ("results", "Results"),
         *([("cross", "Across datasets")] if matrix else []),
@@ -146,6 +147,7 @@ def _markdown(
     params: Params,
     rows: Sequence[Row],
     crossings: Sequence[Crossing],
+    probe: Mapping[str, Any],
     made: Mapping[Path, Provenance],
 ) -> str:
     parts = [
@@ -162,7 +164,7 @@ def _markdown(
             "## Across datasets",
             tables.to_markdown((*tables.CROSS_HEAD, "ratings"), lines),
         ]
-    if probe := results.read_probe():
+    if probe:
         parts += [
             "## What the experts know",
             tables.probe_note(probe),

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reiqa import store
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, ExpertName, Pooling
+from reiqa.regression.standard import Vector
 
 #: Raised by one when bundles change so that older code cannot read them.
 FORMAT = 1
@@ -135,6 +136,11 @@ class Fitted(_Part):
     l1_ratio: float
     licence: str
     citation: str
+
+    def points(self, ratings: Vector) -> Vector:
+        """Return what ratings are on the bundle's scale."""
+        points: Vector = (ratings - self.low) * 100 / (self.high - self.low)
+        return points
 
 
 class Manifest(_Part):

@@ -55,12 +55,11 @@ def make(dataset: str, out: Path, notes: Path | None = None, others: Sequence[Pa
                 f" run: reiqa features, then reiqa fit --dataset {dataset}"
             )
     fitted = _fitted(dataset, told)
-    point = 100 / (fitted.high - fitted.low)
     manifest = Manifest(
         format=bundle.FORMAT,
         name=out.absolute().name,
         scale="0 to 100 points, higher is better",
-        intercept=(float(kept.link(np.array([kept.intercept]))[0]) - fitted.low) * point,
+        intercept=float(fitted.points(kept.link(np.array([kept.intercept])))[0]),
         recipe=_recipe(path, told["experts"]),
         experts=_experts(told, result),
         fitted=fitted,
@@ -88,8 +87,8 @@ def residuals(predicted: Vector, rated: Vector, fitted: Fitted) -> Residuals:
         rated: their ratings.
         fitted: says what the scale is.
     """
-    point = 100 / (fitted.high - fitted.low)
-    scores, offsets = (predicted - fitted.low) * point, (rated - predicted) * point
+    scores = fitted.points(predicted)
+    offsets = fitted.points(rated) - scores
     order = np.argsort(scores, kind="stable")
     groups = max(1, min(_GROUPS, len(scores) // _LEAST_IN_GROUP))
     tail = (1 - _COVERAGE) / 2
@@ -206,16 +205,16 @@ def _head(kept: Regressor, fitted: Fitted) -> dict[str, Vector]:
         "reach": reach,
         "origin": np.array([kept.intercept]),
         "curve_at": kept.link.at,
-        "curve_to": (kept.link.to - fitted.low) * 100 / (fitted.high - fitted.low),
+        "curve_to": fitted.points(kept.link.to),
     }
 
 
-def _write_parts(out: Path, head: Mapping[str, Vector]) -> dict[str, str]:
+def _write_parts(out: Path, head: dict[str, Vector]) -> dict[str, str]:
     for expert in EXPERTS:
         with store.atomic(out / f"{expert}.safetensors") as temporary:
             temporary.write_bytes(layout.model(expert).read_bytes())
     with store.atomic(out / bundle.REGRESSOR) as temporary:
-        temporary.write_bytes(to_bytes(dict(head)))
+        temporary.write_bytes(to_bytes(head))
     return {part: store.file_digest(out / part) for part in bundle.PARTS}
 
 

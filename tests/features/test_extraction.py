@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import miniature
 from torch import Tensor, nn
 
 from reiqa import cli, features, images, layout, store
@@ -20,16 +21,6 @@ from reiqa.features import extraction, plan
 from reiqa.params import EXPERTS, Params, relevant
 
 SIZES = [(40, 56), (56, 40), (40, 56), (33, 47), (40, 56), (64, 64), (40, 56)]
-
-BASE: dict[str, Any] = {
-    "preset": "test",
-    "datasets": ["clive"],
-    "compute": {"device": "cpu"},
-    "chunks": {"corpora": ["demo_corpus"]},
-    "content": {"source": "package", "backbone": "efficientnet_lite0"},
-    "quality": {"source": "package", "backbone": "efficientnet_lite0"},
-    "features": {"batch": 3, "max_pixels": 65_536},
-}
 
 
 @pytest.fixture(scope="session")
@@ -73,8 +64,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: dict[str, 
 
 
 def parameters(**changes: Any) -> Params:
-    tree = {**BASE, "features": {**BASE["features"], **changes}}
-    return Params.model_validate(tree)
+    features = {**miniature.TREE["features"], "batch": 3, **changes}
+    return Params.model_validate({**miniature.TREE, "features": features})
 
 
 def one_by_one(path: Path, expert: str, scales: list[float]) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
+from support import miniature
 
 from reiqa import features, layout, regression, store
 from reiqa.encoders import build, save
@@ -15,16 +16,7 @@ from reiqa.params import EXPERTS, Params
 from reiqa.scoring import Scorer, making
 
 PARAMS = Params.model_validate(
-    {
-        "preset": "test",
-        "datasets": ["clive"],
-        "compute": {"device": "cpu"},
-        "chunks": {"corpora": ["demo_corpus"]},
-        "content": {"source": "package", "backbone": "efficientnet_lite0"},
-        "quality": {"source": "package", "backbone": "efficientnet_lite0"},
-        "features": {"max_pixels": 65_536},
-        "regression": {"alphas": [1e-1, 1e3, 5], "splits": 3, "bootstrap": 20},
-    }
+    {**miniature.TREE, "regression": {"alphas": [1e-1, 1e3, 5], "splits": 3, "bootstrap": 20}}
 )
 
 COUNT = 30
