@@ -7,6 +7,7 @@ key and what is allowed.
 import hashlib
 import json
 from collections.abc import Callable, Collection
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -353,6 +354,13 @@ def _content(file: str | None) -> str | None:
     """Digest of an imported checkpoint: another file of the same name is another expert."""
     if file is None or not Path(file).is_file():
         return None
+    state = Path(file).stat()
+    return _file_digest(file, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _file_digest(file: str, _size: int, _changed: int) -> str:
+    # Kept while the file is as it was: every look at an artifact below it asks again.
     with Path(file).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -1,0 +1,90 @@
+"""A finished graph without its work: every artifact a few bytes, each with its true provenance."""
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from support.project import Project
+
+from reiqa import layout, params, store
+from reiqa.data import catalog
+from reiqa.params import EXPERTS, Params
+
+
+def finish(project: Project, photographs: int = 0) -> int:
+    """Put down all that the project's parameters ask for, as if each verb had run.
+
+    Args:
+        project: what is finished; its params.yaml decides the graph.
+        photographs: empty files spread over the folders of the sets.
+
+    Returns:
+        How many artifacts that are; each is one job.
+    """
+    with contextlib.chdir(project.folder):
+        tree = params.load(layout.PARAMS)
+        sets = [*tree.datasets, *tree.corpora()]
+        for place, name in enumerate(sets):
+            _photographs(layout.raw(name), len(range(place, photographs, len(sets))))
+        return sum(1 for _ in map(lambda made: _put(tree, *made), _artifacts(tree)))
+
+
+def _artifacts(
+    tree: Params,
+) -> Iterable[tuple[Path, str, str, list[Path], list[Path]]]:
+    """Path, stage, item, inputs and companions of every artifact, inputs first."""
+    for name in [*tree.datasets, *tree.corpora()]:
+        yield layout.receipt(name), "fetch", name, [], [layout.raw(name)]
+        yield layout.index(name), "index", name, [layout.receipt(name)], []
+    shards = []
+    if tree.quality.source == "pretrain":
+        for corpus in tree.chunks.corpora:
+            for number in range(tree.chunks.shard_count(catalog.get(corpus).images)):
+                shards.append(layout.shard(corpus, number))
+                yield shards[-1], "chunks", corpus, [layout.index(corpus)], []
+    learnt = {
+        "quality": shards,
+        "content": [layout.index(corpus) for corpus in tree.content.corpora],
+    }
+    for expert in EXPERTS:
+        path = layout.model(expert)
+        sources = learnt[expert] if tree.expert(expert).source == "pretrain" else []
+        yield path, "model", expert, sources, [path.with_suffix(".json")]
+    models = [layout.model(expert) for expert in EXPERTS]
+    unseen = [layout.index(corpus) for corpus in tree.unseen()]
+    yield layout.PROBE, "probe", "", [*models, *unseen], []
+    used = []
+    for name in tree.datasets:
+        features = [layout.features(name, expert) for expert in EXPERTS]
+        for expert, path in zip(EXPERTS, features, strict=True):
+            inputs = [layout.index(name), layout.model(expert)]
+            yield path, "features", f"{name}/{expert}", inputs, []
+        beside = [layout.beside(layout.result(name), kind) for kind in layout.FITTED]
+        yield layout.result(name), "fit", name, [layout.index(name), *features], beside
+        used += [layout.result(name), layout.index(name), *features]
+    yield layout.CROSS, "cross", "", used, []
+    results = [layout.result(name) for name in tree.datasets]
+    yield layout.ALL_SRCC, "report", "", [*results, layout.CROSS, *models, layout.PROBE], []
+    for path in layout.REPORTED:
+        _write(path)
+
+
+def _put(
+    tree: Params, path: Path, stage: str, item: str, inputs: list[Path], beside: list[Path]
+) -> None:
+    for each in (path, *beside):
+        _write(each)
+    digests = store.recorded(inputs)
+    store.seal(path, stage, item, params.relevant(tree, stage, item), digests, beside)
+
+
+def _write(path: Path) -> None:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}\n" if path.suffix == ".json" else f"{path}\n")
+
+
+def _photographs(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        (folder / f"{number:07d}.jpg").write_text(f"{folder.name} {number}")
