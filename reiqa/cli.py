@@ -250,9 +250,8 @@ def pretrain(
         if force or not store.Freshness.under(params).fresh(layout.model(expert)):
             train(expert, params)
         return
-    work = _bound(train, expert, params)
-    store.make(
-        layout.model(expert), "model", expert, params, _training_inputs(params, expert), work, force
+    _make_model(
+        expert, params, _training_inputs(params, expert), _bound(train, expert, params), force
     )
 
 
@@ -301,8 +300,7 @@ def weights_import(
             f"{file}: set {expert}.source to import and {expert}.file to {wanted},"
             " or the next run of the pipeline would undo this"
         )
-    work = _bound(encoders.obtain, expert, params)
-    store.make(layout.model(expert), "model", expert, params, [], work, force)
+    _make_model(expert, params, [], _bound(encoders.obtain, expert, params), force)
 
 
 @weights.command("fetch")
@@ -653,6 +651,18 @@ def _verify(paths: list[Path]) -> None:
         first, *others = faults
         also = f"; likewise {', '.join(path.name for path in others)}" if others else ""
         raise BadInputError(f"{faults[first]}{also}")
+
+
+def _make_model(
+    expert: ExpertName,
+    params: Params,
+    inputs: list[Path],
+    work: Callable[[], object],
+    force: bool,
+) -> None:
+    path = layout.model(expert)
+    beside = [layout.beside(path, kind) for kind in layout.MODELLED]
+    store.make(path, "model", expert, params, inputs, work, force, beside)
 
 
 def _training_inputs(params: Params, expert: ExpertName) -> list[Path]:

@@ -49,7 +49,7 @@ REPORT = Path("results/report.html")
 PLOTS = Path("results/plots")
 PARAMS = Path("params.yaml")
 
-#: What `report` writes beside the table, and `fit` beside a result.
+#: What `report` writes beside the table, `fit` beside a result, and what lies beside a model.
 REPORTED = [
     SUMMARY,
     REPORT,
@@ -57,6 +57,7 @@ REPORTED = [
     *(PLOTS / f"{name}.csv" for name in ("predictions", "alphas", "pretraining")),
 ]
 FITTED = ("predictions.csv", "splits.csv", "alphas.csv", "regressor.json", "regressor.safetensors")
+MODELLED = ("json", "curve.csv")
 
 
 def beside(path: Path, kind: str) -> Path:

@@ -17,7 +17,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -46,6 +46,9 @@ WORK = Path("work")
 # Marks a file that is being written.
 _PART = ".part-"
 
+# Bytes of a file that is worth remembering the digest of: smaller ones are read in no time.
+_LARGE = 1 << 26
+
 ParametersOf = Callable[[str, str], Mapping[str, Any]]
 
 
@@ -64,6 +67,7 @@ class Provenance:
         companions: what the stage writes beside it: path, and bytes of each (a folder: 0).
         command: the arguments ``reiqa`` was called with.
         revision: commit of the code, with a ``+`` where the tree was changed.
+        companion_digests: SHA-256 of each companion that is a file; older sidecars have none.
     """
 
     stage: str
@@ -76,6 +80,7 @@ class Provenance:
     companions: Mapping[str, int]
     command: str
     revision: str
+    companion_digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def sidecar(path: Path) -> Path:
@@ -90,18 +95,46 @@ def file_digest(path: Path) -> str:
 
 
 def verified(path: Path) -> str:
-    """Return the SHA-256 of an artifact's bytes, read now, which are those that were sealed.
+    """Return the SHA-256 of an artifact's bytes, which are those that were sealed.
+
+    What was written beside it is held to its own digests. Bytes are read now, large files once in
+    a process as long as nobody writes to them.
 
     Raises:
         BadInputError: there is provenance, and it names other bytes.
     """
-    made, digest = read_provenance(path), file_digest(path)
-    if made is not None and made.digest != digest:
+    damaged = _damaged(path)
+    if damaged is not None:
         raise BadInputError(
-            f"{path}: damaged (not the bytes that were written); delete it and run:"
+            f"{damaged}: damaged (not the bytes that were written); delete it and run:"
             f" {layout.verb(path)}"
         )
-    return digest
+    return _digest_now(path)
+
+
+def _damaged(path: Path) -> Path | None:
+    """Return the part of an artifact that is not what was sealed: itself, or what lies beside."""
+    made = read_provenance(path)
+    if made is None:
+        return None
+    sealed = {path: made.digest}
+    sealed |= {Path(name): digest for name, digest in made.companion_digests.items()}
+    for part, digest in sealed.items():
+        if not part.is_file() or _digest_now(part) != digest:
+            return part
+    return None
+
+
+def _digest_now(path: Path) -> str:
+    now = path.stat()
+    if now.st_size < _LARGE:
+        return file_digest(path)
+    return _remembered(path.absolute(), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+
+
+@cache
+def _remembered(path: Path, *_identity: int) -> str:
+    return file_digest(path)
 
 
 @contextmanager
@@ -231,6 +264,9 @@ def seal(
         digest=file_digest(path),
         size=_size(path),
         companions={each.as_posix(): _size(each) for each in companions if each.exists()},
+        companion_digests={
+            each.as_posix(): file_digest(each) for each in companions if each.is_file()
+        },
         command=shlex.join(["reiqa", *sys.argv[1:]]),
         revision=revision(),
     )
@@ -244,7 +280,7 @@ def read_provenance(path: Path) -> Provenance | None:
         found = Provenance(**json.loads(sidecar(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    trees = (found.parameters, found.inputs, found.companions)
+    trees = (found.parameters, found.inputs, found.companions, found.companion_digests)
     return found if all(isinstance(tree, dict) for tree in trees) else None
 
 
@@ -286,13 +322,16 @@ def make(
         companions: what ``work`` writes beside it; one that goes missing makes it stale.
 
     Raises:
-        BadInputError: an input is missing.
+        BadInputError: an input is missing, or not the bytes that were written.
     """
     freshness = Freshness.under(params)
     with locked(path):
         if not force and freshness.fresh(path):
-            say(f"{path}: up to date")
-            return False
+            damaged = _damaged(path)
+            if damaged is None:
+                say(f"{path}: up to date")
+                return False
+            say(f"{damaged}: damaged (not the bytes that were written), so {path} is made anew")
         for source in inputs:
             if not source.exists():
                 raise BadInputError(
@@ -301,6 +340,7 @@ def make(
         # Taken before the work: an input that changes meanwhile must leave the artifact stale.
         digests = recorded(inputs)
         for source in inputs:
+            verified(source)
             if not freshness.fresh(source):
                 say(f"{source}: taken as it is, but not what today's parameters would make")
         _sweep(path)
@@ -349,6 +389,8 @@ class Freshness:
         download, does not count against it.
         """
         if path not in self._known:
+            # A spoilt sidecar may name its own artifact as an input.
+            self._known[path] = False
             self._known[path] = self._decide(path)
         return self._known[path]
 

@@ -7,7 +7,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "reiqa"
 
-GROUND = {"errors", "text", "seeds", "progress", "params", "layout", "store", "devices", "images"}
+GROUND = {
+    *("errors", "text", "seeds", "progress", "params", "layout", "store", "hdf5", "_hdf5_reader"),
+    *("devices", "images"),
+}
 ORDER = [
     "data",
     "distortions",

@@ -293,6 +293,76 @@ def test_an_artifact_without_what_was_made_beside_it_is_stale():
     assert make()
 
 
+def _flip(path: Path) -> None:
+    """Change a byte and not the size, which is all that freshness looks at."""
+    spoilt = bytearray(path.read_bytes())
+    spoilt[len(spoilt) // 2] ^= 1
+    path.write_bytes(spoilt)
+
+
+def test_a_damaged_input_is_one_line_before_any_work():
+    run_chain()
+    _flip(CACHE)
+    with pytest.raises(BadInputError, match=r"^cache\.h5: damaged .*; delete it and run: "):
+        store.make(RESULT, "fit", "demo", PARAMS, [CACHE], pytest.fail, force=True)
+    assert store.Freshness.under(PARAMS).fresh(RESULT), "what was made of it before still stands"
+
+
+def test_a_damaged_artifact_is_made_anew_and_is_then_what_it_was(capsys):
+    run_chain()
+    before = CACHE.read_bytes(), store.sidecar(CACHE).read_bytes()
+    _flip(CACHE)
+    assert run_chain() == ["features"]
+    assert "cache.h5: damaged" in capsys.readouterr().err
+    assert (CACHE.read_bytes(), store.sidecar(CACHE).read_bytes()) == before
+
+
+def test_what_lies_beside_an_artifact_is_held_to_its_digest_too():
+    run_chain()
+    beside = RESULT.with_suffix(".csv")
+
+    def work() -> None:
+        store.write_text(RESULT, "r")
+        store.write_text(beside, "predictions")
+
+    make = partial(store.make, RESULT, "fit", "demo", PARAMS, [CACHE], work, companions=[beside])
+    assert make(force=True) and not make()
+    _flip(beside)
+    with pytest.raises(BadInputError, match=r"^result\.csv: damaged"):
+        store.verified(RESULT)
+    assert make() and not make()
+
+
+def test_a_sidecar_from_before_companions_had_digests_still_stands():
+    run_chain()
+    told = json.loads(store.sidecar(RESULT).read_text())
+    del told["companion_digests"]
+    store.write_json(store.sidecar(RESULT), told)
+    assert run_chain() == []
+
+
+def test_a_sidecar_that_names_its_own_artifact_as_input_is_stale():
+    run_chain()
+    told = json.loads(store.sidecar(RESULT).read_text())
+    told["inputs"][str(RESULT)] = told["digest"]
+    store.write_json(store.sidecar(RESULT), told)
+    assert not store.Freshness.under(PARAMS).fresh(RESULT)
+
+
+def test_a_large_file_is_read_once_while_nobody_writes_to_it(monkeypatch):
+    run_chain()
+    monkeypatch.setattr(store, "_LARGE", 0)
+    read: list[Path] = []
+    real = store.file_digest
+    monkeypatch.setattr(store, "file_digest", lambda path: read.append(path) or real(path))
+    assert store.verified(CACHE) == store.verified(CACHE)
+    assert len(read) == 1
+    time.sleep(0.02)  # a file's times are told apart by ticks of the system's clock
+    _flip(CACHE)
+    with pytest.raises(BadInputError, match="damaged"):
+        store.verified(CACHE)
+
+
 def test_an_input_that_changes_during_the_work_leaves_the_artifact_stale():
     run_chain()
 

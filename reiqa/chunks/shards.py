@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reiqa import distortions, images, layout, progress, store
+from reiqa import distortions, hdf5, images, layout, progress, store
 from reiqa.chunks import recipe as recipes
 from reiqa.chunks.recipe import Recipe
 from reiqa.data.index import CorpusImage, read_corpus
@@ -180,7 +180,7 @@ class Reader:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        """Look into each shard.
+        """Look into each shard, once every byte of it is known to be what was written.
 
         Raises:
             BadInputError: a shard is missing, cut off, damaged, or of another bank.
@@ -188,6 +188,8 @@ class Reader:
         self._paths = list(paths)
         self._open: OrderedDict[Path, h5py.File] = OrderedDict()
         self._process = os.getpid()
+        for path in self._paths:
+            _trust(path)
         counts = [int(self._file(path).attrs["windows"]) for path in self._paths]
         self._ends = np.cumsum([0, *counts])
         self.close()
@@ -244,9 +246,14 @@ class Reader:
         return self._open[path]
 
 
-def _opened(path: Path) -> h5py.File:
+def _trust(path: Path) -> None:
     if not path.exists():
         raise BadInputError(f"{path}: no such file; make it with: {layout.verb(path)}")
+    if reason := hdf5.fault(path):
+        raise _damaged(path, reason)
+
+
+def _opened(path: Path) -> h5py.File:
     try:
         file = h5py.File(path, "r", locking=False, rdcc_nbytes=0)
     except OSError as error:
@@ -280,11 +287,10 @@ def verify(path: Path) -> int:
     Raises:
         BadInputError: the shard is missing, damaged or of another bank.
     """
+    # What has provenance is held to it by the reader.
     reader = Reader([path])
-    if store.read_provenance(path) is not None:
-        store.verified(path)
-        return len(reader)
-    for index in range(len(reader)):
-        reader.window(index)
+    if store.read_provenance(path) is None:
+        for index in range(len(reader)):
+            reader.window(index)
     reader.close()
     return len(reader)

@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from torch import Tensor
 
 from reiqa import images, store
 from reiqa.chunks.geometry import Pair
@@ -41,18 +42,25 @@ def show(paths: Sequence[Path], number: int, out: Path) -> Path:
             ``out``.
     """
     store.check_target(out, ".png")
-    reader = Reader(paths)
-    if not 0 <= number < len(reader):
-        raise BadInputError(
-            f"--show {number}: no such window; there are {len(reader)}, counted from 0"
-        )
-    window, recipe = reader.window(number)
-    reader.close()
+    window, recipe = _window(paths, number)
     pairs = render([window], [recipe])
     with store.atomic(out) as temporary:
         figure = _drawn(window.permute(1, 2, 0).numpy(), recipe, pairs)
         figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
     return out
+
+
+def _window(paths: Sequence[Path], number: int) -> tuple[Tensor, Recipe]:
+    """Return a window by its number; no shard behind its own is read."""
+    before = 0
+    for path in paths:
+        reader = Reader([path])
+        if before <= number < before + len(reader):
+            found = reader.window(number - before)
+            reader.close()
+            return found
+        before += len(reader)
+    raise BadInputError(f"--show {number}: no such window; there are {before}, counted from 0")
 
 
 def _drawn(window: Pixels, recipe: Recipe, pairs: Pairs) -> Figure:

@@ -1,7 +1,8 @@
 """An encoder on disk: safetensors that describe themselves, and a card for people beside them."""
 
 import json
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -75,3 +76,41 @@ def load(path: Path) -> Encoder:
         reason = " ".join(str(error).split())[:200]
         raise BadInputError(f"{path}: does not fit a {own['backbone']}: {reason}") from None
     return encoder.eval()
+
+
+def load_checkpoint(path: Path, allowed: Sequence[type] = ()) -> dict[str, Any]:
+    """Read what ``torch.save`` wrote, on the CPU, without running any code that it may hold.
+
+    Args:
+        path: the file.
+        allowed: classes that may be in it beside tensors, numbers, text and containers.
+
+    Raises:
+        BadInputError: it is missing, damaged, not safe to read, or no dictionary.
+    """
+    import torch
+
+    if not path.is_file():
+        raise BadInputError(f"{path}: no such file")
+    try:
+        _check_sums(path)
+        with torch.serialization.safe_globals(list(allowed)):
+            read = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Whatever is wrong with a file, torch.load has no one error for it.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInputError(
+            f"{path}: damaged, or not a checkpoint that is safe to read ({reason})"
+        ) from None
+    if not isinstance(read, dict):
+        raise BadInputError(f"{path}: holds a {type(read).__name__}, not named tensors")
+    return read
+
+
+def _check_sums(path: Path) -> None:
+    """Hold each part of a checkpoint to its checksum, which torch writes but does not look at."""
+    if not zipfile.is_zipfile(path):
+        return  # of before torch 1.6: without checksums
+    with zipfile.ZipFile(path) as parts:
+        if (spoilt := parts.testzip()) is not None:
+            raise ValueError(f"{spoilt} is not what was written")

@@ -1,7 +1,6 @@
 """Weights out of checkpoints, others' and our own, or out of the package that ships them."""
 
 import argparse
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from reiqa import layout, progress, store
 from reiqa.encoders.backbones import LITE, Encoder, build
-from reiqa.encoders.files import save
+from reiqa.encoders.files import load_checkpoint, save
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName, Params
 
@@ -166,17 +165,7 @@ def obtain(expert: ExpertName, params: Params) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     # The official checkpoints keep their argument list, a bare record of strings and numbers.
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            read = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise BadInputError(f"{file}: no such file") from None
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInputError(f"{file}: not a checkpoint that is safe to read: {reason}") from None
-    if not isinstance(read, dict):
-        raise BadInputError(f"{file}: holds a {type(read).__name__}, not named tensors")
-    return read
+    return load_checkpoint(file, [argparse.Namespace])
 
 
 def _try(

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import h5py
 import numpy as np
 
-from reiqa import store
+from reiqa import hdf5, store
 from reiqa.errors import BadInputError
 
 Rows: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -81,6 +81,10 @@ def read(path: Path) -> Features:
     Raises:
         BadInputError: it is missing, cut off, damaged or not a feature cache.
     """
+    if not path.is_file():
+        raise BadInputError(f"{path}: no such file; make it with: reiqa features")
+    if reason := hdf5.fault(path):
+        raise _not_whole(path, reason)
     try:
         with h5py.File(path, "r") as file:
             image, digest, error = (
@@ -98,16 +102,18 @@ def read(path: Path) -> Features:
                 recipe,
                 json.loads(file.attrs["index"]),
             )
-    except FileNotFoundError:
-        raise BadInputError(f"{path}: no such file; make it with: reiqa features") from None
-    except (OSError, KeyError, ValueError, RuntimeError) as fault:
-        reason = " ".join(str(fault).split())
-        raise BadInputError(
-            f"{path}: not a whole feature cache ({reason}); delete it and run reiqa features again"
-        ) from None
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as fault:
+        raise _not_whole(path, str(fault)) from None
     if not len(image) == len(digest) == len(error) == len(features.values) == len(features.shrunk):
         raise BadInputError(f"{path}: its columns differ in length; delete it and make it again")
     return features
+
+
+def _not_whole(path: Path, reason: str) -> BadInputError:
+    said = " ".join(reason.split())
+    return BadInputError(
+        f"{path}: not a whole feature cache ({said}); delete it and run reiqa features again"
+    )
 
 
 def flawed(path: Path) -> bool:

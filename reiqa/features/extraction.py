@@ -116,7 +116,7 @@ def _rated(dataset: str) -> _Source:
     path = layout.index(dataset)
     names = list(indices.read(path).images)
     return _Source(
-        dataset, layout.raw(dataset), names, store.file_digest(path), catalog.get(dataset).resize
+        dataset, layout.raw(dataset), names, store.verified(path), catalog.get(dataset).resize
     )
 
 
@@ -174,7 +174,7 @@ def _line(
     encoder = load_encoder(weights)
     precision = params.compute.precision if processor.type == "cuda" else "float32"
     recipe = Recipe(
-        {expert: store.file_digest(weights)},
+        {expert: store.verified(weights)},
         {
             "scales": list(settings.scales),
             "pooling": settings.pooling,

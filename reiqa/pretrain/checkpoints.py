@@ -14,6 +14,7 @@ import torch
 
 from reiqa import params as parameters
 from reiqa import progress, store
+from reiqa.encoders.files import load_checkpoint
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import ExpertName, Params
 
@@ -82,7 +83,7 @@ class Checkpoints:
             old.unlink()
         return path
 
-    def read(self, device: torch.device) -> dict[str, Any] | None:
+    def read(self) -> dict[str, Any] | None:
         """Return the latest state; None where there is none.
 
         Raises:
@@ -92,7 +93,7 @@ class Checkpoints:
         paths = self.paths()
         if not paths:
             return None
-        state = read(paths[-1], device)
+        state = read(paths[-1])
         differing = differences(json.loads(state["run"]), self._run)
         if differing:
             raise BadInputError(
@@ -106,19 +107,16 @@ class Checkpoints:
         return str(paths[-1]) if paths else "none"
 
 
-def read(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint.
+def read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint, on the CPU.
 
     Raises:
         BadInputError: it is damaged.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
-        # Whatever is wrong with a damaged file, torch.load has no one error for it.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInputError(f"{path}: damaged ({reason}); delete it and run again") from None
-    return state
+        return load_checkpoint(path)
+    except BadInputError as error:
+        raise BadInputError(f"{error}; delete it and run again") from None
 
 
 def differences(ours: Any, theirs: Any, prefix: str = "") -> list[str]:

@@ -228,7 +228,7 @@ class Run:
         }
 
     def _resume(self) -> None:
-        state = self.checkpoints.read(self.device)
+        state = self.checkpoints.read()
         if state is None:
             return
         self.step = state["step"]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from reiqa.encoders import build, load, save
+from reiqa.encoders.files import load_checkpoint
 from reiqa.errors import BadInputError
 
 
@@ -50,3 +51,17 @@ def test_a_missing_or_foreign_file_is_refused_by_name(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(BadInputError, match="weights import"):
         load(tmp_path / "foreign.safetensors")
+
+
+def test_a_flipped_byte_among_a_checkpoints_numbers_is_found(tmp_path):
+    path = tmp_path / "step.pt"
+    weights = torch.arange(5000, dtype=torch.float32)
+    torch.save({"model": weights}, path)
+    assert torch.equal(load_checkpoint(path)["model"], weights)
+    spoilt = bytearray(path.read_bytes())
+    spoilt[spoilt.index(weights[2000:2010].numpy().tobytes())] ^= 1
+    path.write_bytes(spoilt)
+    # torch itself takes it as it is.
+    assert not torch.equal(torch.load(path, weights_only=True)["model"], weights)
+    with pytest.raises(BadInputError, match=r"step\.pt: damaged"):
+        load_checkpoint(path)
