@@ -26,7 +26,10 @@ def finish(project: Project, photographs: int = 0) -> int:
         sets = [*tree.datasets, *tree.corpora()]
         for place, name in enumerate(sets):
             _photographs(layout.raw(name), len(range(place, photographs, len(sets))))
-        return sum(1 for _ in map(lambda made: _put(tree, *made), _artifacts(tree)))
+        made = list(_artifacts(tree))
+        for each in made:
+            _put(tree, *each)
+        return len(made)
 
 
 def _artifacts(

@@ -48,7 +48,7 @@ def test_staleness_reads_the_bytes_of_an_imported_checkpoint_once_and_of_no_arti
         artifacts = [path.with_name(path.name.removesuffix(".prov.json")) for path in sidecars]
         for _ in range(2):
             freshness = store.Freshness.under(tree)
-            assert all([freshness.fresh(path) for path in artifacts])
+            assert {freshness.fresh(path) for path in artifacts} == {True}
     assert read.count("moco.pth") <= 1
     assert set(read) <= {"moco.pth"}
 
