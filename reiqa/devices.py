@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # How long a process waits for the first of its job to lease GPUs that another job holds.
 _PATIENCE = timedelta(days=7)
 
-#: Comma-separated GPU names to use instead of those found: for tests and dry runs.
+#: Comma-separated GPU names to take for the machine's: for tests and dry runs.
 FAKE_GPUS = "REIQA_FAKE_GPUS"
 
 
@@ -31,13 +31,20 @@ def visible_gpus() -> list[str]:
 
     A scheduler's own assignment (``CUDA_VISIBLE_DEVICES``) bounds the choice.
     """
-    if (faked := os.environ.get(FAKE_GPUS)) is not None:
-        return _names(faked)
-    if (assigned := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+    faked, assigned = os.environ.get(FAKE_GPUS), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if faked is not None:
+        allowed = _names(faked if assigned is None else assigned)
+        return [gpu for gpu in _names(faked) if gpu in allowed]
+    if assigned is not None:
         return _names(assigned)
     import torch
 
     return [str(index) for index in range(torch.cuda.device_count())]
+
+
+def processors() -> int:
+    """Return how many processors this process may use: those of its job, where it is in one."""
+    return len(os.sched_getaffinity(0))
 
 
 # Of glibc's malloc.h; 32 MiB is the greatest threshold that it takes for maps.
@@ -89,12 +96,26 @@ def _take(gpus: list[str], count: int, folder: Path, held: "dict[str, FileLock]"
     for gpu in gpus:
         if gpu in held or len(held) == count:
             continue
-        lock = FileLock(folder / f"gpu-{gpu.replace('/', '_')}.lock")
+        lock = FileLock(folder / f"gpu-{_apart(gpu, gpus).replace('/', '_')}.lock")
         try:
             lock.acquire(timeout=0.05)
         except Timeout:
             continue
         held[gpu] = lock
+
+
+def _apart(gpu: str, gpus: list[str]) -> str:
+    """Return a name of a GPU that no other GPU has for any process of this machine.
+
+    Inside a job of Slurm the first GPU may be called 0 in each of two jobs, and be another one.
+    What a job was given is its own; of two steps in it, Slurm tells which have the same.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return gpu
+    given = _names(os.environ.get("SLURM_STEP_GPUS", ""))
+    known = given[gpus.index(gpu)] if len(given) == len(gpus) else gpu
+    return f"{job}-{os.environ.get('SLURMD_NODENAME', '')}-{known}"
 
 
 @contextmanager

@@ -133,6 +133,33 @@ def test_the_processes_of_a_job_lease_together_and_each_has_its_own(hold, tmp_pa
     ]
 
 
+def test_what_one_job_of_slurm_calls_0_is_not_what_another_does(hold, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    first = hold()
+    assert first.leased() == ["0"]
+    monkeypatch.setenv("SLURM_JOB_ID", "18")
+    assert hold().leased() == ["0"]
+    assert "waiting" in hold().says()
+
+
+def test_two_steps_of_a_job_wait_for_each_other_only_at_the_same_gpu(hold, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("SLURM_STEP_GPUS", "2")
+    assert hold().leased() == ["0"]
+    monkeypatch.setenv("SLURM_STEP_GPUS", "3")
+    assert hold().leased() == ["0"]
+    monkeypatch.setenv("SLURM_STEP_GPUS", "2")
+    assert "waiting" in hold().says()
+
+
+def test_faked_gpus_are_bounded_by_the_schedulers_assignment(monkeypatch):
+    monkeypatch.setenv("REIQA_FAKE_GPUS", "0,1,2,3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0,7")
+    assert devices.visible_gpus() == ["0", "2"]
+
+
 def test_more_gpus_than_there_are_is_one_line(hold):
     with pytest.raises(BadInputError, match=r"3 GPU.*2 visible"), devices.leased_gpus(3):
         pass
@@ -159,6 +186,7 @@ def test_the_schedulers_assignment_is_read_as_cuda_reads_it(monkeypatch, listed,
 @given(st.lists(st.sampled_from(["0", "1", "2", " 1", ""]), max_size=6))
 def test_no_gpu_is_listed_twice(listed):
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         patch.setenv("REIQA_FAKE_GPUS", ",".join(listed))
         names = devices.visible_gpus()
     assert len(names) == len(set(names)) and set(names) <= {"0", "1", "2"}

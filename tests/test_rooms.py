@@ -13,6 +13,7 @@ GROUND = {
 }
 ORDER = [
     "data",
+    "resources",
     "distortions",
     "chunks",
     "encoders",

@@ -211,8 +211,8 @@ class Run:
     def loaded(self) -> Iterator[list[Any]]:
         """Yield what `Views.read` gave for each step that is left."""
         # On a CPU the loader would only take time from training; a GPU must be kept fed.
-        processors = os.cpu_count() or 1
-        workers = 0 if self.device.type == "cpu" else min(8, processors // self.ranks.world)
+        share = devices.processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        workers = 0 if self.device.type == "cpu" else min(8, share)
         yield from DataLoader(
             _Items(self.source),
             batch_sampler=self.order.since(self.step, self.total),

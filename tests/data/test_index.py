@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.offered import Server, picture, tgz, zipped
+from support.offered import Server, picture, spreadsheet, tgz, zipped
 from support.true_shapes import SHAPES, labels_of, miniature, rows_of
 
 from reiqa import layout
@@ -334,30 +334,6 @@ def test_the_recipe_of_certh_keeps_the_naturally_blurred(project: Path) -> None:
     )
     rows = index.read_corpus(index.build("certh_blur", allow_missing=True))
     assert [row.image.rpartition("/")[2] for row in rows] == ["Blurred.JPG", "n.jpg"]
-
-
-def spreadsheet(rows: list[list[str]]) -> bytes:
-    """A workbook as spreadsheet programs save it: texts shared, numbers in place."""
-    texts = sorted({cell for row in rows for cell in row if not cell.lstrip("-").isdigit()})
-    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
-    shared = "".join(f"<si><t>{text}</t></si>" for text in texts)
-    lines = ""
-    for number, row in enumerate(rows, 1):
-        cells = ""
-        for column, cell in zip("AB", row, strict=True):
-            if cell in texts:
-                cells += f'<c r="{column}{number}" t="s"><v>{texts.index(cell)}</v></c>'
-            else:
-                cells += f'<c r="{column}{number}"><v>{cell}</v></c>'
-        lines += f'<row r="{number}">{cells}</row>'
-    return zipped(
-        {
-            "xl/sharedStrings.xml": f"<sst {space}>{shared}</sst>".encode(),
-            "xl/worksheets/sheet1.xml": (
-                f"<worksheet {space}><sheetData>{lines}</sheetData></worksheet>".encode()
-            ),
-        }
-    )
 
 
 def test_an_index_that_is_none_is_refused_in_one_line(project: Path) -> None:

@@ -45,6 +45,30 @@ def zipped(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def spreadsheet(rows: list[list[str]]) -> bytes:
+    """A workbook as spreadsheet programs save it: texts shared, numbers in place."""
+    texts = sorted({cell for row in rows for cell in row if not cell.lstrip("-").isdigit()})
+    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    shared = "".join(f"<si><t>{text}</t></si>" for text in texts)
+    lines = ""
+    for number, row in enumerate(rows, 1):
+        cells = ""
+        for column, cell in zip("AB", row, strict=True):
+            if cell in texts:
+                cells += f'<c r="{column}{number}" t="s"><v>{texts.index(cell)}</v></c>'
+            else:
+                cells += f'<c r="{column}{number}"><v>{cell}</v></c>'
+        lines += f'<row r="{number}">{cells}</row>'
+    return zipped(
+        {
+            "xl/sharedStrings.xml": f"<sst {space}>{shared}</sst>".encode(),
+            "xl/worksheets/sheet1.xml": (
+                f"<worksheet {space}><sheetData>{lines}</sheetData></worksheet>".encode()
+            ),
+        }
+    )
+
+
 class Server:
     """A local HTTP server whose every answer can be made to fail.
 

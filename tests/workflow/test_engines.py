@@ -77,8 +77,8 @@ def test_a_job_that_is_given_two_gpus_is_two_processes_with_one_each(
     project = copied(by_snakemake)
     project.set_parameter("compute", "device", "auto")
     leases = {"REIQA_FAKE_GPUS": "0,1", "REIQA_LEASES": str(project.folder / "work")}
-    command = ("snakemake", "--cores", "2", "--resources", "gpu=2")
-    command += ("--set-resources", "make_expert:gpu=2", "--", "models/quality.safetensors")
+    command = ("snakemake", "--cores", "2", "--resources", "gpu=2", "--config", "gpus=2")
+    command += ("--", "models/quality.safetensors")
     project.must(*command, **leases)
     log = (project.folder / "work/logs/pretrain/quality.log").read_text()
     leased = sorted(line for line in log.splitlines() if line.startswith("GPU"))

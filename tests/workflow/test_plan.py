@@ -40,6 +40,44 @@ def test_every_preset_plans_from_nothing(name: str, project: Project) -> None:
     assert jobs["index"] == jobs["fetch"] == len({*tree.datasets, *tree.corpora()})
 
 
+@pytest.mark.parametrize("profile", ["default", "slurm"])
+def test_each_job_asks_for_memory_and_minutes(profile: str, project: Project) -> None:
+    project.must("reiqa", "preset", "paper", "--force")
+    plan = ("snakemake", "-n", "--workflow-profile", f"profiles/{profile}", "--quiet", "host")
+    printed = project.must(*plan, "--", "results/all_srcc.csv")
+    asked = [line for line in printed.splitlines() if line.strip().startswith("resources:")]
+    assert len(asked) > 200
+    assert all("mem_mb=" in line and "runtime=" in line for line in asked)
+    assert sum("gpu=1" in line for line in asked) == 2 + 16
+
+
+def _launched(project: Project, *config: str) -> str:
+    plan = ("snakemake", "-n", "-p", "--workflow-profile", "profiles/slurm", "--config", *config)
+    printed = project.must(*plan, "--", "models/quality.safetensors")
+    return printed[printed.index("rule make_expert:") :].partition("\nrule ")[0]
+
+
+def test_several_gpus_are_as_many_processes_and_several_nodes_one_launcher_each(
+    project: Project,
+) -> None:
+    project.must("reiqa", "preset", "paper", "--force")
+    one = _launched(project, "gpus=1")
+    assert "gpu=1" in one and "torchrun" not in one and "nodes" not in one
+    four = _launched(project, "gpus=4")
+    assert "gpu=4" in four and "torchrun --standalone --nproc-per-node 4 -m reiqa pretrain" in four
+    paper = _launched(project, "gpus=3", "nodes=6")
+    for asked in ("gpu=18", "nodes=6", "tasks=6", "mpi=srun", "--gpus-per-node=3"):
+        assert asked in paper
+    assert "srun --nodes 6 --ntasks 6 --ntasks-per-node 1" in paper
+    assert "torchrun --nnodes 6 --nproc-per-node 3 --rdzv-backend c10d" in paper
+
+
+def test_several_nodes_without_a_gpu_are_refused_in_one_line(project: Project) -> None:
+    refused = project.run("snakemake", "-n", "--config", "nodes=2")
+    assert refused.returncode != 0
+    assert "nodes: several are for GPUs; params.yaml has compute.device: cpu" in refused.stdout
+
+
 def test_an_expert_from_a_package_needs_neither_chunks_nor_corpora(project: Project) -> None:
     for expert in ("content", "quality"):
         project.set_parameter(expert, "source", "package")

@@ -10,7 +10,7 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-from reiqa import distortions, layout
+from reiqa import distortions, layout, resources
 from reiqa.data import catalog
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, load, relevant
@@ -27,6 +27,28 @@ except BadInputError as error:
 
 FRESHNESS = Freshness.under(PARAMS)
 GPU = 0 if PARAMS.compute.device == "cpu" else 1
+
+# Of one pretraining, from the command line: snakemake --config gpus=3 nodes=6 (GPUs of each node).
+NODES = int(config.get("nodes", 1))
+GPUS = int(config.get("gpus", 1)) if GPU else 0
+PROCESSES = max(GPUS, 1)
+MODELS = {expert: resources.model(expert, PARAMS, GPUS, NODES) for expert in EXPERTS}
+if NODES > 1 and GPUS == 0:
+    raise WorkflowError(
+        "nodes: several are for GPUs; params.yaml has compute.device: cpu"
+    )
+# What Slurm's plugin wants of a job that starts its processes itself: one task on each node.
+SEVERAL = (
+    {
+        "nodes": NODES,
+        "tasks": NODES,
+        "tasks_per_gpu": 0,
+        "mpi": "srun",
+        "slurm_extra": f"--gpus-per-node={GPUS}",
+    }
+    if NODES > 1
+    else {}
+)
 
 
 def stamp(path, stage, item=""):
@@ -60,11 +82,22 @@ def model_verb(wildcards):
     return "pretrain" if source == "pretrain" else "weights import"
 
 
-def launcher(wildcards, resources):
-    # A job that is given several GPUs (--set-resources make_expert:gpu=4) is as many processes.
-    if int(resources.gpu) > 1 and model_verb(wildcards) == "pretrain":
-        return f"torchrun --standalone --nproc-per-node {resources.gpu} -m reiqa"
-    return "reiqa"
+def launcher(wildcards, threads):
+    """What stands before the verb: on several GPUs, torchrun and as many processes."""
+    if model_verb(wildcards) != "pretrain" or GPUS * NODES <= 1:
+        return "reiqa"
+    if NODES == 1:
+        return f"torchrun --standalone --nproc-per-node {GPUS} -m reiqa"
+    srun = (
+        f"srun --nodes {NODES} --ntasks {NODES} --ntasks-per-node 1"
+        f" --cpus-per-task {threads} --gpus-per-node {GPUS}"
+    )
+    # The job's script runs on the first of its nodes, where the others find each other.
+    meeting = "--rdzv-id $SLURM_JOB_ID --rdzv-endpoint $(hostname):$((20000 + SLURM_JOB_ID % 20000))"
+    return (
+        f"{srun} torchrun --nnodes {NODES} --nproc-per-node {GPUS} --rdzv-backend c10d {meeting}"
+        " -m reiqa"
+    )
 
 
 SHARDS = []

@@ -1,6 +1,11 @@
 # From names to checked tables, and from corpora to windows.
 
 
+# Nodes of a cluster often reach no network: the engine's own machine brings the sets.
+localrules:
+    fetch,
+
+
 rule fetch:
     input:
         stamp=lambda w: stamp(layout.receipt(w.dataset), "fetch", w.dataset),
@@ -12,6 +17,8 @@ rule fetch:
         "../envs/reiqa.yaml"
     resources:
         network=1,
+        mem_mb=lambda w: resources.fetch(w.dataset).mem_mb,
+        runtime=lambda w: resources.fetch(w.dataset).minutes,
     shell:
         "reiqa fetch --dataset {wildcards.dataset} > {log} 2>&1"
 
@@ -26,6 +33,9 @@ rule index:
         "work/logs/index/{dataset}.log",
     conda:
         "../envs/reiqa.yaml"
+    resources:
+        mem_mb=lambda w: resources.index(w.dataset).mem_mb,
+        runtime=lambda w: resources.index(w.dataset).minutes,
     shell:
         "reiqa index --dataset {wildcards.dataset} > {log} 2>&1"
 
@@ -40,6 +50,9 @@ rule cut_chunks:
         "work/logs/chunks/{corpus}-{number}.log",
     conda:
         "../envs/reiqa.yaml"
+    resources:
+        mem_mb=lambda w: resources.chunks(w.corpus, PARAMS).mem_mb,
+        runtime=lambda w: resources.chunks(w.corpus, PARAMS).minutes,
     params:
         number=lambda w: int(w.number),
         of=lambda w: len(shards(w.corpus)),

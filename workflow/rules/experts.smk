@@ -10,11 +10,15 @@ rule make_expert:
         layout.model("{expert}").with_suffix(".json"),
     log:
         "work/logs/pretrain/{expert}.log",
+    retries: max(needs.attempts for needs in MODELS.values()) - 1
     conda:
         "../envs/reiqa.yaml"
-    threads: PARAMS.compute.threads
+    threads: PARAMS.compute.threads * PROCESSES
     resources:
-        gpu=GPU,
+        **SEVERAL,
+        gpu=lambda w: GPUS * NODES if model_verb(w) == "pretrain" else GPU,
+        mem_mb=lambda w: MODELS[w.expert].mem_mb,
+        runtime=lambda w: MODELS[w.expert].minutes,
     params:
         reiqa=launcher,
         verb=model_verb,
@@ -34,6 +38,9 @@ rule probe_experts:
     conda:
         "../envs/reiqa.yaml"
     threads: PARAMS.compute.threads
+    resources:
+        mem_mb=resources.probe(PARAMS).mem_mb,
+        runtime=resources.probe(PARAMS).minutes,
     shell:
         "reiqa probe > {log} 2>&1"
 
@@ -54,5 +61,7 @@ rule extract_features:
     threads: PARAMS.compute.threads
     resources:
         gpu=GPU,
+        mem_mb=lambda w: resources.features(w.dataset, w.expert, PARAMS, GPU).mem_mb,
+        runtime=lambda w: resources.features(w.dataset, w.expert, PARAMS, GPU).minutes,
     shell:
         "reiqa features --dataset {wildcards.dataset} --expert {wildcards.expert} > {log} 2>&1"

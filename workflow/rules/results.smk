@@ -14,6 +14,9 @@ rule fit_dataset:
     conda:
         "../envs/reiqa.yaml"
     threads: PARAMS.compute.threads
+    resources:
+        mem_mb=lambda w: resources.fit(w.dataset, PARAMS).mem_mb,
+        runtime=lambda w: resources.fit(w.dataset, PARAMS).minutes,
     shell:
         "reiqa fit --dataset {wildcards.dataset} > {log} 2>&1"
 
@@ -32,6 +35,9 @@ rule cross_datasets:
     conda:
         "../envs/reiqa.yaml"
     threads: PARAMS.compute.threads
+    resources:
+        mem_mb=resources.cross(PARAMS).mem_mb,
+        runtime=resources.cross(PARAMS).minutes,
     shell:
         "reiqa cross > {log} 2>&1"
 
@@ -49,5 +55,8 @@ rule write_report:
         "work/logs/report.log",
     conda:
         "../envs/reiqa.yaml"
+    resources:
+        mem_mb=resources.report().mem_mb,
+        runtime=resources.report().minutes,
     shell:
         "reiqa report > {log} 2>&1"
