@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from ratios import Ratio, add_option, put
 from skimage import data
 from torch import Tensor
 
@@ -147,8 +148,8 @@ def cuda_row(photo: Photo, plain: float, count: int = 96) -> str:
     return f"| {label} | {1 / rate:.4f} | {rate:.1f} | {rate * plain:.1f} |"
 
 
-def rates(photos: Sequence[Photo], chunks: int) -> list[str]:
-    """Measure (a) to (d) over the same recipes and return the lines of the table."""
+def rates(photos: Sequence[Photo], chunks: int) -> tuple[list[str], list[Ratio]]:
+    """Measure (a) to (d) over the same recipes; return the lines of the table and the ratios."""
     drawn = recipes(chunks)
     chosen = [photos[number % len(photos)] for number in range(chunks)]
     windows = [window(photo, recipe) for photo, recipe in zip(chosen, drawn, strict=True)]
@@ -167,10 +168,21 @@ def rates(photos: Sequence[Photo], chunks: int) -> list[str]:
     ):
         lines.append(f"| {label} | {cost:.3f} | {1 / cost:.2f} | {plain / cost:.1f} |")
     aim = f"Required were 10 times (a) on one core, the aim was 20: (b) is {plain / single:.1f}."
+    whole_photograph = "whole photographs by Pillow, SciPy, scikit-image"
+    ratios = [
+        Ratio(
+            "chunks a second, one window at a time",
+            float(plain / single),
+            whole_photograph,
+            "at least 10",
+            bool(plain / single >= 10),
+        ),
+        Ratio(f"chunks a second, {chunks} windows at once", plain / batched, whole_photograph),
+    ]
     if torch.cuda.is_available():
-        return [*lines, cuda_row(photos[0], float(plain)), "", aim]
+        return [*lines, cuda_row(photos[0], float(plain)), "", aim], ratios
     nothing = "| (d) bank on CUDA | not measured: no GPU here | | |"
-    return [*lines, nothing, "", f"{aim} {UNMEASURED}"]
+    return [*lines, nothing, "", f"{aim} {UNMEASURED}"], ratios
 
 
 def side_by_side(processes: int) -> list[str]:
@@ -182,9 +194,10 @@ def side_by_side(processes: int) -> list[str]:
     return [f"{processes} processes side by side: each at {share:.2f} of one alone."]
 
 
-def report(chunks: int, processes: int) -> str:
-    """Measure everything and return it as Markdown."""
+def report(chunks: int, processes: int) -> tuple[str, list[Ratio]]:
+    """Measure everything and return it as Markdown, and the ratios."""
     photos = photographs()
+    measured, ratios = rates(photos, chunks)
     lines = [
         "# The bank's speed",
         "",
@@ -192,7 +205,7 @@ def report(chunks: int, processes: int) -> str:
         f" {platform.machine()}, torch {torch.__version__}, one thread, processor time;"
         f" chunks of {CHUNKS.n_aug} types of a {WIDTH} x {HEIGHT} photograph, both scales.",
         "",
-        *rates(photos, chunks),
+        *measured,
         "",
         *(side_by_side(processes) if processes > 1 else []),
         "",
@@ -211,9 +224,17 @@ def report(chunks: int, processes: int) -> str:
         )
     jitter = next(ours for name, _, ours in rows if name == "jitter")
     others = np.mean([ours for name, _, ours in rows if name != "jitter"])
-    return "\n".join(
-        [*lines, "", f"`jitter` costs {jitter / others:.1f} times the mean of the rest.\n"]
+    ratios.append(
+        Ratio(
+            "time of `jitter`",
+            float(jitter / others),
+            "the mean of the other types",
+            "at most 8",
+            bool(jitter / others <= 8),
+        )
     )
+    last = f"`jitter` costs {jitter / others:.1f} times the mean of the rest.\n"
+    return "\n".join([*lines, "", last]), ratios
 
 
 def main() -> None:
@@ -221,11 +242,13 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=BATCH, help="chunks timed")
     parser.add_argument("--processes", type=int, default=1, help="also time this many at once")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks/bank.md")
+    add_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    text = report(arguments.chunks, arguments.processes)
+    text, ratios = report(arguments.chunks, arguments.processes)
     print(text)
+    put(arguments, ratios)
     if arguments.write:
         store.write_text(REPORT, text)
 

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from ratios import Ratio, add_option, put
 
 from reiqa import features, images, layout
 from reiqa.encoders import build, load, save
@@ -134,6 +135,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--write", action="store_true", help=f"add to {PAGE}")
+    add_option(parser)
     given = parser.parse_args()
     compute = {"device": given.device, "threads": given.threads, "precision": given.precision}
     params = Params.model_validate(
@@ -182,6 +184,11 @@ def main() -> None:
         f"| {difference:.1e} | {opened:.2f} |\n"
     )
     print(line)
+    asked = 1.5 if given.device == "cpu" else 6.0
+    times = statistics.median(ratios)
+    what = f"features, {', '.join(dict.fromkeys(given.backbones))} on {given.device}"
+    loop_of_one = "a plain loop, an image at a time"
+    put(given, [Ratio(what, times, loop_of_one, f"at least {asked:g}", times >= asked)])
     if given.write:
         PAGE.parent.mkdir(parents=True, exist_ok=True)
         head = (

@@ -26,6 +26,7 @@ from itertools import cycle
 from pathlib import Path
 
 from PIL import Image
+from ratios import Ratio, add_option, put
 from skimage import data
 
 from reiqa import layout, params, store
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--write", action="store_true", help=f"to {OUT.name} in docs/benchmarks")
+    add_option(parser)
     chosen = parser.parse_args()
     os.sched_setaffinity(0, {chosen.core})
     rows = listed()
@@ -161,6 +163,23 @@ def main() -> None:
     patches = sum(row["dis_type"].startswith("patch") for row in rows)
     text = report(measured, len(rows) - patches, patches, chosen.rounds)
     print(text)
+    put(
+        chosen,
+        [
+            Ratio(
+                f"`reiqa index --dataset flive{row.options}`, {what}",
+                used / most,
+                f"the {most:,} {unit} allowed",
+                "at most 1",
+                used <= most,
+            )
+            for row in measured
+            for what, used, most, unit in (
+                ("time", row.wall_s, MOST_SECONDS, "s"),
+                ("memory", row.peak_mib, MOST_MIB, "MiB"),
+            )
+        ],
+    )
     if chosen.write:
         store.write_text(OUT, text)
     if not all(row.within for row in measured):

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from ratios import Ratio, add_option, put
 from torch import Tensor, nn
 
 from reiqa import devices, encoders, params
@@ -45,6 +46,7 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=20)
     options.add_argument("--memory", action="store_true")
     options.add_argument("--write", action="store_true")
+    add_option(options)
     chosen = options.parse_args()
     if chosen.memory:
         told("memory", [counted(bf16) for bf16 in (False, True)], chosen.write)
@@ -53,7 +55,20 @@ def main() -> None:
     with devices.device(settings.compute) as device:
         source = views(chosen.expert, settings)
         run = loop.Run(chosen.expert, settings, source, device, parallel.Ranks())
-        told("step", [measured(run, chosen.steps)], chosen.write)
+        row = measured(run, chosen.steps)
+        told("step", [row], chosen.write)
+        put(
+            chosen,
+            [
+                Ratio(
+                    f"a whole step, {row['backbone']}, {row['device']}",
+                    float(str(row["ratio"])),
+                    "its bare encoders",
+                    "at most 1.15",
+                    float(str(row["ratio"])) <= 1.15,
+                )
+            ],
+        )
 
 
 def measured(run: loop.Run, steps: int) -> dict[str, object]:

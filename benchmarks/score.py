@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
+from ratios import Ratio, add_option, put
 
 from reiqa.images import SUFFIXES, read_rgb
 from reiqa.scoring import Scorer
@@ -126,7 +127,8 @@ def rates(scorer: Scorer, folder: Path, paths: Sequence[Path]) -> tuple[float, f
     return len(paths) / (between - start), len(rows) / (end - between)
 
 
-def speed_line(scorer: Scorer, paths: Sequence[Path], count: int, runs: int) -> str:
+def speed(scorer: Scorer, paths: Sequence[Path], count: int, runs: int) -> tuple[str, list[Ratio]]:
+    """Measure the times; return the line of the table, and the ratio."""
     threads = len(os.sched_getaffinity(0))
     bundle = str(scorer.bundle.folder.absolute())
     torch.set_num_threads(threads)
@@ -139,10 +141,13 @@ def speed_line(scorer: Scorer, paths: Sequence[Path], count: int, runs: int) -> 
     alone = statistics.median(1 / one for one, _ in pairs)
     rate = statistics.median(whole for _, whole in pairs)
     ratio = statistics.median(whole / one for one, whole in pairs)
-    return (
+    calls = f"such calls one after the other, {threads} processors"
+    asked = Ratio("`reiqa score FOLDER`", ratio, calls, "at least 1.5", ratio >= 1.5)
+    line = (
         f"| {scorer.bundle.identity} | {threads} | **{statistics.median(firsts):.1f}**"
         f" | **{alone:.2f}** | {rate:.1f} | **{ratio:.2f}** |\n"
     )
+    return line, [asked]
 
 
 def main() -> None:
@@ -155,15 +160,17 @@ def main() -> None:
     parser.add_argument("--order", action="store_true", help="the order of scores alone")
     parser.add_argument("--speed", action="store_true", help="the times alone")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE}")
+    add_option(parser)
     given = parser.parse_args()
     scorer = Scorer.load(given.bundle)
     paths = photographs(given.pristine, given.images)
-    speed = [] if given.order else [speed_line(scorer, paths, given.count, given.runs)]
-    print("".join(speed), end="")
+    line, ratios = ("", []) if given.order else speed(scorer, paths, given.count, given.runs)
+    print(line, end="")
     order = [] if given.speed else order_lines(scorer, paths)
+    put(given, ratios)
     if given.write:
         PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(HEAD + "".join(speed) + ORDER_HEAD + "".join(order), encoding="utf-8")
+        PAGE.write_text(HEAD + line + ORDER_HEAD + "".join(order), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 from PIL import Image
+from ratios import Ratio, add_option, put
 
 from reiqa import images, layout, params, store
 from reiqa.chunks import shards
@@ -185,14 +186,14 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def report(folders: list[Path]) -> str:
+def report(folders: list[Path]) -> tuple[str, list[Row]]:
     sets = {f"{at.parent.name}/{at.name}": evenly(photographs_in(at)) for at in folders}
     rows = [measure(name, paths) for name, paths in sets.items()]
     everything = [path for paths in sets.values() for path in paths]
     with tempfile.TemporaryDirectory() as folder:
         joined = mosaics(everything, Path(folder))
         rows.append(measure("four joined into one", evenly(joined)))
-    return "\n".join(
+    text = "\n".join(
         [
             "# Shards: size and speed",
             "",
@@ -216,12 +217,14 @@ def report(folders: list[Path]) -> str:
             "",
         ]
     )
+    return text, rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photographs", type=Path, nargs="+")
     parser.add_argument("--write", action="store_true", help=f"to {OUT.name} in docs/benchmarks")
+    add_option(parser)
     chosen = parser.parse_args()
     folders = chosen.photographs
     if not folders:
@@ -229,8 +232,16 @@ def main() -> None:
         if not mirror:
             parser.error("name folders with --photographs, or set REIQA_MIRROR")
         folders = [path for path in sorted(Path(mirror).glob("*/*")) if path.is_dir()]
-    text = report(folders)
+    text, rows = report(folders)
     print(text)
+    shares = [(row.name, row.stored / row.raw) for row in rows]
+    put(
+        chosen,
+        [
+            Ratio(f"bytes stored of {name}", share, "raw pixels", "at most 0.62", share <= 0.62)
+            for name, share in shares
+        ],
+    )
     if chosen.write:
         store.write_text(OUT, text)
 
