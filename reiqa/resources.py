@@ -56,12 +56,10 @@ class Needs:
     Attributes:
         mem_mb: memory, on each node.
         minutes: after which it may be ended.
-        attempts: how often it may be started: more than once where it goes on from a checkpoint.
     """
 
     mem_mb: int
     minutes: int
-    attempts: int = 1
 
 
 def fetch(name: str) -> Needs:
@@ -192,8 +190,4 @@ def _width(expert: Expert) -> int:
 
 def _needs(mem_mb: float, seconds: float) -> Needs:
     minutes = max(_LEAST, math.ceil(_LIMIT * seconds / 60))
-    return Needs(
-        mem_mb=math.ceil(mem_mb / 100) * 100,
-        minutes=min(minutes, _MOST),
-        attempts=math.ceil(minutes / _MOST),
-    )
+    return Needs(math.ceil(mem_mb / 100) * 100, min(minutes, _MOST))

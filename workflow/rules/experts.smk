@@ -10,7 +10,6 @@ rule make_expert:
         layout.model("{expert}").with_suffix(".json"),
     log:
         "work/logs/pretrain/{expert}.log",
-    retries: max(needs.attempts for needs in MODELS.values()) - 1
     conda:
         "../envs/reiqa.yaml"
     threads: PARAMS.compute.threads * PROCESSES
