@@ -431,9 +431,8 @@ def report(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
     params = _load(file)
     results = [layout.result(name) for name in params.datasets]
     inputs = [*results, layout.CROSS, *(layout.model(name) for name in EXPERTS), layout.PROBE]
-    store.make(
-        layout.ALL_SRCC, "report", "", params, inputs, _bound(reporting.write, params), force
-    )
+    work = _bound(reporting.write, params)
+    store.make(layout.ALL_SRCC, "report", "", params, inputs, work, force, layout.REPORTED)
     typer.echo(reporting.table_text())
     typer.echo(f"Table:  {layout.ALL_SRCC}\nReport: {layout.REPORT.absolute().as_uri()}")
 
@@ -717,6 +716,7 @@ def _ending(error: BaseException) -> tuple[str, int]:
     elif isinstance(error, OSError):
         # Disk full, no permission, a folder in the way: the system's words say it best.
         told, code = f"{error.filename or 'the system'}: {error.strerror or error}", 1
+        told += "; make room and run again" * (error.errno in store.NO_ROOM)
     else:
         told, code = str(error), 2 if isinstance(error, BadInputError) else 1
     return f"reiqa: {' '.join(told.split())}", code

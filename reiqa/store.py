@@ -7,6 +7,7 @@ engine is needed. It is written after the artifact and names its digest: an arti
 matching sidecar is never read as whole.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ from typing import Any
 from reiqa import layout
 from reiqa.errors import BadInputError
 from reiqa.params import Params, relevant
+from reiqa.params import digest as tree_digest
 from reiqa.progress import say
 
 #: Raised by one when a stage's code changes so that it makes other bytes of the same input.
@@ -43,8 +45,17 @@ FORMATS: dict[str, int] = {
 
 WORK = Path("work")
 
+# Key of the digest of all else that a file says. Files written by earlier versions have none.
+_SEAL = "seal"
+
 # Marks a file that is being written.
 _PART = ".part-"
+
+#: Errors that say that nothing more can be written.
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+# Bytes that a disk that is not full takes.
+_SOME = 1 << 20
 
 # Bytes of a file that is worth remembering the digest of: smaller ones are read in no time.
 _LARGE = 1 << 26
@@ -159,8 +170,27 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else _refusal(temporary)
+        if number in NO_ROOM:
+            raise OSError(number, os.strerror(number), str(path)) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refusal(path: Path) -> int | None:
+    """Return the system's reason, if any, not to let a file grow.
+
+    Libraries in other languages raise an error of their own kind when the disk is full.
+    """
+    try:
+        with path.open("ab") as stream:
+            stream.write(bytes(_SOME))
+            os.fsync(stream.fileno())
+    except OSError as error:
+        return error.errno
+    return None
 
 
 def check_target(path: Path, suffix: str = "") -> None:
@@ -270,15 +300,32 @@ def seal(
         command=shlex.join(["reiqa", *sys.argv[1:]]),
         revision=revision(),
     )
-    write_json(sidecar(path), asdict(provenance))
+    write_json(sidecar(path), with_seal(asdict(provenance)))
     return provenance
+
+
+def with_seal(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tree of JSON data and its own digest in it."""
+    return {**tree, _SEAL: tree_digest(tree)}
+
+
+def without_seal(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tree that `with_seal` was written of; one without a digest as it is.
+
+    Raises:
+        ValueError: it says another thing than was sealed.
+    """
+    told = {key: value for key, value in tree.items() if key != _SEAL}
+    if _SEAL in tree and tree[_SEAL] != tree_digest(told):
+        raise ValueError("it does not say what was written")
+    return told
 
 
 def read_provenance(path: Path) -> Provenance | None:
     """Return the provenance of an artifact; None where there is none that can be read."""
     try:
-        found = Provenance(**json.loads(sidecar(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        found = Provenance(**without_seal(json.loads(sidecar(path).read_text(encoding="utf-8"))))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
     trees = (found.parameters, found.inputs, found.companions, found.companion_digests)
     return found if all(isinstance(tree, dict) for tree in trees) else None

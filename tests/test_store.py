@@ -1,5 +1,6 @@
 """What is on disk is whole or absent, and made again exactly when it would come out otherwise."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -333,10 +334,28 @@ def test_what_lies_beside_an_artifact_is_held_to_its_digest_too():
     assert make() and not make()
 
 
+def test_a_sidecar_of_which_a_letter_changed_is_none():
+    run_chain()
+    text = store.sidecar(RESULT).read_text()
+    store.sidecar(RESULT).write_text(text.replace('"revision": "', '"revision": "x'))
+    assert store.read_provenance(RESULT) is None
+    assert run_chain() == ["fit"]
+
+
+def test_a_library_that_fails_on_a_full_disk_is_an_error_of_the_system(monkeypatch):
+    monkeypatch.setattr(store, "_refusal", lambda path: errno.ENOSPC)
+    with (
+        pytest.raises(OSError, match="No space left on device: 'x'"),
+        store.atomic(Path("x")),
+    ):
+        raise RuntimeError("unexpected pos 128 vs 0")
+    assert list(Path().iterdir()) == []
+
+
 def test_a_sidecar_from_before_companions_had_digests_still_stands():
     run_chain()
     told = json.loads(store.sidecar(RESULT).read_text())
-    del told["companion_digests"]
+    del told["companion_digests"], told["seal"]
     store.write_json(store.sidecar(RESULT), told)
     assert run_chain() == []
 
@@ -345,6 +364,7 @@ def test_a_sidecar_that_names_its_own_artifact_as_input_is_stale():
     run_chain()
     told = json.loads(store.sidecar(RESULT).read_text())
     told["inputs"][str(RESULT)] = told["digest"]
+    del told["seal"]
     store.write_json(store.sidecar(RESULT), told)
     assert not store.Freshness.under(PARAMS).fresh(RESULT)
 

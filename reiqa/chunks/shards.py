@@ -74,10 +74,7 @@ def write(corpus: str, number: int, of: int, params: Params) -> Path:
     recipes.plan(params.chunks, types, params.seed)
     path = layout.shard(corpus, number)
     # The latest file format puts a checksum on all that is not pixels; those have a digest.
-    with (
-        store.atomic(path) as temporary,
-        h5py.File(temporary, "w", libver="latest") as file,
-    ):
+    with hdf5.written(path, libver="latest") as file:
         group = file.create_group("windows")
         skipped: dict[str, str] = {}
         for row in progress.track(rows, f"chunks {corpus} {number + 1}/{of}"):
@@ -127,6 +124,7 @@ def _store(group: h5py.Group, window: Pixels, recipe: Recipe, source: str) -> No
     dataset = _planes(group, f"{len(group):08d}", planes)
     text = json.dumps(recipe.to_dict(), separators=(",", ":"))
     _annotate(dataset, recipe=text, source=source, digest=_digest(planes, text))
+    dataset.flush()
 
 
 def _annotate(target: h5py.File | h5py.Dataset, **values: str | int) -> None:

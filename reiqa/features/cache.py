@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import h5py
 import numpy as np
 
-from reiqa import hdf5, store
+from reiqa import hdf5
 from reiqa.errors import BadInputError
 
 Rows: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -65,7 +65,7 @@ def write(path: Path, features: Features) -> None:
         "preprocessing": features.recipe.preprocessing,
         "index": features.index,
     }
-    with store.atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.written(path) as file:
         for name in _TEXTS:
             encoded = np.array([text.encode() for text in texts[name]], dtype=np.bytes_)
             _put(file, name, encoded.astype(f"S{max(1, encoded.itemsize)}"))
@@ -129,4 +129,6 @@ def flawed(path: Path) -> bool:
 def _put(file: h5py.File, name: str, data: np.ndarray[Any, Any]) -> None:
     """Store an array in checksummed pieces: bytes that rot on disk are found when read."""
     pieces = (min(_PIECE, len(data)), *data.shape[1:]) if data.size else None
-    file.create_dataset(name, data=data, chunks=pieces, fletcher32=data.size > 0, track_times=False)
+    file.create_dataset(
+        name, data=data, chunks=pieces, fletcher32=data.size > 0, track_times=False
+    ).flush()

@@ -254,10 +254,10 @@ def _checked(path: Path, text: bytes) -> Manifest:
             raise BadInputError(
                 f"{path}: of format {number}, newer than this reiqa reads ({FORMAT}); upgrade reiqa"
             )
-        return Manifest.model_validate(tree)
+        return Manifest.model_validate(store.without_seal(tree))
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))
         raise BadInputError(f"{path}: {where}: {fault['msg']}; get the bundle again") from None
-    except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInputError(f"{path}: not a bundle's manifest ({error!r})") from None

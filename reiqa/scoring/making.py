@@ -47,6 +47,7 @@ def make(dataset: str, out: Path, notes: Path | None = None, others: Sequence[Pa
     """
     path = regressor_path(dataset)
     told, result = regressor.read_card(path), store.read_json(layout.result(dataset))
+    store.verified(layout.result(dataset))
     kept = regressor.load(path, "both")
     for expert in EXPERTS:
         if store.verified(layout.model(expert)) != told["experts"][expert]["weights"]:
@@ -70,7 +71,7 @@ def make(dataset: str, out: Path, notes: Path | None = None, others: Sequence[Pa
         parts=_write_parts(out, _head(kept, fitted)),
         provenance=_provenance(dataset),
     )
-    store.write_json(out / bundle.MANIFEST, manifest.model_dump(mode="json"))
+    store.write_json(out / bundle.MANIFEST, store.with_seal(manifest.model_dump(mode="json")))
     text = notes.read_text(encoding="utf-8") if notes else ""
     store.write_text(out / bundle.CARD, card.write(manifest, text))
     size = sum((out / part).stat().st_size for part in bundle.PARTS)

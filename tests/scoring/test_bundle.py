@@ -28,9 +28,9 @@ def copy(run, tmp_path: Path) -> Path:
 
 
 def rewrite(folder: Path, change: Callable[[dict], None]) -> None:
-    tree = json.loads((folder / "bundle.json").read_text())
+    tree = store.without_seal(json.loads((folder / "bundle.json").read_text()))
     change(tree)
-    (folder / "bundle.json").write_text(json.dumps(tree))
+    (folder / "bundle.json").write_text(json.dumps(store.with_seal(tree)))
 
 
 def put(folder: Path, part: str, content: bytes) -> None:
@@ -69,6 +69,21 @@ def test_a_missing_part_is_refused_by_name(copy: Path, part: str) -> None:
     (copy / part).unlink()
     with pytest.raises(BadInputError, match=rf"{part}: missing"):
         bundle.load(copy)
+
+
+def test_a_changed_number_of_the_manifest_is_refused(copy: Path) -> None:
+    text = (copy / "bundle.json").read_text()
+    changed = text.replace('"intercept": ', '"intercept": 1', 1)
+    assert changed != text
+    (copy / "bundle.json").write_text(changed)
+    with pytest.raises(BadInputError, match=r"bundle\.json: .*not say what was written"):
+        bundle.load(copy)
+
+
+def test_a_manifest_from_before_manifests_had_seals_is_read(copy: Path) -> None:
+    tree = store.without_seal(json.loads((copy / "bundle.json").read_text()))
+    (copy / "bundle.json").write_text(json.dumps(tree))
+    assert bundle.load(copy).manifest.name == "tiny"
 
 
 class _Harm:
