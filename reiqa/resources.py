@@ -116,7 +116,8 @@ def model(name: ExpertName, params: Params, gpus: int = 1, nodes: int = 1) -> Ne
         return _needs(2 * BASE_MB, 1)
     seconds = pretraining_gmacs(name, params) / _speed(params, gpus * nodes)
     if gpus:
-        return _needs(gpus * 2 * BASE_MB * (1 + params.compute.threads), seconds)
+        # Each process has as many that read for it.
+        return _needs(gpus * (2 * BASE_MB + 1000 * params.compute.threads), seconds)
     side = params.chunks.patch if name == "quality" else expert.view
     kept = PAIR_MB * _gmacs(expert) / _DEFAULT_GMACS * (side / 160) ** 2
     # Light architectures keep more for each multiply-add than ResNet-50 does.
