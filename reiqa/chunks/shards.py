@@ -217,11 +217,11 @@ class Reader:
             planes = dataset[...]
             text = _text(dataset, "recipe")
             sound = _digest(planes, text) == _text(dataset, "digest")
+            recipe = Recipe.from_dict(json.loads(text))
         except _DAMAGE as error:
             raise _damaged(path, error) from None
         if not sound:
             raise _damaged(path, f"window {index - self._ends[shard]} is not what was written")
-        recipe = Recipe.from_dict(json.loads(text))
         window = torch.from_numpy(decode(planes))
         if window.shape[1:] != (recipe.height, recipe.width):
             window = images.reflect(window[None], recipe.height, recipe.width)[0]

@@ -4,7 +4,9 @@ import csv
 import importlib.util
 import math
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +15,12 @@ from xml.etree import ElementTree
 from reiqa.data.catalog import Entry, Part, SplitFile
 from reiqa.data.pictures import Pictures
 from reiqa.errors import BadInputError
+
+# What a damaged spreadsheet makes zipfile and the XML reader raise.
+_UNREADABLE = (
+    *(OSError, EOFError, KeyError, ValueError, RuntimeError, struct.error, zlib.error),
+    *(zipfile.BadZipFile, ElementTree.ParseError),
+)
 
 
 @dataclass(frozen=True)
@@ -56,10 +64,11 @@ def read(entry: Entry, raw: Path) -> Table:
     path = raw / entry.ratings.file if entry.ratings.file else _packaged(entry.ratings.table)
     level = re.compile(entry.level, re.IGNORECASE) if entry.level else None
     rows, beside = [], set()
-    for line in _read_csv(path):
+    for line in _checked(_read_csv(path), path, ("dis_img_path", "score")):
         image = line["dis_img_path"].strip()
-        kind = line.get("dis_type", "")
-        reference = line.get("ref_img_path", "")
+        # A row that ends early has None there.
+        kind = line.get("dis_type") or ""
+        reference = line.get("ref_img_path") or ""
         beside.add(_name(reference))
         if not kind.startswith(entry.ratings.pictures):
             beside.add(_name(image))
@@ -177,7 +186,7 @@ def _read_xlsx(path: Path) -> Iterator[dict[str, str]]:
                 tree = ElementTree.fromstring(book.read("xl/sharedStrings.xml"))
                 shared = ["".join(item.itertext()) for item in tree.iter(f"{space}si")]
             sheet = ElementTree.fromstring(book.read("xl/worksheets/sheet1.xml"))
-    except (OSError, KeyError, zipfile.BadZipFile, ElementTree.ParseError) as error:
+    except _UNREADABLE as error:
         raise BadInputError(f"{path}: not readable as a spreadsheet ({error})") from None
     heads: dict[str, str] = {}
     for number, line in enumerate(sheet.iter(f"{space}row")):
@@ -185,12 +194,18 @@ def _read_xlsx(path: Path) -> Iterator[dict[str, str]]:
         for cell in line.iter(f"{space}c"):
             text = "".join(cell.itertext())
             if cell.get("t") == "s":
-                text = shared[int(text)]
+                text = _shared(shared, text, path)
             cells[re.sub(r"\d", "", cell.get("r", ""))] = text.strip()
         if number == 0:
             heads = cells
         else:
             yield {head: cells.get(column, "") for column, head in heads.items()}
+
+
+def _shared(texts: list[str], number: str, path: Path) -> str:
+    if not (number.isdecimal() and int(number) < len(texts)):
+        raise BadInputError(f"{path}: not readable as a spreadsheet (no text number {number!r})")
+    return texts[int(number)]
 
 
 def _checked(

@@ -1,0 +1,482 @@
+"""Feeds spoilt files to every reader of files that others may have made; counts what comes of it.
+
+Each input is a valid file changed by a few mutations that follow from a seed. A reader may take it
+or refuse it by one of the two documented errors, in one line; anything else is a fault, as is the
+death of the process: batches run in processes of their own.
+
+Run as `python tests/faults/fuzz.py [--share 0.01] [--only index]`; a share of 1 is over a million.
+"""
+
+import argparse
+import io
+import json
+import os
+import pickle
+import random
+import resource
+import shutil
+import signal
+import sys
+import tarfile
+import tempfile
+import time
+import traceback
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+#: Inputs that one process takes before the next one is forked.
+_BATCH = 2000
+#: Seconds after which a reader is held to hang, and memory that it may take.
+_PATIENCE, _MEMORY = 20, 8 * 2**30
+
+_BYTES = (0, 1, 9, 10, 13, 34, 44, 45, 48, 57, 58, 91, 93, 123, 125, 127, 128, 254, 255)
+_TOKENS = (
+    b"nan", b"inf", b"-1", b"1e999", b"99999999999999999999", b"null", b"true", b"[]", b"{}", b'""',
+    b"\n", b"\r", b",", b'"', b"#", b": ", b"\x00", b"\xff\xfe", b"../", b"&a", b"*a", b"!!python/",
+    b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", "é".encode(), "\u2028".encode(),
+)  # fmt: skip
+
+
+def mutated(seed: bytes, other: bytes, draws: random.Random) -> bytes:
+    """Change a valid file in one to four places."""
+    data = bytearray(seed)
+    for _ in range(draws.choice((1, 1, 1, 2, 2, 3, 4))):
+        at = draws.randrange(len(data) + 1)
+        length = min(draws.choice((1, 1, 2, 4, 16, 64)), len(data) - at)
+        match draws.randrange(9):
+            case 0 | 1 if length:
+                data[at] ^= 1 << draws.randrange(8)
+            case 2 | 3 if length:
+                data[at] = draws.choice(_BYTES)
+            case 4:
+                del data[at : at + length]
+            case 5:
+                data[at:at] = data[at : at + length] * draws.randrange(1, 20)
+            case 6:
+                data[at:at] = draws.choice(_TOKENS)
+            case 7:
+                data[at : at + length] = draws.choice(_TOKENS)
+            case 8 if draws.randrange(4) == 0:
+                data[at:] = other[draws.randrange(len(other) + 1) :]
+            case _:
+                del data[at + draws.randrange(64) :]
+    return bytes(data)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader under test.
+
+    Attributes:
+        name: what it reads.
+        inputs: how many it is given when the share is 1.
+        suffix: of the file's name.
+        seeds: valid files.
+        read: reads the file at a path.
+        rebuilt: turns mutated content into a file whose checksums hold, where it has any.
+    """
+
+    name: str
+    inputs: int
+    suffix: str
+    seeds: tuple[bytes, ...]
+    read: Callable[[Path], object]
+    rebuilt: Callable[[bytes], bytes] | None = None
+
+
+@dataclass
+class Count:
+    """What came of a reader's inputs."""
+
+    tried: int = 0
+    taken: int = 0
+    refused: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def fuzz(reader: Reader, inputs: int, kept: Path, seed: int = 0) -> Count:
+    """Give a reader so many inputs; keep those it failed on in a folder."""
+    total = Count()
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
+        while total.tried < inputs:
+            batch = min(_BATCH, inputs - total.tried)
+            count = _in_a_process(reader, batch, f"{seed} {reader.name} {total.tried}", Path(name))
+            total.tried += count.tried
+            total.taken += count.taken
+            total.refused += count.refused
+            total.faults += count.faults
+            if count.faults:
+                kept.mkdir(parents=True, exist_ok=True)
+                for number, path in enumerate(sorted(Path(name).glob("fault-*"))):
+                    shutil.move(
+                        path, kept / f"{reader.name.replace(' ', '-')}-{total.tried}-{number}"
+                    )
+    return total
+
+
+def _in_a_process(reader: Reader, inputs: int, seed: str, folder: Path) -> Count:
+    """Run a batch in a child; its death is a fault of the input that it was reading."""
+    into, out = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(into)
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with os.fdopen(out, "w") as stream, Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            _batch(reader, inputs, seed, folder, stream)
+        os._exit(0)
+    os.close(out)
+    with os.fdopen(into) as stream:
+        lines = stream.read().splitlines()
+    _, status = os.waitpid(child, 0)
+    told = [json.loads(line) for line in lines]
+    count = Count(len(told))
+    for what in told:
+        count.taken += what == "taken"
+        count.refused += what == "refused"
+        count.faults += [what] if what not in ("taken", "refused") else []
+    if os.WIFSIGNALED(status):
+        count.tried += 1
+        count.faults.append(f"the process died by signal {os.WTERMSIG(status)}")
+        shutil.copy(folder / f"input{reader.suffix}", folder / "fault-died")
+    return count
+
+
+def _batch(reader: Reader, inputs: int, seed: str, folder: Path, stream: Any) -> None:
+    draws = random.Random(seed)
+    path = folder / f"input{reader.suffix}"
+    for number in range(inputs):
+        first, other = draws.choice(reader.seeds), draws.choice(reader.seeds)
+        data = mutated(first, other, draws)
+        path.write_bytes(reader.rebuilt(data) if reader.rebuilt else data)
+        told = _told(reader, path)
+        if told not in ("taken", "refused"):
+            shutil.copy(path, folder / f"fault-{number}")
+        stream.write(json.dumps(told) + "\n")
+        stream.flush()
+
+
+def _told(reader: Reader, path: Path) -> str:
+    from reiqa.errors import BadInputError, WorkFailedError
+
+    signal.signal(signal.SIGALRM, _hangs)
+    signal.alarm(_PATIENCE)
+    try:
+        reader.read(path)
+    except (BadInputError, WorkFailedError) as error:
+        return "refused" if "\n" not in str(error) else f"several lines: {error}"
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        said = f"{type(error).__name__}: {str(error)[:100]}"
+        return f"{said} at {Path(where.filename).name}:{where.lineno}"
+    finally:
+        signal.alarm(0)
+    return "taken"
+
+
+def _hangs(_number: int, _frame: object) -> None:
+    raise TimeoutError(f"no end after {_PATIENCE} s")
+
+
+def readers() -> Iterator[Reader]:
+    """Yield every reader, with valid files as small as they can be."""
+    yield from _text_readers()
+    yield from _json_readers()
+    yield from _binary_readers()
+    yield from _picture_readers()
+
+
+def _text_readers() -> Iterator[Reader]:
+    import numpy as np
+
+    from reiqa import params
+    from reiqa.data import index, tables
+    from reiqa.data.catalog import Entry
+    from reiqa.data.index import Index
+    from reiqa.regression import splits
+
+    rated = (
+        b'# name: "demo"\n# proxy: true\n# rating: {"low": 0, "high": 100}\n'
+        b"image,mos,reference,split,distortion,level\n"
+        b'a.png,50.5,a,train,,0\n"b,c.png",1e1,a,test,jpeg,3\n'
+    )
+    corpus = b'# name: "c"\nimage,width,height,digest\na.png,640,480,0123456789abcdef\n'
+    yield Reader("index of a rated set", 250_000, ".csv", (rated,), index.read)
+    yield Reader("index of a corpus", 200_000, ".csv", (corpus,), index.read_corpus)
+
+    names = ["a.png", "b.png", "c.png"]
+    known = Index("demo", names, np.arange(3.0), names, [""] * 3, [""] * 3, [0] * 3, {})
+    table = b"image,split_0,split_1\na.png,train,test\nb.png,val,train\nc.png,test,val\n"
+    yield Reader(
+        "table of splits", 150_000, ".csv", (table,), lambda path: splits.read_splits(path, known)
+    )
+
+    entry = Entry.model_validate(
+        {
+            "title": "t", "kind": "rated", "authentic": False, "images": 2, "citation": "c",
+            "licence": "l", "made_by": "demo", "level": r"_(\d)\.",
+            "ratings": {"file": "input.csv", "low": 0, "high": 100, "higher_is_better": True,
+                        "measure": "MOS"},
+        }
+    )  # fmt: skip
+    listed = b"dis_img_path,dis_type,ref_img_path,score\na_1.png,jpeg,a.png,50\nb_2.png,,b.png,1\n"
+    yield Reader(
+        "rating table of a set", 100_000, ".csv", (listed,),
+        lambda path: tables.read(entry, path.parent),
+    )  # fmt: skip
+    yield Reader(
+        "spreadsheet of labels", 5_000, ".xlsx", (_sheet(_XML),),
+        lambda path: tables.read_listing(path, "name", "scene", "1"),
+    )  # fmt: skip
+    yield Reader(
+        "spreadsheet, its checksums right", 10_000, ".xlsx", (_XML,),
+        lambda path: tables.read_listing(path, "name", "scene", "1"), _sheet,
+    )  # fmt: skip
+    tree = (
+        b"preset: p\ndatasets: [demo]\nchunks: {corpora: [c], ola: [0.1, 0.3]}\n"
+        b"content: {source: package, backbone: efficientnet_lite0}\n"
+        b"quality:\n  source: import\n  backbone: resnet50\n  file: x.pth\n"
+        b"features:\n  scales: [1.0, 0.5]\nregression: {alphas: [0.1, 10.0, 3]}\n"
+    )
+    yield Reader("params.yaml", 15_000, ".yaml", (tree,), params.load)
+
+
+_XML = (
+    b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
+    b'<row><c r="A1"><v>name</v></c><c r="B1"><v>scene</v></c></row>'
+    b'<row><c r="A2" t="s"><v>0</v></c><c r="B2"><v>1.0</v></c></row></sheetData></worksheet>'
+)
+
+
+def _sheet(xml: bytes) -> bytes:
+    shared = _XML[: _XML.index(b"<sheetData>")] + b"<si><t>a.jpg</t></si></worksheet>"
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as book:
+        book.writestr("xl/sharedStrings.xml", shared)
+        book.writestr("xl/worksheets/sheet1.xml", xml)
+    return stream.getvalue()
+
+
+def _json_readers() -> Iterator[Reader]:
+    from reiqa import store
+    from reiqa.data import records
+    from reiqa.params import Params, relevant
+    from reiqa.scoring import bundle
+
+    told = b'{"name": "demo", "images": 3, "bytes": 1200, "files": [{"file": "a.zip"}]}\n'
+    yield Reader("receipt", 120_000, ".json", (told,), records.read_receipt)
+
+    def digests(path: Path) -> object:
+        records.DIGESTS = path
+        return records.digest_of("demo", "a.zip")
+
+    known = b'{"demo/a.zip": {"bytes": 5, "sha256": "' + b"0" * 64 + b'"}, "x/y": {}}\n'
+    yield Reader("table of digests", 100_000, ".json", (known,), digests)
+
+    settings = Params.model_validate(
+        {
+            "preset": "p", "datasets": ["demo"], "chunks": {"corpora": ["c"]},
+            "content": {"source": "package", "backbone": "efficientnet_lite0"},
+            "quality": {"source": "package", "backbone": "efficientnet_lite0"},
+        }
+    )  # fmt: skip
+    made = {
+        "stage": "index", "item": "demo", "format": 1, "parameters": relevant(settings, "index"),
+        "inputs": {"a.json": "0" * 64}, "digest": "1" * 64, "size": 3, "companions": {"b.csv": 2},
+        "companion_digests": {"b.csv": "2" * 64}, "command": "reiqa index", "revision": "r",
+    }  # fmt: skip
+
+    def freshness(path: Path) -> object:
+        artifact = path.with_name(path.name.removesuffix(".prov.json"))
+        if not artifact.exists():
+            artifact.write_text("abc")
+        return store.Freshness.under(settings).fresh(artifact)
+
+    for seal, inputs in ((True, 30_000), (False, 100_000)):
+        text = json.dumps(store.with_seal(made) if seal else made).encode()
+        name = "sidecar" if seal else "sidecar of an earlier version"
+        yield Reader(name, inputs, ".csv.prov.json", (text,), freshness)
+
+    manifest = (bundle.SHIPPED / "lite" / bundle.MANIFEST).read_bytes()
+    yield Reader(
+        "manifest of a bundle", 10_000, ".json", (manifest,),
+        lambda path: bundle._checked(path, path.read_bytes()),
+    )  # fmt: skip
+
+
+def _binary_readers() -> Iterator[Reader]:
+    import argparse as arguments
+
+    import h5py
+    import numpy as np
+    import torch
+    from safetensors.torch import save
+    from torch import nn
+
+    from reiqa import distortions, encoders, hdf5
+    from reiqa.chunks import shards
+    from reiqa.chunks.recipe import draw
+    from reiqa.data.unpack import unpack
+    from reiqa.encoders.files import load_checkpoint
+    from reiqa.encoders.published import fit_to
+    from reiqa.features import cache
+    from reiqa.params import Chunks
+    from reiqa.regression import regressor
+
+    body = nn.Linear(2, 3)
+    tensors = {f"module.encoder.{name}": value for name, value in body.state_dict().items()}
+    official = {"model": tensors, "opt": arguments.Namespace(crop=160), "epoch": 3}
+
+    def checkpoint(path: Path) -> object:
+        return fit_to(load_checkpoint(path, [arguments.Namespace]), body)
+
+    def saved(new: bool) -> bytes:
+        stream = io.BytesIO()
+        torch.save(official, stream, _use_new_zipfile_serialization=new)
+        return stream.getvalue()
+
+    zipped, old = saved(True), saved(False)
+    yield Reader("checkpoint", 10_000, ".pth", (zipped,), checkpoint)
+    yield Reader("checkpoint of an old torch", 20_000, ".pth", (old, pickle.dumps([1])), checkpoint)
+    with zipfile.ZipFile(io.BytesIO(zipped)) as parts:
+        members = {name: parts.read(name) for name in parts.namelist()}
+    (main,) = (name for name in members if name.endswith("data.pkl"))
+
+    def rezipped(data: bytes) -> bytes:
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as parts:
+            for name, content in members.items():
+                parts.writestr(name, data if name == main else content)
+        return stream.getvalue()
+
+    yield Reader(
+        "checkpoint, its checksums right", 15_000, ".pth", (members[main],), checkpoint, rezipped
+    )
+
+    card = {"backbone": "shufflenet_v2_x0_5", "expert": "quality"}
+    small = save({"a.weight": torch.ones(2, 2)}, {"reiqa": json.dumps(card)})
+    yield Reader("safetensors of an expert", 600, ".safetensors", (small,), encoders.load)
+
+    def kept(path: Path) -> object:
+        digest = regressor.store.file_digest(path)
+        numbers = {"intercept": 1.0, "alpha": 1.0, "l1_ratio": 0.0, "clip": None}
+        told = {"safetensors_sha256": digest, "variants": {"both": numbers}}
+        path.with_suffix(".json").write_text(json.dumps(told))
+        return regressor.load(path, "both")
+
+    names = ("mean", "inverse_deviation", "weights", "link_at", "link_to")
+    fitted = save({f"both.{name}": torch.ones(2, dtype=torch.float64) for name in names})
+    yield Reader("safetensors of a regressor", 15_000, ".safetensors", (fitted,), kept)
+
+    settings = Chunks(corpora=["c"], n_aug=1, patch=16, scales=[1.0])
+    recipe = draw(settings, ("gaussian_blur",), 0, "c", "a.png", 0, 40, 40)
+    assert recipe is not None
+    sides = (min(40, recipe.height), min(40, recipe.width))
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "f.h5"
+        row = np.zeros((2, 3), np.float32)
+        made = cache.Recipe({"quality": "w"}, {"scales": [1.0]})
+        ones = np.ones(2, np.float32)
+        cache.write(path, cache.Features(["a", "b"], row, ["0", "1"], ["", ""], ones, made, "i"))
+        features = path.read_bytes()
+        with h5py.File(path, "w", libver="latest") as file:
+            group = file.create_group("windows")
+            shards._store(group, np.zeros((*sides, 3), np.uint8), recipe, "digest")
+            shards._annotate(
+                file, format=shards.FORMAT, windows=1, bank_version=distortions.VERSION
+            )
+        shard = path.read_bytes()
+
+    def window(path: Path) -> object:
+        return shards.Reader([path]).window(0)
+
+    yield Reader("HDF5 of features", 150, ".h5", (features,), cache.read)
+    yield Reader("HDF5 of windows", 150, ".h5", (shard,), window)
+
+    def unguarded(read: Callable[[Path], object]) -> Callable[[Path], object]:
+        def inner(path: Path) -> object:
+            hdf5.fault = lambda path: ""  # type: ignore[assignment]
+            return read(path)
+
+        return inner
+
+    name = "HDF5 of features, in this process"
+    yield Reader(name, 10_000, ".h5", (features,), unguarded(cache.read))
+    name = "HDF5 of windows, in this process"
+    yield Reader(name, 10_000, ".h5", (shard,), unguarded(window))
+
+    def unpacked(path: Path) -> object:
+        folder = path.with_name("unpacked")
+        try:
+            return unpack(path, folder, lambda count: None)
+        except Exception as error:
+            if type(error).__name__ == "ArchiveError":
+                raise regressor.BadInputError(" ".join(str(error).split())) from None
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("d/a.png", b"pixels" * 10)
+    yield Reader("zip archive", 4_000, ".zip", (stream.getvalue(),), unpacked)
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        member = tarfile.TarInfo("d/a.png")
+        member.size = 60
+        tar.addfile(member, io.BytesIO(b"pixels" * 10))
+    yield Reader("tar.gz archive", 4_000, ".tar.gz", (stream.getvalue(),), unpacked)
+
+
+def _picture_readers() -> Iterator[Reader]:
+    import numpy as np
+    from PIL import Image
+
+    from reiqa import images
+
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    kinds = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "GIF": ".gif", "TIFF": ".tif",
+             "WEBP": ".webp", "PPM": ".ppm"}  # fmt: skip
+    for kind, suffix in kinds.items():
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, kind)
+        yield Reader(f"photograph, {kind}", 5_000, suffix, (stream.getvalue(),), images.read_rgb)
+
+
+def main() -> None:
+    """Fuzz all readers, or those named, and print a table of what came of it."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--share", type=float, default=1.0, help="of each reader's inputs")
+    options.add_argument("--only", default="", help="readers with this in their name")
+    options.add_argument("--part", default="0/1", help="I/N: every N-th reader, from the I-th")
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--keep", type=Path, default=Path("work/fuzz"), help="for what failed")
+    given = options.parse_args()
+    part, parts = map(int, given.part.split("/"))
+    total, failed = 0, 0
+    print("| reader | inputs | taken | refused in one line | faults | a second |")
+    print("|---|---|---|---|---|---|", flush=True)
+    for number, reader in enumerate(readers()):
+        if given.only not in reader.name or number % parts != part:
+            continue
+        began = time.monotonic()
+        count = fuzz(reader, max(1, round(reader.inputs * given.share)), given.keep, given.seed)
+        rate = count.tried / (time.monotonic() - began)
+        numbers = (count.tried, count.taken, count.refused, len(count.faults))
+        print(f"| {reader.name} | {' | '.join(f'{n:,}' for n in numbers)} | {rate:,.0f} |")
+        for fault in sorted(set(count.faults))[:20]:
+            print(f"    {count.faults.count(fault)} x {fault}")
+        sys.stdout.flush()
+        total, failed = total + count.tried, failed + len(count.faults)
+    print(f"{total:,} inputs, {failed:,} faults")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
