@@ -1,7 +1,7 @@
 # make demo: set everything up and run the whole job on the embedded photographs.
 # make test: set everything up and run the tests.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock
+.PHONY: help setup demo test lint format lock audit
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PYTHON ?= python3
@@ -44,3 +44,6 @@ format: setup  ## Bring the code into its one format
 lock:  ## Resolve requirements.lock anew
 	uv pip compile --universal --python-version 3.11 --all-extras --no-annotate --no-header \
 		pyproject.toml -o requirements.lock
+
+audit: setup  ## Hold requirements.lock against known advisories (needs the network)
+	uv tool run pip-audit -r requirements.lock --no-deps --disable-pip

@@ -22,7 +22,9 @@ def _read(_name: str, item: h5py.Group | h5py.Dataset) -> None:
 
 def main(path: str) -> None:
     """Read the file at ``path``; any exception, or the end of the process, is the answer."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    allowed = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = _MEMORY if allowed == resource.RLIM_INFINITY else min(_MEMORY, allowed)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, allowed))
     with h5py.File(path, "r", locking=False) as file:
         _read("/", file)
         file.visititems(_read)

@@ -1,5 +1,8 @@
 """An HDF5 file of unknown origin is read by another process first; its own are held to digests."""
 
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -31,6 +34,16 @@ def reader(tmp_path, monkeypatch):
 
 def test_a_sound_file_of_unknown_origin_may_be_opened(file):
     assert hdf5.fault(file) == ""
+
+
+def test_a_process_of_limited_memory_may_open_it_too(file):
+    program = (
+        "import resource, pathlib; from reiqa import hdf5;"
+        " resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33));"
+        f" print(repr(hdf5.fault(pathlib.Path({str(file)!r}))))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "''\n", done.stderr
 
 
 def test_a_file_that_is_no_hdf5_is_refused_with_the_librarys_words(tmp_path):

@@ -86,8 +86,8 @@ def _meets_damage(
             reader.undo(project.folder)
         with fault(f"{artifact.file.rpartition('/')[2]} {damage}", artifact.read_by):
             refused(project.run(reader, *force))
-        project.mends(maker) if reader.sealed else project.run(maker)
-        project.mends(reader)
+            project.mends(maker) if reader.sealed else project.run(maker)
+            project.mends(reader)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -7,6 +7,7 @@ hours; nothing else differs from what a user runs.
 
 import contextlib
 import io
+import json
 import multiprocessing
 import os
 import resource
@@ -23,7 +24,8 @@ import yaml
 from PIL import Image
 from support.project import tiny_parameters
 
-from reiqa.store import file_digest
+from reiqa.params import digest
+from reiqa.store import file_digest, without_seal
 
 #: Of the archive that is fetched from a mirror: a corpus of three photographs.
 ARCHIVE = "parcel.zip"
@@ -140,12 +142,22 @@ def _picture(number: int) -> bytes:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Return the digest of every file of a project but those in work/: partial work, locks."""
+    """Return the digest of every file of a project but those in work/: partial work, locks.
+
+    Of a sidecar the command does not count: a verb may be called with --force or without.
+    """
     return {
-        path.relative_to(folder).as_posix(): file_digest(path)
+        path.relative_to(folder).as_posix(): _digest(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.relative_to(folder).parts[0] != "work"
     }
+
+
+def _digest(path: Path) -> str:
+    if not path.name.endswith(".prov.json"):
+        return file_digest(path)
+    tree = without_seal(json.loads(path.read_text()))
+    return digest({key: value for key, value in tree.items() if key != "command"})
 
 
 def _forks() -> Any:

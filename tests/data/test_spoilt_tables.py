@@ -1,0 +1,66 @@
+"""A rating table or a spreadsheet that is damaged is one line that names it."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from reiqa.data import catalog, tables
+from reiqa.errors import BadInputError
+
+_SPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dis_img_path,dis_type\na.png,jpeg\n", "no column 'score'"),
+        ("name,score\na.png,5\n", "no column 'dis_img_path'"),
+        ("dis_img_path,score\na.png\n", "no column 'score'"),
+        ("dis_img_path,score\na.png,high\n", "'high' is no rating"),
+        ("dis_img_path,score\na.png,nan\n", "'nan' is no rating"),
+    ],
+)
+def test_a_rating_table_that_lacks_something_is_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "ratings.csv").write_text(text)
+    with pytest.raises(BadInputError, match=rf"ratings\.csv: .*{said}"):
+        tables.read(catalog.get("demo"), tmp_path)
+
+
+def test_a_row_that_ends_early_has_no_distortion_and_no_reference(tmp_path: Path) -> None:
+    text = "score,dis_img_path,dis_type,ref_img_path\n5,a.png\n"
+    (tmp_path / "ratings.csv").write_text(text)
+    (row,) = tables.read(catalog.get("demo"), tmp_path).rows
+    assert (row.path, row.score, row.distortion, row.reference) == ("a.png", 5.0, "", "")
+
+
+def _book(number: str) -> bytes:
+    stream = io.BytesIO()
+    row = f'<row><c r="A1" t="s"><v>{number}</v></c><c r="B1"><v>scene</v></c></row>'
+    with zipfile.ZipFile(stream, "w") as book:
+        book.writestr("xl/sharedStrings.xml", f"<sst {_SPACE}><si><t>name</t></si></sst>")
+        book.writestr("xl/worksheets/sheet1.xml", f"<worksheet {_SPACE}>{row}</worksheet>")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("number", ["7", "-1", "one", ""])
+def test_a_spreadsheet_that_points_beyond_its_texts_is_named(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "labels.xlsx"
+    path.write_bytes(_book("0"))
+    assert tables.read_listing(path, "name", "scene", "1") == set()
+    path.write_bytes(_book(number))
+    with pytest.raises(BadInputError, match=r"labels\.xlsx: not readable as a spreadsheet"):
+        tables.read_listing(path, "name", "scene", "1")
+
+
+def test_a_spreadsheet_of_a_kind_that_zipfile_does_not_know_is_named(tmp_path: Path) -> None:
+    spoilt = bytearray(_book("0"))
+    # Flag bit 5, in the local header and in the directory: patched data.
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for at in range(len(spoilt)):
+            if spoilt[at : at + 4] == mark:
+                spoilt[at + place] |= 0x20
+    (tmp_path / "labels.xlsx").write_bytes(spoilt)
+    with pytest.raises(BadInputError, match=r"labels\.xlsx: not readable as a spreadsheet"):
+        tables.read_listing(tmp_path / "labels.xlsx", "name", "scene", "1")
