@@ -470,7 +470,8 @@ def bundle(
 
     if dataset is not None:
         _rated_set(dataset)
-        typer.echo(making.make(dataset, out, notes, also or []).identity)
+        with store.locked(out):
+            typer.echo(making.make(dataset, out, notes, also or []).identity)
     if onnx is not None:
         from reiqa.scoring import Scorer
         from reiqa.scoring.onnx import export

@@ -390,7 +390,7 @@ def make(
             verified(source)
             if not freshness.fresh(source):
                 say(f"{source}: taken as it is, but not what today's parameters would make")
-        _sweep(path)
+        sweep(path)
         with _unsealed(path):
             work()
         seal(path, stage, item, relevant(params, stage, item), digests, companions)
@@ -495,8 +495,8 @@ def revision() -> str:
     return found.stdout.strip()
 
 
-def _sweep(path: Path) -> None:
-    """Remove what killed processes left of an artifact and the files beside it; under its lock."""
+def sweep(path: Path) -> None:
+    """Remove what killed processes left of a file and those beside it; for who holds its lock."""
     for leftover in path.parent.glob(f".{path.name.split('.')[0]}.*"):
         if _PART in leftover.name:
             leftover.unlink(missing_ok=True)

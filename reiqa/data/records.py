@@ -56,6 +56,7 @@ def keep_digest(name: str, file: str, digest: str, size: int) -> None:
     """Make a file of a set the measure of every later one of its name, unless there is one."""
     # The lock between processes says when it waits, which threads of one need not hear.
     with _RECORDING, store.locked(DIGESTS):
+        store.sweep(DIGESTS)
         known = _digests()
         told = {"sha256": digest, "bytes": size}
         if known.setdefault(f"{name}/{file}", told) == told:

@@ -56,6 +56,8 @@ def make(dataset: str, out: Path, notes: Path | None = None, others: Sequence[Pa
                 f" run: reiqa features, then reiqa fit --dataset {dataset}"
             )
     fitted = _fitted(dataset, told)
+    for name in (*bundle.PARTS, bundle.MANIFEST, bundle.CARD):
+        store.sweep(out / name)
     manifest = Manifest(
         format=bundle.FORMAT,
         name=out.absolute().name,
