@@ -19,7 +19,7 @@ rule all:
 
 rule data:
     input:
-        [layout.index(name) for name in [*PARAMS.datasets, *PARAMS.corpora()]],
+        [layout.index(name) for name in [*PARAMS.seen(), *PARAMS.corpora()]],
 
 
 rule chunks:
@@ -35,11 +35,7 @@ rule pretrain:
 
 rule features:
     input:
-        [
-            layout.features(name, expert)
-            for name in PARAMS.datasets
-            for expert in EXPERTS
-        ],
+        [layout.features(name, expert) for name in PARAMS.seen() for expert in EXPERTS],
 
 
 rule fit:

@@ -393,7 +393,7 @@ def fit(
         )
         recorded = params.model_copy(update={"regression": given})
     path = layout.result(dataset)
-    inputs = [layout.index(dataset), *(layout.features(dataset, name) for name in EXPERTS)]
+    inputs = _fitted_on(dataset, *params.copies())
     beside = [layout.beside(path, kind) for kind in layout.FITTED]
     work = _bound(regression.fit, dataset, params, splits)
     store.make(path, "fit", dataset, recorded, inputs, work, force, beside)
@@ -408,15 +408,7 @@ def cross(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
     from reiqa import regression
 
     params = _load(file)
-    inputs = [
-        path
-        for name in params.datasets
-        for path in (
-            layout.result(name),
-            layout.index(name),
-            *(layout.features(name, expert) for expert in EXPERTS),
-        )
-    ]
+    inputs = [*map(layout.result, params.datasets), *_fitted_on(*params.seen())]
     store.make(layout.CROSS, "cross", "", params, inputs, _bound(regression.cross, params), force)
 
 
@@ -587,6 +579,14 @@ def doctor(
 
     sound = health.lineage(layout.ALL_SRCC) if results else health.machine(file)
     raise typer.Exit(0 if sound else 1)
+
+
+def _fitted_on(*sets: str) -> list[Path]:
+    return [
+        path
+        for name in sets
+        for path in (layout.index(name), *(layout.features(name, expert) for expert in EXPERTS))
+    ]
 
 
 def _load(file: Path) -> Params:

@@ -219,6 +219,20 @@ class Features(Section):
     max_pixels: Annotated[int, Field(ge=65_536)] = 50_000_000
 
 
+class Order(Section):
+    """Copies of photographs, spoilt step by step, whose scores have to fall.
+
+    Attributes:
+        dataset: a set of copies; only those of training photographs are used.
+        weight: of a pair of neighbours beside a rated photograph.
+        step: how far the score has to fall between them, in deviations of the ratings.
+    """
+
+    dataset: str
+    weight: Annotated[float, Field(gt=0)] = 0.3
+    step: Annotated[float, Field(gt=0)] = 0.2
+
+
 class Regression(Section):
     """How features become scores, and how that is judged.
 
@@ -228,6 +242,7 @@ class Regression(Section):
         l1_ratios: mixing shares tried by the elastic net.
         target: what is fitted: the ratings as they are, or their normal scores, from which a
             monotone curve leads back.
+        order: copies whose order the regressor is held to beside its ratings; ridge only.
         clip: deviations from its mean beyond which a feature says no more; None leaves it.
         splits: random splits a dataset.
         fractions: train, validation and test share of the references.
@@ -244,6 +259,7 @@ class Regression(Section):
     l1_ratios: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] = [0.5]
     target: Literal["ratings", "normal_scores"] = "ratings"
     clip: Annotated[float, Field(gt=0)] | None = None
+    order: Order | None = None
     splits: Positive = 10
     fractions: tuple[Fraction, Fraction, Fraction] = (0.7, 0.1, 0.2)
     protocol: Literal["official", "random"] = "official"
@@ -255,6 +271,8 @@ class Regression(Section):
             raise ValueError(f"fractions: must add up to 1, not {sum(self.fractions):g}")
         if self.alphas[0] > self.alphas[1]:
             raise ValueError("alphas: the least penalty exceeds the greatest")
+        if self.order and self.model != "ridge":
+            raise ValueError("order: for model ridge only")
         return self
 
 
@@ -306,6 +324,14 @@ class Params(Section):
         if self.content.source == "pretrain":
             named += self.content.corpora
         return list(dict.fromkeys(named))
+
+    def seen(self) -> list[str]:
+        """Return every set whose features are needed: those evaluated, and the copies."""
+        return list(dict.fromkeys([*self.datasets, *self.copies()]))
+
+    def copies(self) -> list[str]:
+        """Return the set of copies whose order the regressors are held to, if any."""
+        return [self.regression.order.dataset] if self.regression.order else []
 
     def unseen(self) -> list[str]:
         """Return the corpora at hand that the content expert does not learn from."""
@@ -402,6 +428,7 @@ def load(
     except ValidationError as error:
         raise BadInputError(explain(path, error)) from None
     _check_known(path, "datasets", params.datasets, datasets)
+    _check_known(path, "regression.order.dataset", params.copies(), datasets)
     _check_known(path, "chunks.corpora", params.chunks.corpora, corpora)
     _check_known(path, "content.corpora", params.content.corpora, corpora)
     named = [] if params.bank.types == "published" else params.bank.types

@@ -137,7 +137,7 @@ class Entry(_Record):
         linked: too large to copy: used where it lies.
         folders: names that an unpacked copy may have in a mirror.
         parts: its files.
-        made_by: the module that makes it, for the embedded sets.
+        made_by: the module that makes it here.
         shares: another set whose files it is made of.
         ratings: how it is rated; None for a corpus.
         official: the published split.
@@ -167,7 +167,7 @@ class Entry(_Record):
     linked: bool = False
     folders: tuple[str, ...] = ()
     parts: tuple[Piece, ...] = ()
-    made_by: Literal["", "demo"] = ""
+    made_by: Literal["", "demo", "ladders"] = ""
     shares: str = ""
     ratings: Ratings | None = None
     official: tuple[SplitFile, ...] = ()

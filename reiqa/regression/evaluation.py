@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from reiqa.params import VARIANTS, Params, Regression, Variant
 from reiqa.progress import meter
 from reiqa.regression import metrics, paper, statistics
+from reiqa.regression.ladder import Ladder
 from reiqa.regression.linear import Penalty, grid
 from reiqa.regression.metrics import Logistic
 from reiqa.regression.protocol import Trial, attempt
@@ -70,6 +71,7 @@ def evaluate(
     settings: Regression,
     threads: int = 1,
     variants: Sequence[Variant] = VARIANTS,
+    ladder: Ladder | None = None,
 ) -> Evaluation:
     """Run every split of every variant.
 
@@ -85,7 +87,9 @@ def evaluate(
 
     def run(place: tuple[int, Variant]) -> Trial:
         number, variant = place
-        return attempt(sample.of(variant), sample.ratings, local[number], penalties, settings)
+        pairs = ladder.of(variant) if ladder else None
+        values, ratings = sample.of(variant), sample.ratings
+        return attempt(values, ratings, local[number], penalties, settings, pairs)
 
     notes = Notes()
     trials: dict[Variant, list[Trial]] = {variant: [] for variant in variants}
@@ -162,6 +166,7 @@ def summarise(evaluation: Evaluation, sample: Sample, params: Params) -> dict[st
             "width": sample.of(variant).shape[1],
             **section,
             **_chosen(evaluation, variant, params.regression),
+            "in_order": _in_order(evaluation, variant),
             "logistic": [statistics.number(b) for b in first] if first else None,
             "paper": _published(sample.dataset, variant),
             "by_distortion": _parts(evaluation, sample, variant, sample.index.distortion),
@@ -195,6 +200,12 @@ def _chosen(evaluation: Evaluation, variant: Variant, settings: Regression) -> d
         ratios = [statistics.number(penalty.l1_ratio) for penalty in chosen]
         result["l1_ratio"] = {"kept": statistics.number(kept.l1_ratio), "splits": ratios}
     return result
+
+
+def _in_order(evaluation: Evaluation, variant: Variant) -> float | None:
+    """Mean share of held-out pairs of copies whose scores fall, over the splits that have some."""
+    shares = [trial.in_order for trial in evaluation.trials[variant] if trial.in_order is not None]
+    return statistics.number(float(np.mean(shares))) if shares else None
 
 
 def _published(dataset: str, variant: Variant) -> dict[str, float | None] | None:

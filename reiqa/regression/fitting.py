@@ -16,6 +16,7 @@ from reiqa.data import catalog
 from reiqa.params import EXPERTS, VARIANTS, Params, Regression, Variant
 from reiqa.regression import regressor, splits
 from reiqa.regression.evaluation import Evaluation, evaluate, summarise
+from reiqa.regression.ladder import Ladder, climb
 from reiqa.regression.linear import alphas, grid
 from reiqa.regression.protocol import refit
 from reiqa.regression.regressor import Regressor
@@ -81,6 +82,7 @@ class Judged:
         evaluation: the trials.
         given: whether the splits are a person's own.
         settings: of the regression.
+        ladder: copies whose order is held beside the ratings, if asked.
         key: digest of all that decides the regressors: what is kept under another key is not it.
     """
 
@@ -89,26 +91,31 @@ class Judged:
     evaluation: Evaluation
     given: bool
     settings: Regression
+    ladder: Ladder | None
     key: str
 
 
 def judge(sample: Sample, params: Params, splits_file: Path | None = None) -> Judged:
     """Run the protocol on a dataset."""
     parts = _splits(sample, params, splits_file)
-    evaluation = evaluate(sample, parts, params.regression, params.compute.threads)
+    settings = params.regression
+    ladder = climb(sample, settings.order.dataset) if settings.order else None
+    threads = params.compute.threads
+    evaluation = evaluate(sample, parts, settings, threads, ladder=ladder)
     key = key_of(sample, params, splits_file)
-    given = splits_file is not None
-    return Judged(sample, parts, evaluation, given, params.regression, key)
+    return Judged(sample, parts, evaluation, splits_file is not None, settings, ladder, key)
 
 
 def retrain(judged: Judged) -> dict[Variant, Regressor]:
     """Fit the regressors that are kept: every usable image, the middle one of the penalties."""
-    sample, chosen = judged.sample, judged.evaluation.kept_penalty
     with threadpool_limits(1):
-        return {
-            variant: refit(sample.of(variant), sample.ratings, chosen(variant), judged.settings)
-            for variant in VARIANTS
-        }
+        return {variant: _retrained(judged, variant) for variant in VARIANTS}
+
+
+def _retrained(judged: Judged, variant: Variant) -> Regressor:
+    sample, penalty = judged.sample, judged.evaluation.kept_penalty(variant)
+    pairs = judged.ladder.of(variant) if judged.ladder else None
+    return refit(sample.of(variant), sample.ratings, penalty, judged.settings, pairs)
 
 
 def key_of(sample: Sample, params: Params, splits_file: Path | None = None) -> str:
@@ -119,6 +126,11 @@ def key_of(sample: Sample, params: Params, splits_file: Path | None = None) -> s
             "recipes": sample.recipes,
             "index": store.file_digest(layout.index(sample.dataset)),
             "images": sample.digests,
+            "copies": [
+                store.file_digest(path)
+                for name in params.copies()
+                for path in (layout.index(name), *(layout.features(name, e) for e in EXPERTS))
+            ],
             "splits": store.file_digest(splits_file) if splits_file else None,
         }
     )
@@ -148,6 +160,7 @@ def describe(judged: Judged, params: Params) -> dict[str, Any]:
             "l1_ratios": list(settings.l1_ratios) if settings.model == "elasticnet" else None,
             "target": settings.target,
             "clip": settings.clip,
+            "order": settings.order.model_dump() if settings.order else None,
         },
         "experts": {
             expert: {

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import enet_path
 
@@ -54,13 +55,19 @@ def grid(settings: Regression) -> list[Penalty]:
     return [Penalty(alpha, ratio) for ratio in ratios for alpha in alphas(settings)]
 
 
-def fit_path(features: Standardised, ratings: Vector, penalties: list[Penalty]) -> Path:
+def fit_path(
+    features: Standardised,
+    ratings: Vector,
+    penalties: list[Penalty],
+    mixing: sparse.csr_array | None = None,
+) -> Path:
     """Fit a linear model for every penalty.
 
     Args:
         features: N x D training rows.
-        ratings: ``(N,)``, standardised on the same rows.
+        ratings: ``(N,)``, standardised on the same rows; with ``mixing`` ``(R,)``.
         penalties: of the grid; those that are pure ridge share one factorisation.
+        mixing: ``(R, N)``, what makes the rows that are fitted of the training rows. For ridge.
     """
     weights = np.empty((features.shape[1], len(penalties)))
     notes = []
@@ -68,21 +75,29 @@ def fit_path(features: Standardised, ratings: Vector, penalties: list[Penalty]) 
         columns = [at for at, penalty in enumerate(penalties) if penalty.l1_ratio == ratio]
         tried = [penalties[column].alpha for column in columns]
         if ratio == 0:
-            weights[:, columns] = ridge(features, ratings, tried)
+            weights[:, columns] = ridge(features, ratings, tried, mixing)
         else:
             weights[:, columns], note = _elastic_net(features, ratings, tried, ratio)
             notes += note
     return Path(penalties, weights, notes)
 
 
-def ridge(features: Standardised, ratings: Vector, tried: list[float]) -> Matrix:
+def ridge(
+    features: Standardised,
+    ratings: Vector,
+    tried: list[float],
+    mixing: sparse.csr_array | None = None,
+) -> Matrix:
     """Return ridge weights for every alpha, ``(D, len(tried))``, from one factorisation.
 
     The primal normal equations are solved where there are fewer features than images, else the
-    dual ones.
+    dual ones, as always where rows are mixed (see `fit_path`).
     """
     rows, width = features.shape
     target = ratings[:, None]
+    if mixing is not None:
+        gram = mixing @ (mixing @ features.gram()).T
+        return features.transposed_times(mixing.T @ ShiftedSystem(gram).solve(target, tried))
     if width <= rows:
         system = ShiftedSystem(features.covariance())
         return system.solve(features.transposed_times(target), tried)

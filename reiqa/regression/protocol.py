@@ -12,7 +12,8 @@ import numpy as np
 from reiqa.errors import BadInputError
 from reiqa.params import Regression
 from reiqa.regression import metrics
-from reiqa.regression.linear import Penalty, fit_path
+from reiqa.regression.ladder import Pairs
+from reiqa.regression.linear import Path, Penalty, fit_path
 from reiqa.regression.link import STRAIGHT, Link, normal_scores, to_ratings
 from reiqa.regression.regressor import Regressor
 from reiqa.regression.splits import Split
@@ -49,12 +50,15 @@ class Trial:
         scores: validation SRCC of every penalty.
         predictions: for the test rows, in the order of ``split.test``, on the rating scale.
         notes: what was not as it should be.
+        in_order: share of pairs of worse and better copies of the test part's photographs whose
+            scores fall; None where there are none.
     """
 
     penalty: Penalty
     scores: Vector
     predictions: Vector
     notes: list[str]
+    in_order: float | None = None
 
 
 def attempt(
@@ -63,6 +67,7 @@ def attempt(
     split: Split,
     penalties: list[Penalty],
     settings: Regression = PLAIN,
+    pairs: Pairs | None = None,
 ) -> Trial:
     """Run one split.
 
@@ -71,12 +76,12 @@ def attempt(
         ratings: ``(N,)``.
         split: row numbers of train, val and test.
         penalties: to choose from.
-        settings: ``clip`` and ``target`` matter.
+        settings: ``clip``, ``target`` and ``order`` matter.
+        pairs: copies whose order is to be held, of photographs of any part.
     """
     goal = _goal(ratings[split.train], settings)
     scaling = Scaling.of(values, split.train, settings.clip)
-    train = Standardised(values, split.train, scaling)
-    path = fit_path(train, goal.standardised, penalties)
+    path = _path(values, split.train, scaling, goal, penalties, settings, pairs)
     fitted = Standardised(values, split.val, scaling).times(path.weights)
     predicted = goal.link(fitted * goal.deviation + goal.mean)
     choice = choose(predicted, ratings[split.val], penalties)
@@ -85,17 +90,23 @@ def attempt(
     if not scaling.inverse.any():
         notes.append("no feature varies in the training part")
     predictions = regressor.predict(values, split.test)
-    return Trial(regressor.penalty, choice.scores, predictions, notes)
+    held = pairs.among(split.test) if pairs else None
+    in_order = held.in_order(regressor.predict(held.values)) if held else None
+    return Trial(regressor.penalty, choice.scores, predictions, notes, in_order)
 
 
 def refit(
-    values: Raw, ratings: Vector, penalty: Penalty, settings: Regression = PLAIN
+    values: Raw,
+    ratings: Vector,
+    penalty: Penalty,
+    settings: Regression = PLAIN,
+    pairs: Pairs | None = None,
 ) -> Regressor:
     """Fit the regressor that is kept: all rows, one penalty."""
     rows: RowNumbers = np.arange(len(values))
     goal = _goal(ratings, settings)
     scaling = Scaling.of(values, rows, settings.clip)
-    path = fit_path(Standardised(values, rows, scaling), goal.standardised, [penalty])
+    path = _path(values, rows, scaling, goal, [penalty], settings, pairs)
     return goal.regressor(scaling, path.weights[:, 0], penalty)
 
 
@@ -143,6 +154,27 @@ def _best(scores: Vector, penalties: list[Penalty]) -> int:
     rounded = np.round(scores, 9)
     there = np.flatnonzero(~np.isnan(scores)).tolist()
     return max(there, key=lambda at: (rounded[at], penalties[at]))
+
+
+def _path(
+    values: Raw,
+    rows: RowNumbers,
+    scaling: Scaling,
+    goal: "_Goal",
+    penalties: list[Penalty],
+    settings: Regression,
+    pairs: Pairs | None,
+) -> Path:
+    """Fit the rated photographs of some rows and, if asked, the order of their copies."""
+    order = settings.order
+    if order is None or pairs is None:
+        return fit_path(Standardised(values, rows, scaling), goal.standardised, penalties)
+    known = pairs.among(rows)
+    both = np.concatenate([values[rows], known.values])
+    step = order.step * np.sqrt(order.weight)
+    target = np.concatenate([goal.standardised, np.full(len(known.better), -step)])
+    training = Standardised(both, np.arange(len(both)), scaling)
+    return fit_path(training, target, penalties, known.differences(len(rows), order.weight))
 
 
 @dataclass(frozen=True)

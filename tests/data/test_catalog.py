@@ -16,7 +16,7 @@ NINE = ["koniq10k", "spaq", "clive", "flive", "live", "csiq", "tid2013", "kadid1
 
 
 def test_every_set_of_the_paper_is_in_the_catalog() -> None:
-    assert {*NINE, "demo", "demo_mixed"} == set(catalog.rated())
+    assert {*NINE, "demo", "demo_mixed", "biq2021_ladders"} == set(catalog.rated())
     assert {"kadis", "ava", "coco", "certh_blur", "voc2012", "imagenet"} <= set(catalog.corpora())
 
 
@@ -76,7 +76,8 @@ def test_names_and_numbers_that_results_depend_on() -> None:
         "flive",
         "biq2021",
     ]
-    assert [name for name in catalog.load() if catalog.get(name).proxy] == ["demo", "demo_mixed"]
+    proxies = [name for name in catalog.load() if catalog.get(name).proxy]
+    assert proxies == ["demo", "demo_mixed", "biq2021_ladders"]
 
 
 def test_a_wrong_entry_is_refused() -> None:

@@ -62,6 +62,7 @@ def make_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., M
         official: Sequence[str] | None = None,
         edit: Callable[[Made], None] = lambda made: None,
         errors: dict[str, dict[int, str]] | None = None,
+        listed: Sequence[tuple[str, str, str, int]] = (),
     ) -> Made:
         rng = np.random.default_rng(len(dataset) * 1000 + count)
         values = {
@@ -75,6 +76,8 @@ def make_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., M
         groups = [f"r{n % references}" for n in range(count)] if references else made.images
         kinds = [("jpeg", "blur")[n // references % 2] if references else "" for n in range(count)]
         levels = [1 + n % 3 if references else 0 for n in range(count)]
+        if listed:
+            made.images, groups, kinds, levels = map(list, zip(*listed, strict=True))
         header = {
             "name": dataset,
             "listed": count,

@@ -63,6 +63,10 @@ def both(dataset):
     return made(*(layout.features(dataset, expert) for expert in EXPERTS))
 
 
+def fitted_on(dataset):
+    return [dataset, *PARAMS.copies()]
+
+
 def shards(corpus):
     count = PARAMS.chunks.shard_count(catalog.get(corpus).images)
     return [layout.shard(corpus, number) for number in range(count)]

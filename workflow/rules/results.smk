@@ -3,8 +3,10 @@
 
 rule fit_dataset:
     input:
-        index=lambda w: made(layout.index(w.dataset)),
-        features=lambda w: both(w.dataset),
+        index=lambda w: made(*(layout.index(name) for name in fitted_on(w.dataset))),
+        features=lambda w: [
+            path for name in fitted_on(w.dataset) for path in both(name)
+        ],
         stamp=lambda w: stamp(layout.result(w.dataset), "fit", w.dataset),
     output:
         layout.result("{dataset}"),
@@ -25,8 +27,8 @@ rule cross_datasets:
     input:
         # The regressors that fit kept are used again here.
         results=made(*(layout.result(name) for name in PARAMS.datasets)),
-        index=made(*(layout.index(name) for name in PARAMS.datasets)),
-        features=[path for name in PARAMS.datasets for path in both(name)],
+        index=made(*(layout.index(name) for name in PARAMS.seen())),
+        features=[path for name in PARAMS.seen() for path in both(name)],
         stamp=lambda w: stamp(layout.CROSS, "cross"),
     output:
         layout.CROSS,

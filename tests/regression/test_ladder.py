@@ -1,0 +1,163 @@
+"""Copies that nobody rated: paired rightly, fitted beside the ratings, kept out of the tests."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.linear_model import Ridge
+
+from reiqa import regression, store
+from reiqa.errors import BadInputError
+from reiqa.params import Order, Params, Regression
+from reiqa.regression.ladder import Pairs, climb
+from reiqa.regression.linear import Penalty, fit_path
+from reiqa.regression.protocol import attempt, refit
+from reiqa.regression.sample import gather
+from reiqa.regression.splits import Split
+from reiqa.regression.standard import Scaling, Standardised
+
+COPIES = "demo_mixed"
+ORDER = Order(dataset=COPIES, weight=0.5, step=0.2)
+SETTINGS = Regression(order=ORDER)
+
+
+def ladder_of(photographs: range, levels: int = 2) -> list[tuple[str, str, str, int]]:
+    """Rows of an index, sorted as one is: originals and their blurred copies."""
+    rows = []
+    for number in photographs:
+        original = f"{number:04d}"
+        rows.append((f"images/{original}.png", original, "", 0))
+        rows += [
+            (f"images/{original}_blur_l{level}.png", original, "blur", level)
+            for level in range(1, levels + 1)
+        ]
+    return sorted(rows)
+
+
+@pytest.fixture
+def pairs() -> Pairs:
+    """Three photographs, each with a better and a worse copy."""
+    values = np.random.default_rng(1).normal(size=(6, 9)).astype(np.float32)
+    return Pairs(values, np.array([0, 2, 4]), np.array([1, 3, 5]), np.array([0, 7, 12]))
+
+
+@pytest.fixture
+def rated() -> tuple[np.ndarray, np.ndarray, Split]:
+    draw = np.random.default_rng(2)
+    rows = np.arange(14)
+    split = Split(rows[:6], rows[6:10], rows[10:], rows[:0])
+    return draw.normal(size=(14, 9)).astype(np.float32), draw.normal(size=14), split
+
+
+def test_neighbours_in_level_are_paired_and_a_gap_is_not(make_set):
+    make_set(count=6)
+    rows = [*ladder_of(range(2), levels=3), *ladder_of(range(40, 41), levels=1)]
+    del rows[2]  # the first photograph's level 2
+    make_set(COPIES, count=len(rows), listed=rows)
+    found = climb(gather("clive"), COPIES)
+    names = [row[0][7:] for row in rows]
+    paired = [
+        (names[better], names[worse], row)
+        for better, worse, row in zip(found.better, found.worse, found.photograph, strict=True)
+    ]
+    assert paired == [
+        ("0000.png", "0000_blur_l1.png", 0),
+        ("0001.png", "0001_blur_l1.png", 1),
+        ("0001_blur_l1.png", "0001_blur_l2.png", 1),
+        ("0001_blur_l2.png", "0001_blur_l3.png", 1),
+        ("0040.png", "0040_blur_l1.png", -1),
+    ]
+
+
+def test_copies_of_other_photographs_or_through_other_experts_are_refused(make_set):
+    make_set(count=6)
+    make_set(COPIES, count=6, listed=ladder_of(range(40, 42)))
+    with pytest.raises(BadInputError, match="no copy in demo_mixed"):
+        climb(gather("clive"), COPIES)
+    sample = gather("clive")
+    sample.recipes["quality"]["scales"] = [0.5]
+    with pytest.raises(BadInputError, match="reiqa features --dataset demo_mixed"):
+        climb(sample, COPIES)
+
+
+def test_rows_of_pairs_are_worse_less_better_under_the_root_of_their_weight(pairs):
+    mixing = pairs.differences(2, weight=4.0).toarray()
+    values = np.concatenate([np.ones((2, 9)), pairs.values])
+    expected = [*np.ones((2, 9)), *(2 * (pairs.values[pairs.worse] - pairs.values[pairs.better]))]
+    np.testing.assert_allclose(mixing @ values, expected, rtol=1e-6)
+
+
+def test_a_ridge_on_mixed_rows_equals_scikit_learns(pairs):
+    scaling = Scaling(np.zeros(9), np.ones(9))
+    features = Standardised(pairs.values, np.arange(6), scaling)
+    mixing = sparse.csr_array(np.random.default_rng(3).normal(size=(5, 6)))
+    target = np.arange(5.0)
+    alphas = [0.1, 10.0]
+    path = fit_path(features, target, [Penalty(alpha, 0.0) for alpha in alphas], mixing)
+    for alpha, weights in zip(alphas, path.weights.T, strict=True):
+        plain = Ridge(alpha, fit_intercept=False).fit(mixing @ pairs.values.astype(float), target)
+        np.testing.assert_allclose(weights, plain.coef_, rtol=1e-8)
+
+
+def test_only_copies_of_training_photographs_teach(rated, pairs):
+    values, ratings, split = rated
+    grid = [Penalty(1.0, 0.0)]
+    first = attempt(values, ratings, split, grid, SETTINGS, pairs)
+    pairs.values[2:] += 1  # of photographs 7 (validation) and 12 (test)
+    assert np.array_equal(
+        first.predictions, attempt(values, ratings, split, grid, SETTINGS, pairs).predictions
+    )
+    pairs.values[1] += 1
+    later = attempt(values, ratings, split, grid, SETTINGS, pairs)
+    assert not np.array_equal(first.predictions, later.predictions)
+
+
+def test_the_order_is_judged_on_copies_of_test_photographs(rated, pairs):
+    values, ratings, split = rated
+    trial = attempt(values, ratings, split, [Penalty(1.0, 0.0)], SETTINGS, pairs)
+    assert trial.in_order in (0.0, 1.0)
+    swapped = Pairs(pairs.values, pairs.worse.copy(), pairs.better.copy(), pairs.photograph)
+    for seen in (0, 1):
+        # What is taught stays as it is.
+        swapped.better[seen], swapped.worse[seen] = pairs.better[seen], pairs.worse[seen]
+    other = attempt(values, ratings, split, [Penalty(1.0, 0.0)], SETTINGS, swapped)
+    assert other.in_order == 1 - trial.in_order
+    nobody = Pairs(pairs.values, pairs.better, pairs.worse, np.full(3, -1))
+    assert attempt(values, ratings, split, [Penalty(1.0, 0.0)], SETTINGS, nobody).in_order is None
+
+
+def test_the_heavier_the_pairs_the_nearer_their_fall_is_to_the_step(rated, pairs):
+    values, ratings, _ = rated
+    off = []
+    for weight in (0.01, 1.0, 1000.0):
+        order = Order(dataset=COPIES, weight=weight, step=0.2)
+        fitted = refit(values, ratings, Penalty(0.01, 0.0), Regression(order=order), pairs)
+        scores = fitted.predict(pairs.values)
+        falls = (scores[pairs.worse] - scores[pairs.better]) / ratings.std()
+        off.append(np.abs(falls + 0.2).max())
+    assert off == sorted(off, reverse=True) and off[-1] < 0.01
+
+
+def test_a_fit_with_copies_puts_them_in_order_and_says_so(
+    make_set: Callable[..., object], params: Params, changed: Callable[..., Params]
+) -> None:
+    def level_shows(made):
+        for expert in made.values:
+            made.values[expert][:] = np.repeat(made.values[expert][::3], 3, axis=0)
+            made.values[expert][:, 0] -= [4 * row[3] for row in rows]
+
+    rows = ladder_of(range(60))
+    make_set()
+    make_set(COPIES, count=len(rows), listed=rows, edit=level_shows)
+    without = store.read_json(regression.fit("clive", params))
+    with_order = store.read_json(regression.fit("clive", changed(params, order=ORDER)))
+    assert without["variants"]["both"]["in_order"] is None
+    assert without["regression"]["order"] is None
+    assert with_order["regression"]["order"] == ORDER.model_dump()
+    assert with_order["variants"]["both"]["in_order"] > 0.9
+
+
+def test_an_elastic_net_has_no_order():
+    with pytest.raises(ValueError, match="ridge only"):
+        Regression(model="elasticnet", order=ORDER)
