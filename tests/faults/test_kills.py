@@ -1,6 +1,7 @@
 """Killed at any moment, a verb leaves nothing that is taken for whole; the next run mends it."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 from support import stages
@@ -22,16 +23,17 @@ def _kill_at_random(disturb: Callable, fault: Callable, stage: Stage, kills: int
     project, hit, drawn = disturb(), 0, seeds.generator("faults", stage.name)
     for _ in range(kills):
         stage.undo(project.folder)
-        for _ in range(2):
-            after = float(drawn.uniform(0, 1)) * project.finished.seconds[stage.name]
-            ended = project.run(stage, after=after)
-            if ended.killed:
-                hit += 1
-                with fault("SIGKILL at a random moment", stage.name):
+        with ExitStack() as held:
+            for _ in range(2):
+                after = float(drawn.uniform(0, 1)) * project.finished.seconds[stage.name]
+                ended = project.run(stage, after=after)
+                if ended.killed:
+                    hit += 1
+                    held.enter_context(fault("SIGKILL at a random moment", stage.name))
                     project.is_sound()
-            else:
-                assert ended.code == 0, ended.said
-        project.mends(stage)
+                else:
+                    assert ended.code == 0, ended.said
+            project.mends(stage)
         if hit >= kills:
             return
     assert hit, f"{stage.name} was never killed: it has become too quick for this test"
