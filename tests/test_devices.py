@@ -1,5 +1,6 @@
 """Each GPU is one process's at a time, whatever becomes of that process."""
 
+import resource
 import subprocess
 import sys
 import time
@@ -229,6 +230,7 @@ with device(Compute(device="cpu")):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_what_a_layer_frees_serves_the_next_one_without_new_pages():
-    # Ten times four layers of 24 MB.
     command = [sys.executable, "-c", COUNT]
-    assert int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) < 1_000
+    new = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    # Ten times four layers of 24 MB; a kernel short of memory may take a few of them back.
+    assert new < 10 * 4 * 24_000_000 / resource.getpagesize() / 5

@@ -33,11 +33,11 @@ def test_every_preset_plans_from_nothing(name: str, project: Project) -> None:
     jobs = project.planned()
     tree = params.load(project.folder / "params.yaml")
     assert jobs["fit_dataset"] == len(tree.datasets)
-    assert jobs["extract_features"] == 2 * len(tree.datasets)
+    assert jobs["extract_features"] == 2 * len(tree.seen())
     assert jobs["make_expert"] == 2
     assert jobs["probe_experts"] == 1
     assert jobs["cross_datasets"] == jobs["write_report"] == 1
-    assert jobs["index"] == jobs["fetch"] == len({*tree.datasets, *tree.corpora()})
+    assert jobs["index"] == jobs["fetch"] == len({*tree.seen(), *tree.corpora()})
 
 
 @pytest.mark.parametrize("profile", ["default", "slurm"])
