@@ -3,19 +3,19 @@
 import json
 import shutil
 import subprocess
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import ledger
+from faults.ledger import CorruptReadError, Ledger
 from support import disturbed, stages
 from support.disturbed import Ended, Fault
 from support.stages import Stage
 
-from reiqa.store import file_digest
+from reiqa.store import file_digest, revision
 
 _PROPERTY = "fault"
 
@@ -71,7 +71,10 @@ class Disturbed:
 
     def is_as_undisturbed(self) -> None:
         found, wanted = disturbed.contents(self.folder), self.finished.contents
-        differing = {name for name in {*found, *wanted} if found.get(name) != wanted.get(name)}
+        other = sorted(name for name in found if found[name] != wanted.get(name, found[name]))
+        if other:
+            raise CorruptReadError(f"not the bytes of an undisturbed run: {other}")
+        differing = found.keys() ^ wanted.keys()
         assert not differing, f"not as after an undisturbed run: {sorted(differing)}"
 
     def is_sound(self) -> None:
@@ -82,7 +85,8 @@ class Disturbed:
             named = {artifact: told["digest"]}
             named |= {self.folder / name: to for name, to in told["companion_digests"].items()}
             for path, digest in named.items():
-                assert file_digest(path) == digest, path
+                if file_digest(path) != digest:
+                    raise CorruptReadError(f"{path} is not what its provenance names")
 
 
 @pytest.fixture
@@ -111,44 +115,46 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-class Ledger:
-    """Counts the faults of a test: each is tried, and then survived or refused in one line."""
-
-    def __init__(self) -> None:
-        self.rows: Counter[tuple[str, str]] = Counter()
-
-    @contextmanager
-    def __call__(self, kind: str, stage: str) -> Iterator[None]:
-        self.rows[kind, stage, "tried"] += 1
-        yield
-        self.rows[kind, stage, "survived"] += 1
-
-
 @pytest.fixture
 def fault(request: pytest.FixtureRequest) -> Iterator[Ledger]:
     """Enters a fault into the table that stands at the end of the run."""
-    ledger = Ledger()
-    yield ledger
-    for row, count in ledger.rows.items():
-        request.node.user_properties.append((_PROPERTY, [*row, count]))
+    counted = Ledger()
+    yield counted
+    rows = [[*row, count] for row, count in counted.counts.items()]
+    request.node.user_properties.append((_PROPERTY, rows))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            # Entered when the fixture ends, so only the last of a test's reports has them all.
-            if getattr(report, "when", "") == "teardown":
-                for name, value in report.user_properties:
-                    if name == _PROPERTY:
-                        kind, stage, what, count = value
-                        counts[kind, stage, what] += count
-    if not counts:
-        return
-    terminalreporter.section("faults tried and survived")
-    rows = sorted({(kind, stage) for kind, stage, _ in counts})
-    for kind, stage in rows:
-        tried, survived = (counts[kind, stage, what] for what in ("tried", "survived"))
-        terminalreporter.line(f"| {kind} | {stage} | {tried} | {survived} |")
-    total = [sum(n for (*_, w), n in counts.items() if w == what) for what in ("tried", "survived")]
-    terminalreporter.line(f"| all | | {total[0]} | {total[1]} |")
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--ledger", type=Path, help="file that keeps what the fault suite tried, run after run"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        # Where this folder is not named to pytest, its option comes too late to be read.
+        config.pluginmanager.register(_Book(config.getoption("ledger", None)))
+
+
+class _Book:
+    """Keeps what each test tried, at once, and prints the table of it at the end."""
+
+    def __init__(self, kept: Path | None) -> None:
+        self._kept, self._lines, self._failed = kept, [], set()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._failed.add(report.nodeid)
+        # Entered when the fixture ends, so only the last of a test's reports has them all.
+        found = dict(report.user_properties).get(_PROPERTY)
+        if report.when == "teardown" and found is not None:
+            passed = report.nodeid not in self._failed
+            self._lines.append(ledger.line(report.nodeid, passed, revision(), found))
+            if self._kept is not None:
+                ledger.append(self._kept, self._lines[-1])
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        lines = self._lines if self._kept is None else ledger.read(self._kept)
+        if lines:
+            terminalreporter.section("faults tried and survived")
+            terminalreporter.line(ledger.table(lines))

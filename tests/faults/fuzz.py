@@ -16,6 +16,7 @@ import random
 import resource
 import shutil
 import signal
+import stat
 import sys
 import tarfile
 import tempfile
@@ -25,7 +26,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -423,21 +424,53 @@ def _binary_readers() -> Iterator[Reader]:
             return unpack(path, folder, lambda count: None)
         except Exception as error:
             if type(error).__name__ == "ArchiveError":
+                # A name in an archive may hold line breaks; the command line prints them as blanks.
                 raise regressor.BadInputError(" ".join(str(error).split())) from None
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    yield Reader("zip archive", 40_000, ".zip", tuple(_zips()), unpacked)
+    yield Reader("7z archive", 20_000, ".7z", (_seven(),), unpacked)
+    for kind in ("gz", "xz", "bz2"):
+        yield Reader(f"tar.{kind} archive", 20_000, f".tar.{kind}", (_tar(kind),), unpacked)
+
+
+def _zips() -> Iterator[bytes]:
+    """Yield one archive of each compression, and one with a folder and a link."""
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", method) as archive:
+            archive.writestr("d/a.png", b"pixels" * 10)
+            archive.writestr("d/b.png", b"others" * 10)
+        yield stream.getvalue()
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("d/a.png", b"pixels" * 10)
-    yield Reader("zip archive", 4_000, ".zip", (stream.getvalue(),), unpacked)
+        archive.mkdir("d")
+        with archive.open("d/a.png", "w", force_zip64=True) as member:
+            member.write(b"pixels" * 10)
+        link = zipfile.ZipInfo("d/b.png")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "a.png")
+    yield stream.getvalue()
+
+
+def _seven() -> bytes:
+    import py7zr
+
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+    with py7zr.SevenZipFile(stream, "w") as archive:
+        archive.writestr(b"pixels" * 10, "d/a.png")
+    return stream.getvalue()
+
+
+def _tar(kind: Literal["gz", "xz", "bz2"]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=f"w:{kind}") as tar:
         member = tarfile.TarInfo("d/a.png")
         member.size = 60
         tar.addfile(member, io.BytesIO(b"pixels" * 10))
-    yield Reader("tar.gz archive", 4_000, ".tar.gz", (stream.getvalue(),), unpacked)
+    return stream.getvalue()
 
 
 def _picture_readers() -> Iterator[Reader]:
@@ -447,12 +480,49 @@ def _picture_readers() -> Iterator[Reader]:
     from reiqa import images
 
     pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
-    kinds = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "GIF": ".gif", "TIFF": ".tif",
-             "WEBP": ".webp", "PPM": ".ppm"}  # fmt: skip
-    for kind, suffix in kinds.items():
+    colour = Image.fromarray(pixels)
+    clear = colour.convert("RGBA")
+    clear.putalpha(128)
+    grey, few, two = (colour.convert(mode) for mode in ("L", "P", "1"))
+    deep = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    real = Image.fromarray(pixels[..., 0].astype(np.float32) / 255)
+
+    def saved(kind: str, image: Image.Image, **how: Any) -> bytes:
         stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, kind)
-        yield Reader(f"photograph, {kind}", 5_000, suffix, (stream.getvalue(),), images.read_rgb)
+        image.save(stream, kind, **how)
+        return stream.getvalue()
+
+    packed = [
+        saved("TIFF", image, compression=how)
+        for how in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
+        for image in (colour, grey)
+    ]
+    kinds = {
+        "PNG": (".png", [saved("PNG", each) for each in (colour, clear, grey, few, two, deep)]),
+        "JPEG": (
+            ".jpg",
+            [
+                saved("JPEG", colour),
+                saved("JPEG", grey),
+                saved("JPEG", colour, progressive=True),
+                saved("JPEG", colour.convert("CMYK")),
+            ],
+        ),
+        "BMP": (".bmp", [saved("BMP", each) for each in (colour, clear, grey, few, two)]),
+        "GIF": (".gif", [saved("GIF", colour), saved("GIF", few, transparency=0)]),
+        "TIFF": (
+            ".tif",
+            [saved("TIFF", each) for each in (colour, clear, grey, few, two, deep, real)] + packed,
+        ),
+        "WEBP": (".webp", [saved("WEBP", colour), saved("WEBP", clear, lossless=True)]),
+        "PPM": (
+            ".ppm",
+            [saved("PPM", each) for each in (colour, grey, two, deep)]
+            + [b"P3 2 1 255 1 2 3 4 5 6\n", b"P2 # grey\n2 1 15 1 2\n", b"P1 2 1 1 0\n"],
+        ),
+    }
+    for kind, (suffix, seeds) in kinds.items():
+        yield Reader(f"photograph, {kind}", 40_000, suffix, tuple(seeds), images.read_rgb)
 
 
 def main() -> None:
