@@ -65,9 +65,13 @@ def append(path: Path, entry: Line) -> None:
 
 
 def read(path: Path) -> list[Line]:
-    """Return the last line of each test; a test that was run anew counts once."""
-    lines = [Line(**json.loads(text)) for text in path.read_text(encoding="utf-8").splitlines()]
-    return list({each.test: each for each in lines}.values())
+    """Return the last line of each test, in order; a test that was run anew counts once."""
+    last: dict[str, Line] = {}
+    for text in path.read_text(encoding="utf-8").splitlines():
+        entry = Line(**json.loads(text))
+        last.pop(entry.test, None)
+        last[entry.test] = entry
+    return list(last.values())
 
 
 def table(lines: Iterable[Line]) -> str:
