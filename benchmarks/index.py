@@ -15,11 +15,7 @@ import csv
 import importlib.util
 import io
 import os
-import platform
-import subprocess
-import sys
 import tempfile
-import time
 from contextlib import chdir
 from dataclasses import dataclass
 from itertools import cycle
@@ -28,6 +24,7 @@ from pathlib import Path
 from PIL import Image
 from ratios import Ratio, add_option, put
 from skimage import data
+from usage import Used, processor, reiqa
 
 from reiqa import layout, params, store
 from reiqa.data import catalog, records
@@ -39,21 +36,20 @@ PHOTOGRAPHS = ("coffee", "astronaut", "chelsea", "rocket")
 
 @dataclass(frozen=True)
 class Row:
-    """One way to run it: seconds, and mebibytes at the peak."""
+    """One way to run it, and what it took."""
 
     options: str
-    wall_s: float
-    cpu_s: float
-    peak_mib: float
+    used: Used
 
     @property
     def within(self) -> bool:
-        return self.wall_s < MOST_SECONDS and self.peak_mib < MOST_MIB
+        return self.used.wall_s < MOST_SECONDS and self.used.peak_mib < MOST_MIB
 
     def __str__(self) -> str:
         return (
-            f"| `reiqa index --dataset flive{self.options}` | {self.wall_s:.1f} | {self.cpu_s:.1f} "
-            f"| {self.peak_mib:.0f} | {'yes' if self.within else '**no**'} |"
+            f"| `reiqa index --dataset flive{self.options}` | {self.used.wall_s:.1f} "
+            f"| {self.used.cpu_s:.1f} | {self.used.peak_mib:.0f} "
+            f"| {'yes' if self.within else '**no**'} |"
         )
 
 
@@ -81,7 +77,7 @@ def lay_out(rows: list[dict[str, str]]) -> None:
     for title, text in labels(rows).items():
         (raw / title).write_text(text)
     store.write_json(layout.receipt("flive"), {"name": "flive", **records.holdings(raw)})
-    subprocess.run([sys.executable, "-m", "reiqa", "preset", "demo"], check=True)
+    reiqa("preset", "demo")
     known = params.load(layout.PARAMS, catalog.rated(), catalog.corpora())
     recorded = params.relevant(known, "fetch", "flive")
     store.seal(layout.receipt("flive"), "fetch", "flive", recorded, {}, [raw])
@@ -106,21 +102,8 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def measure(options: str) -> Row:
-    """Run it once on one core, in a process whose use of the machine is its own."""
-    command = [sys.executable, "-m", "reiqa", "index", "--dataset", "flive", *options.split()]
-    start = time.perf_counter()
-    running = subprocess.Popen([*command, "--force"], stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(running.pid, 0)
-    wall = time.perf_counter() - start
-    if status:
-        raise SystemExit(f"{' '.join(command)}: failed; run it in {Path.cwd()} to see why")
-    return Row(options, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    """Run it once, on the one core that this process is kept to."""
+    return Row(options, reiqa("index", "--dataset", "flive", *options.split(), "--force"))
 
 
 def report(rows: list[Row], pictures: int, patches: int, rounds: int) -> str:
@@ -157,7 +140,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder, chdir(folder):
         lay_out(rows)
         measured = [
-            min((measure(options) for _ in range(chosen.rounds)), key=lambda row: row.wall_s)
+            min((measure(options) for _ in range(chosen.rounds)), key=lambda row: row.used.wall_s)
             for options in ("", " --verify")
         ]
     patches = sum(row["dis_type"].startswith("patch") for row in rows)
@@ -175,8 +158,8 @@ def main() -> None:
             )
             for row in measured
             for what, used, most, unit in (
-                ("time", row.wall_s, MOST_SECONDS, "s"),
-                ("memory", row.peak_mib, MOST_MIB, "MiB"),
+                ("time", row.used.wall_s, MOST_SECONDS, "s"),
+                ("memory", row.used.peak_mib, MOST_MIB, "MiB"),
             )
         ],
     )

@@ -10,7 +10,6 @@ joins four photographs of the largest kind into one, so that windows have their 
 import argparse
 import io
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -23,6 +22,7 @@ import hdf5plugin
 import numpy as np
 from PIL import Image
 from ratios import Ratio, add_option, put
+from usage import processor
 
 from reiqa import images, layout, params, store
 from reiqa.chunks import shards
@@ -178,12 +178,6 @@ def evenly(paths: list[Path]) -> list[Path]:
 
 def photographs_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.SUFFIXES)
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def report(folders: list[Path]) -> tuple[str, list[Row]]:

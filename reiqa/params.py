@@ -229,8 +229,8 @@ class Order(Section):
     """
 
     dataset: str
-    weight: Annotated[float, Field(gt=0)] = 0.3
-    step: Annotated[float, Field(gt=0)] = 0.2
+    weight: Annotated[float, Field(gt=0)] = 0.5
+    step: Annotated[float, Field(gt=0)] = 0.7
 
 
 class Regression(Section):

@@ -12,8 +12,8 @@ from reiqa import params
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-#: None of them times anything: the baseline's code, the form of a ratio, a reckoning, a judge.
-NO_BENCHMARK = {"plain", "ratios", "estimate", "course"}
+#: None of them measures by itself: the baseline's code, forms, a reckoning, a judge.
+NO_BENCHMARK = {"plain", "ratios", "usage", "estimate", "course"}
 
 
 @pytest.fixture
