@@ -107,7 +107,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise BadInputError(f"{path}: not an image of a kind that can be read") from None
     except _UnknownRangeError as error:
         raise BadInputError(f"{path}: {error}; save it with 8 or 16 bits a channel") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
+        # RuntimeError: Pillow's readers of newer formats, AVIF among them.
         raise BadInputError(f"{path}: damaged or cut off ({error})") from None
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 from skimage import data, transform
 
 from reiqa import images
@@ -173,11 +173,15 @@ def test_an_animation_shows_its_first_frame(tmp_path: Path) -> None:
     assert images.read_rgb(tmp_path / "moving.gif")[0, 0].tolist() == [255, 0, 0]
 
 
-def jpeg(size: tuple[int, int] = (64, 64)) -> bytes:
+def coded(form: str) -> bytes:
     stream = io.BytesIO()
-    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(stream, "JPEG")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(stream, form)
     return stream.getvalue()
+
+
+def jpeg() -> bytes:
+    return coded("JPEG")
 
 
 def claimed(width: int, height: int) -> bytes:
@@ -200,6 +204,9 @@ BROKEN = {
     "bomb.png": claimed(100_000, 100_000),
     "page.html": b"<html><body>404</body></html>",
 }
+if features.check("avif"):
+    # Its reader has an error of its own kind.
+    BROKEN["overwritten.avif"] = coded("AVIF").partition(b"mdat")[0] + b"mdat" + bytes(2000)
 
 
 @pytest.mark.parametrize("name", BROKEN)
