@@ -83,11 +83,11 @@ class Matrix:
         path = Path(source) if source.endswith((".yaml", ".yml")) else _HERE / f"{source}.yaml"
         file = _read(path)
         tree = params.model_dump(mode="json")
-        base = _with(path, tree, file.base)
+        base = _with(tree, file.base)
         cells = [Cell(BASE, "", _checked(path, base, BASE), file.images)]
         for key, values in file.vary.items():
             for value in values:
-                changed = _checked(path, _with(path, base, {key: value}), f"{key}={value}")
+                changed = _checked(path, _with(base, {key: value}), f"{key}={value}")
                 if changed != cells[0].params:
                     cells.append(Cell(key, json.dumps(value), changed, file.images))
         if cells[0].params.quality.source != "pretrain":
@@ -125,16 +125,20 @@ def _read(path: Path) -> _File:
         raise BadInputError(parameters.explain(path, error)) from None
 
 
-def _with(path: Path, tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return a tree of parameters with some dotted keys set."""
+def _with(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return a tree of parameters with some dotted keys set.
+
+    Whether there are such keys is not told by the tree, which leaves out what is off: the check of
+    the whole finds it.
+    """
     tree = copy.deepcopy(tree)
     for key, value in changes.items():
         *sections, last = key.split(".")
         place = tree
         for name in sections:
-            place = place.get(name) or {}
-        if last not in place:
-            raise BadInputError(f"{path}: {key}: params.yaml has no such key")
+            if not isinstance(place.get(name), dict):
+                place[name] = {}
+            place = place[name]
         place[last] = value
     return tree
 

@@ -194,10 +194,19 @@ def test_the_matrices_that_ship_differ_from_their_base_in_one_key(base, name):
     assert len({cell.folder for cell in cells}) == len(cells) > 10
 
 
+def test_a_key_that_is_off_and_so_not_written_down_can_be_varied(base):
+    store.write_text(Path("matrix.yaml"), "vary: {quality.training.parts: [1, 2]}")
+    first, second = Matrix.read("matrix.yaml", base).cells
+    assert first.params.quality.training.parts == 1
+    assert second.params.quality.training.parts == 2
+
+
 @pytest.mark.parametrize(
     ("tree", "told"),
     [
-        ({"vary": {"chunks.swop": [True]}}, "chunks.swop: params.yaml has no such key"),
+        ({"vary": {"chunks.swop": [True]}}, r"chunks.swop: unknown key.* the cell chunks.swop"),
+        ({"base": {"chunks.swop": True}, "vary": {"seed": [1]}}, r"chunks.swop: .*the cell base"),
+        ({"vary": {"seed.swop": [True]}}, r"seed: .*in the cell seed.swop"),
         ({"vary": {"chunks.patch": [4]}}, r"chunks.patch: .*in the cell chunks.patch=4"),
         ({"vary": {}}, "vary"),
         ({"images": 3, "vary": {"seed": [1]}}, "images"),
