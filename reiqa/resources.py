@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from reiqa.data import catalog
-from reiqa.params import EXPERTS, Expert, ExpertName, Params
+from reiqa.params import EXPERTS, Expert, ExpertName, Params, Pooling
 
 #: Python with torch and the project's libraries, and a photograph or two, resident, in MB.
 BASE_MB = 1500
@@ -22,9 +22,15 @@ _GMACS = {
     "shufflenet_v2_x0_5": 0.04,
     "efficientnet_lite0": 0.39,
 }
-_WIDTHS = {"resnet18": 512, "mobilenet_v3_small": 576, "shufflenet_v2_x0_5": 1024}
-_WIDTHS |= {"efficientnet_lite0": 1280}
-_DEFAULT_GMACS, _DEFAULT_WIDTH = 4.1, 2048
+#: Features of an image at one scale, by last stage and by all (``features.pooling``); likewise.
+_WIDTHS: dict[str, dict[Pooling, int]] = {
+    "resnet18": {"last": 512, "stages": 1920},
+    "resnet50": {"last": 2048, "stages": 7680},
+    "mobilenet_v3_small": {"last": 576, "stages": 2320},
+    "shufflenet_v2_x0_5": {"last": 1024, "stages": 2768},
+    "efficientnet_lite0": {"last": 1280, "stages": 2848},
+}
+_OTHERS = "resnet50"
 _REFERENCE = 224 * 224
 
 #: Passes of a step, in forward passes of one encoder: query forward and backward, key forward.
@@ -119,7 +125,7 @@ def model(name: ExpertName, params: Params, gpus: int = 1, nodes: int = 1) -> Ne
         # Each process has as many that read for it.
         return _needs(gpus * (2 * BASE_MB + 1000 * params.compute.threads), seconds)
     side = params.chunks.patch if name == "quality" else expert.view
-    kept = PAIR_MB * _gmacs(expert) / _DEFAULT_GMACS * (side / 160) ** 2
+    kept = PAIR_MB * _gmacs(expert) / _GMACS[_OTHERS] * (side / 160) ** 2
     # Light architectures keep more for each multiply-add than ResNet-50 does.
     kept = max(kept, PAIR_MB * (side / 160) ** 2 / 4)
     return _needs(2 * BASE_MB + pairs_per_step(name, params) * kept, seconds)
@@ -161,14 +167,23 @@ def report() -> Needs:
 
 
 def _regression(images: int, params: Params, fits: int) -> Needs:
-    width = sum(_width(params.expert(name)) for name in EXPERTS) * len(params.features.scales)
-    rows = images * params.regression.fractions[0]
-    side = min(rows, width)
+    width = len(params.features.scales) * sum(
+        _width(params.expert(name), params.features.pooling) for name in EXPERTS
+    )
+    copies = sum(catalog.get(name).images for name in params.copies())
+    if copies:
+        # Pairs of copies mix rows: the system is one of rows, whatever the width; it is largest for
+        # the regressor that is kept, and twice more in memory while its rows are mixed.
+        rows = side = images + copies
+        systems = 3
+    else:
+        rows = images * params.regression.fractions[0]
+        side, systems = min(rows, width), 1
     flops = 2 * (rows * width * side + 4 / 3 * side**3)
     # Both experts' features together, then each expert's by itself.
     seconds = 2 * fits * flops / (_REGRESSION_GFLOPS * 1e9)
-    held = images * width * 12 / 1e6
-    at_once = min(params.compute.threads, fits) * (rows * width + side**2) * 8 / 1e6
+    held = (images + copies) * width * 12 / 1e6
+    at_once = min(params.compute.threads, fits) * (rows * width + systems * side**2) * 8 / 1e6
     return _needs(BASE_MB + held + at_once, seconds)
 
 
@@ -182,11 +197,11 @@ def _speed(params: Params, gpus: int) -> float:
 
 
 def _gmacs(expert: Expert) -> float:
-    return _GMACS.get(expert.backbone, _DEFAULT_GMACS)
+    return _GMACS.get(expert.backbone, _GMACS[_OTHERS])
 
 
-def _width(expert: Expert) -> int:
-    return _WIDTHS.get(expert.backbone, _DEFAULT_WIDTH)
+def _width(expert: Expert, pooling: Pooling) -> int:
+    return _WIDTHS.get(expert.backbone, _WIDTHS[_OTHERS])[pooling]
 
 
 def _needs(mem_mb: float, seconds: float) -> Needs:

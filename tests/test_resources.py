@@ -63,6 +63,26 @@ def test_the_largest_fit_was_measured_within_what_it_asks_for() -> None:
     assert 53 / 60 < needs.minutes < 60
 
 
+def test_copies_make_the_system_one_of_all_rows() -> None:
+    # Measured of one fit: three matrices of rows by rows; see `_regression`.
+    order = preset("biq2021")
+    rows = 12_000 + 2_400
+    assert resources.fit("biq2021", order).mem_mb > 3 * 8 * rows**2 / 1e6
+    tree = order.model_dump()
+    tree["regression"]["order"] = None
+    plain = Params.model_validate(tree)
+    assert resources.fit("biq2021", plain).mem_mb < resources.fit("biq2021", order).mem_mb / 2
+
+
+@pytest.mark.parametrize("pooling", ["last", "stages"])
+@pytest.mark.parametrize("backbone", resources._WIDTHS)
+def test_the_widths_are_those_of_the_encoders(backbone: str, pooling: params.Pooling) -> None:
+    from reiqa import encoders
+
+    encoder = encoders.pooled(encoders.build(backbone, "quality"), pooling)
+    assert encoder.width == resources._WIDTHS[backbone][pooling]
+
+
 @given(
     st.sampled_from(["flive", "spaq", "csiq"]),
     st.integers(1, 8),
