@@ -720,7 +720,12 @@ def _ending(error: BaseException) -> tuple[str, int]:
         told += "; make room and run again" * (error.errno in store.NO_ROOM)
     else:
         told, code = str(error), 2 if isinstance(error, BadInputError) else 1
-    return f"reiqa: {' '.join(told.split())}", code
+    return f"reiqa: {_printable(' '.join(told.split()))}", code
+
+
+def _printable(line: str) -> str:
+    """Spell out what would steer the terminal: names in it may come from a stranger's archive."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def _usage(error: Any) -> str:

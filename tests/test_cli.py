@@ -106,6 +106,7 @@ def test_a_wrong_parameter_is_one_line_that_names_the_key_and_what_is_allowed(
         (("chunks", "--shard", "7/3"), ("--shard 7/3", "0/3")),
         (("distort",), ("photograph",)),
         (("distort", "none.jpg"), ("none.jpg: no such file",)),
+        (("distort", "\x1b[2Jnone.jpg"), (r"reiqa: \x1b[2Jnone.jpg: no such file",)),
         (("distort", "params.yaml"), ("params.yaml: not an image",)),
         (("distort", "."), (".: Is a directory",)),
         (("distort", "none.jpg", "-o", "a.xyz"), ("a.xyz", "a.png")),
