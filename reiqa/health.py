@@ -47,8 +47,8 @@ def machine(file: Path) -> bool:
 def lineage(path: Path) -> bool:
     """Walk back from an artifact to the raw archives; print and return whether each link holds.
 
-    A link holds if the artifact's bytes have the digest its provenance names, and each input is
-    still the one it was made from.
+    A link holds if the bytes of the artifact and of what was written beside it have the digests
+    that its provenance names, and each input is still the one it was made from.
     """
     sound = True
     for depth, artifact, fault in _walk(path, None, 0, set()):
@@ -76,8 +76,10 @@ def _walk(
 def _fault(path: Path, made: store.Provenance, expected: str | None) -> str:
     if not path.exists():
         return "missing"
-    if store.file_digest(path) != made.digest:
-        return "its bytes are not those its provenance names"
+    spoilt = store.damaged(path)
+    if spoilt is not None:
+        whose = "its bytes" if spoilt == path else f"the bytes of {spoilt} beside it"
+        return f"{whose} are not those its provenance names"
     if expected is not None and made.digest != expected:
         return "made anew since it was used here"
     return ""

@@ -114,17 +114,20 @@ def verified(path: Path) -> str:
     Raises:
         BadInputError: there is provenance, and it names other bytes.
     """
-    damaged = _damaged(path)
-    if damaged is not None:
+    spoilt = damaged(path)
+    if spoilt is not None:
         raise BadInputError(
-            f"{damaged}: damaged (not the bytes that were written); delete it and run:"
+            f"{spoilt}: damaged (not the bytes that were written); delete it and run:"
             f" {layout.verb(path)}"
         )
     return _digest_now(path)
 
 
-def _damaged(path: Path) -> Path | None:
-    """Return the part of an artifact that is not what was sealed: itself, or what lies beside."""
+def damaged(path: Path) -> Path | None:
+    """Return the part of an artifact that is not what was sealed: itself, or what lies beside.
+
+    None where all is, and where there is no provenance to tell.
+    """
     made = read_provenance(path)
     if made is None:
         return None
@@ -374,11 +377,11 @@ def make(
     freshness = Freshness.under(params)
     with locked(path):
         if not force and freshness.fresh(path):
-            damaged = _damaged(path)
-            if damaged is None:
+            spoilt = damaged(path)
+            if spoilt is None:
                 say(f"{path}: up to date")
                 return False
-            say(f"{damaged}: damaged (not the bytes that were written), so {path} is made anew")
+            say(f"{spoilt}: damaged (not the bytes that were written), so {path} is made anew")
         for source in inputs:
             if not source.exists():
                 raise BadInputError(

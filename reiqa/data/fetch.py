@@ -3,7 +3,6 @@
 The receipt ``data/raw/NAME.json`` is written last: where it stands, the set is whole.
 """
 
-import errno
 import os
 import shutil
 import threading
@@ -60,9 +59,10 @@ def fetch(
     try:
         return _obtain(entry, mirrors, force, patience or Patience())
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in store.NO_ROOM:
             raise WorkFailedError(f"{name}: {error.strerror}; make room and run again") from None
-        raise WorkFailedError(f"{name}: {error.strerror}: {error.filename or 'disk'}") from None
+        where = error.filename or "disk"
+        raise WorkFailedError(f"{name}: {error.strerror or error}: {where}") from None
 
 
 def stands(name: str) -> bool:
