@@ -174,7 +174,7 @@ def _regression(images: int, params: Params, fits: int) -> Needs:
     if copies:
         # Pairs of copies mix rows: the system is one of rows, whatever the width; it is largest for
         # the regressor that is kept, and twice more in memory while its rows are mixed.
-        rows = side = images + copies
+        rows = side = float(images + copies)
         systems = 3
     else:
         rows = images * params.regression.fractions[0]
