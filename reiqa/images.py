@@ -1,5 +1,6 @@
 """The one way an image file becomes a tensor, and the one way a tensor is halved."""
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,13 @@ MAX_PIXELS = 400_000_000
 
 # Pillow's own bound is lower, and half-way to it Pillow warns. `_opened` looks instead.
 Image.MAX_IMAGE_PIXELS = None
+
+# What Pillow's parsers raise of files whose numbers, or the kinds of them, make no sense;
+# RuntimeError: those of newer formats, AVIF among them.
+_DAMAGED = (
+    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, AttributeError,
+    ArithmeticError, RuntimeError, struct.error,
+)  # fmt: skip
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -107,8 +115,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise BadInputError(f"{path}: not an image of a kind that can be read") from None
     except _UnknownRangeError as error:
         raise BadInputError(f"{path}: {error}; save it with 8 or 16 bits a channel") from None
-    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
-        # RuntimeError: Pillow's readers of newer formats, AVIF among them.
+    except _DAMAGED as error:
         raise BadInputError(f"{path}: damaged or cut off ({error})") from None
 
 

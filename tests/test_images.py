@@ -227,6 +227,20 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
             images.read_size(path)
 
 
+def test_a_tiff_whose_offsets_are_of_another_kind_of_number_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "kinds.tif"
+    Image.new("L", (12, 9)).save(path)
+    offsets, long, rational = 273, 4, 5
+    whole = path.read_bytes()
+    damaged = whole.replace(
+        struct.pack("<HH", offsets, long), struct.pack("<HH", offsets, rational)
+    )
+    assert damaged != whole
+    path.write_bytes(damaged)
+    with pytest.raises(BadInputError, match=r"kinds\.tif: damaged"):
+        images.read_rgb(path)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 255), st.integers(1, 12_000))
 def test_damage_anywhere_never_ends_in_anything_but_a_picture_or_a_refusal(
