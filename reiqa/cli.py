@@ -345,6 +345,7 @@ def features(
             )
     if images is not None:
         with store.locked(store.WORK / "features" / "folder"):
+            store.sweep(out)
             extraction.extract_folder(images, wanted, params, out, strict)
         say(f"{out}: written")
         return

@@ -8,6 +8,7 @@ matching sidecar is never read as whole.
 """
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -37,7 +38,7 @@ FORMATS: dict[str, int] = {
     "chunks": 2,
     "model": 1,
     "probe": 1,
-    "features": 1,
+    "features": 2,
     "fit": 1,
     "cross": 1,
     "report": 1,
@@ -393,7 +394,8 @@ def make(
             verified(source)
             if not freshness.fresh(source):
                 say(f"{source}: taken as it is, but not what today's parameters would make")
-        sweep(path)
+        for part in (path, *companions):
+            sweep(part)
         with _unsealed(path):
             work()
         seal(path, stage, item, relevant(params, stage, item), digests, companions)
@@ -500,7 +502,7 @@ def revision() -> str:
 
 def sweep(path: Path) -> None:
     """Remove what killed processes left of a file and those beside it; for who holds its lock."""
-    for leftover in path.parent.glob(f".{path.name.split('.')[0]}.*"):
+    for leftover in path.parent.glob(f".{glob.escape(path.name.split('.')[0])}.*"):
         if _PART in leftover.name:
             leftover.unlink(missing_ok=True)
 

@@ -103,14 +103,18 @@ def test_a_process_killed_while_writing_leaves_the_old_file_or_the_new_one():
 def test_making_an_artifact_sweeps_what_a_killed_process_left_of_it_and_nothing_else():
     killed = "import os\nfrom pathlib import Path; from reiqa import store\n" + "".join(
         f"open_{i} = store.atomic(Path('{name}')); open_{i}.__enter__()\n"
-        for i, name in enumerate(["demo.json", "demo.splits.csv", "demo_mixed.json"])
+        for i, name in enumerate(["demo.json", "demo.splits.csv", "demo_mixed.json", "a/[1].csv"])
     )
     subprocess.run([sys.executable, "-c", killed + "os.kill(os.getpid(), 9)"], check=False)
     Path(".demo.mine").write_text("a person's own file")
-    assert len(list(Path().iterdir())) == 4
+    assert len(list(Path().rglob(".*"))) == 5
     work = lambda: store.write_text(Path("demo.json"), "{}")  # noqa: E731
-    store.make(Path("demo.json"), "index", "demo", PARAMS, [], work)
-    left = {path.name.split(".part-")[0] for path in Path().iterdir() if path.is_file()}
+    beside = [Path("a/[1].csv")]
+    store.make(Path("demo.json"), "index", "demo", PARAMS, [], work, companions=beside)
+    found = [
+        path for path in Path().rglob("*") if path.is_file() and store.WORK not in path.parents
+    ]
+    left = {path.name.split(".part-")[0] for path in found}
     assert left == {"demo.json", "demo.json.prov.json", ".demo.mine", ".demo_mixed.json"}
 
 

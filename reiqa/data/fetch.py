@@ -79,6 +79,7 @@ def _obtain(entry: Entry, mirrors: list[Path], force: bool, patience: Patience) 
     # An engine deletes receipts before it asks for them; the mark outlives that.
     mark = store.WORK / "fetched" / f"{entry.name}.json"
     with store.locked(raw):
+        store.sweep(mark)
         # What is made here is made anew: it depends on the bank, not on an archive.
         for record in () if force or entry.made_by else (mark, receipt):
             if told := records.vouched(record, raw):

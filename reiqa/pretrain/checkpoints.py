@@ -77,6 +77,7 @@ class Checkpoints:
                     f" lower training.learning_rate. Last good checkpoint: {self.last()}"
                 )
         path = self.place / f"step-{step:09d}.pt"
+        store.sweep(path)
         with store.atomic(path) as temporary:
             torch.save({"run": json.dumps(self._run), "step": step, **state}, temporary)
         for old in self.paths()[1 : -self._keep]:

@@ -39,6 +39,7 @@ class Table:
             raise BadInputError(f"{path}: a folder; --out takes a file") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            store.sweep(path)
             self.known: Mapping[str, Record] = self._recall()
         except BlockingIOError:
             self._file.close()

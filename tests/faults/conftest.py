@@ -76,6 +76,8 @@ class Disturbed:
             raise CorruptReadError(f"not the bytes of an undisturbed run: {other}")
         differing = found.keys() ^ wanted.keys()
         assert not differing, f"not as after an undisturbed run: {sorted(differing)}"
+        left = [path for path in self.folder.rglob("*.part-*") if path.is_file()]
+        assert not left, f"left over: {left}"
 
     def is_sound(self) -> None:
         """Nothing that would be taken for whole is anything but what its provenance names."""
