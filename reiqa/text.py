@@ -1,6 +1,8 @@
-"""Plain text tables, for people and for pipes."""
+"""Tables as text: aligned for people, CSV for programs."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Sequence
 
 
 def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -11,3 +13,12 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def as_csv(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """Return rows under their heads as CSV: fields quoted where they must be, None empty."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(heads)
+    writer.writerows(rows)
+    return stream.getvalue()

@@ -1,12 +1,10 @@
 """The table of a matrix: CSV for programs, Markdown for people."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reiqa import store
+from reiqa import store, text
 from reiqa.ablations.matrix import BASE, Matrix
 from reiqa.params import Params
 
@@ -32,11 +30,7 @@ Row = Mapping[str, Any]
 
 def write(path: Path, rows: Sequence[Row]) -> None:
     """Write the rows as CSV; what has no value is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, HEAD, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    store.write_text(path, text.getvalue())
+    store.write_text(path, text.as_csv(HEAD, ([row.get(name) for name in HEAD] for row in rows)))
 
 
 def page(matrix: Matrix, rows: Sequence[Row]) -> str:

@@ -4,8 +4,6 @@ No download is needed. Ratings are a proxy, MS-SSIM of the distorted image again
 times 100; every table and page that shows them must say so.
 """
 
-import csv
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from reiqa import seeds, store
+from reiqa import seeds, store, text
 from reiqa.errors import WorkFailedError
 
 Pixels = NDArray[np.uint8]
@@ -146,11 +144,7 @@ def make(name: str, folder: Path) -> dict[str, Any]:
             Image.fromarray(pixels_done).save(folder / distorted, compress_level=3)
             kind = "+".join(step for step, _ in done.steps)
             rows.append((distorted, kind, path, f"{rating:.4f}"))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    store.write_text(folder / "ratings.csv", text.getvalue())
+    store.write_text(folder / "ratings.csv", text.as_csv(COLUMNS, rows))
     return {"photographs": sorted(photographs), "bank_version": VERSION}
 
 

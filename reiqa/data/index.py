@@ -6,7 +6,6 @@ that say what was counted, what is missing and which way the ratings were turned
 """
 
 import csv
-import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reiqa import layout, store
+from reiqa import layout, store, text
 from reiqa.data import catalog, matching
 from reiqa.data.pictures import Pictures
 from reiqa.errors import BadInputError
@@ -178,13 +177,8 @@ def thinned(path: Path, count: int) -> str:
 def _as_csv(
     header: dict[str, Any], columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]
 ) -> str:
-    text = io.StringIO()
-    for key, value in header.items():
-        text.write(f"# {key}: {json.dumps(value, ensure_ascii=False)}\n")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
+    told = (f"# {key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in header.items())
+    return "".join(told) + text.as_csv(columns, rows)
 
 
 def _lines(path: Path) -> list[str]:

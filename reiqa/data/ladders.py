@@ -4,15 +4,13 @@ Nobody rated them, and nobody has to: of two copies of one photograph under one 
 the greater level is the worse. A regressor can be held to that order (``regression.order``).
 """
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
-from reiqa import images, seeds, store
+from reiqa import images, seeds, store, text
 from reiqa.data import pictures
 from reiqa.data.demo import COLUMNS
 from reiqa.distortions import VERSION, distort
@@ -52,11 +50,7 @@ def make(source: Path, count: int, folder: Path) -> dict[str, Any]:
         for name in track(sorted(found[:wanted]), "spoil", unit="photographs")
         for row in _ladder(source / name, folder)
     ]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    store.write_text(folder / "ratings.csv", text.getvalue())
+    store.write_text(folder / "ratings.csv", text.as_csv(COLUMNS, rows))
     return {"photographs": wanted, "bank_version": VERSION}
 
 

@@ -1,7 +1,5 @@
 """Watching a run: the bar, the curve on disk, live curves, and a stop when it diverges."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reiqa import store
+from reiqa import store, text
 from reiqa.errors import WorkFailedError
 
 #: Rows of the curve, at most about so many: each is the mean over the steps since the last.
@@ -101,12 +99,11 @@ class Curve:
 
     def write(self, path: Path) -> None:
         """Write the rows as CSV."""
-        text = io.StringIO()
-        lines = csv.writer(text, lineterminator="\n")
-        lines.writerow(COLUMNS)
-        for step, epoch, *measures in self.rows:
-            lines.writerow([int(step), int(epoch), *(f"{value:.6g}" for value in measures)])
-        store.write_text(path, text.getvalue())
+        rows = (
+            [int(step), int(epoch), *(f"{value:.6g}" for value in measures)]
+            for step, epoch, *measures in self.rows
+        )
+        store.write_text(path, text.as_csv(COLUMNS, rows))
 
 
 class Live:

@@ -1,16 +1,14 @@
 """``reiqa cross``: train on each dataset, test on each other."""
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import chain, permutations
 from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from reiqa import layout, store
+from reiqa import layout, store, text
 from reiqa.errors import BadInputError
 from reiqa.params import VARIANTS, ExpertName, Params, Variant
 from reiqa.progress import say
@@ -66,12 +64,8 @@ def cross(params: Params) -> Path:
             for source in trained:
                 if source.dataset != tested:
                     tables[source.dataset, tested] = _rows(source, sample)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEAD)
-    for pair in permutations(params.datasets, 2):
-        writer.writerows(tables[pair])
-    store.write_text(layout.CROSS, text.getvalue())
+    rows = chain.from_iterable(tables[pair] for pair in permutations(params.datasets, 2))
+    store.write_text(layout.CROSS, text.as_csv(HEAD, rows))
     return layout.CROSS
 
 

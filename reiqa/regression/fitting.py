@@ -1,7 +1,5 @@
 """``reiqa fit``: one dataset by the protocol, from features to results/datasets/D.json."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from reiqa import layout, store
+from reiqa import layout, store, text
 from reiqa import params as parameters
 from reiqa.data import catalog
 from reiqa.params import EXPERTS, VARIANTS, Params, Regression, Variant
@@ -187,7 +185,7 @@ def _protocol(judged: Judged, params: Params) -> dict[str, Any]:
     used, note = (resolved.name, resolved.note) if not judged.given else ("given", "")
     shares = "/".join(f"{100 * share:g}" for share in settings.fractions)
     unit = "reference" if catalog.get(judged.sample.dataset).grouped else "image"
-    text = {
+    words = {
         "official": "the official split",
         "random": f"{count} random splits {shares} by {unit}",
         "given": f"{count} splits from a file",
@@ -198,7 +196,7 @@ def _protocol(judged: Judged, params: Params) -> dict[str, Any]:
         "splits": count,
         "fractions": list(settings.fractions),
         "seed": params.seed,
-        "text": text + (f" ({note})" if note else ""),
+        "text": words + (f" ({note})" if note else ""),
     }
 
 
@@ -229,7 +227,7 @@ def _predictions(judged: Judged) -> str:
         for place, row in enumerate(split.test):
             values = [sample.ratings[row], *(c[place] for c in columns), residual[place]]
             lines.append([str(trial), sample.images[row], *(f"{value:.9g}" for value in values)])
-    return _table(["split", "image", "mos", *VARIANTS, "residual"], lines)
+    return text.as_csv(["split", "image", "mos", *VARIANTS, "residual"], lines)
 
 
 def _alphas(judged: Judged, params: Params) -> str:
@@ -250,12 +248,4 @@ def _alphas(judged: Judged, params: Params) -> str:
         ]
         for at, penalty in enumerate(grid(params.regression))
     ]
-    return _table(["l1_ratio", "alpha", *VARIANTS], lines)
-
-
-def _table(head: list[str], lines: list[list[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(lines)
-    return text.getvalue()
+    return text.as_csv(["l1_ratio", "alpha", *VARIANTS], lines)

@@ -5,7 +5,6 @@ a regressor remember contents instead of learning quality.
 """
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reiqa import store
+from reiqa import store, text
 from reiqa.data.index import Index
 from reiqa.errors import BadInputError
 from reiqa.seeds import generator
@@ -111,11 +110,9 @@ def write_splits(path: Path, index: Index, splits: Sequence[Split]) -> None:
     The columns hold train, val, test, or nothing where an image is left out.
     """
     names = [_names(split, len(index)) for split in splits]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "reference", *(f"split_{number}" for number in range(len(splits)))])
-    writer.writerows(zip(index.images, index.reference, *names, strict=True))
-    store.write_text(path, text.getvalue())
+    heads = ["image", "reference", *(f"split_{number}" for number in range(len(splits)))]
+    rows = zip(index.images, index.reference, *names, strict=True)
+    store.write_text(path, text.as_csv(heads, rows))
 
 
 def read_splits(

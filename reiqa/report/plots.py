@@ -1,12 +1,10 @@
 """Data of the plots that ``dvc plots`` draws and compares between two commits."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from reiqa import layout
+from reiqa import layout, text
 from reiqa.params import EXPERTS, VARIANTS
 from reiqa.report import results
 from reiqa.store import write_text
@@ -44,9 +42,10 @@ def _losses() -> Iterable[Sequence[str | float]]:
 
 
 def _write(name: str, head: Sequence[str], rows: Iterable[Sequence[str | float]]) -> None:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(head)
-    for row in rows:
-        writer.writerow("" if v != v else f"{v:.6g}" if isinstance(v, float) else v for v in row)
-    write_text(layout.PLOTS / f"{name}.csv", stream.getvalue())
+    write_text(layout.PLOTS / f"{name}.csv", text.as_csv(head, (map(_cell, row) for row in rows)))
+
+
+def _cell(value: str | float) -> str | float:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.6g}"
+    return value

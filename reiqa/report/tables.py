@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reiqa import layout
+from reiqa import layout, text
 from reiqa.errors import BadInputError
 from reiqa.params import VARIANTS, Variant
 from reiqa.report.results import Crossing
@@ -91,12 +91,12 @@ def _row(name: str, variant: Variant, result: Mapping[str, Any]) -> Row:
 
 def to_csv(table: Sequence[Row]) -> str:
     """Return the table as CSV, numbers to six places, an empty cell for none."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Row))
-    for row in table:
-        writer.writerow(f"{v:.6f}" if isinstance(v, float) else v for v in astuple(row))
-    return stream.getvalue()
+    heads = [field.name for field in fields(Row)]
+    cells = (
+        [f"{value:.6f}" if isinstance(value, float) else value for value in astuple(row)]
+        for row in table
+    )
+    return text.as_csv(heads, cells)
 
 
 def read(path: Path) -> list[Row]:
