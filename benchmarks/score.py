@@ -24,7 +24,8 @@ import torch
 from PIL import Image, ImageFilter
 from ratios import Ratio, add_option, put
 
-from reiqa.images import SUFFIXES, read_rgb
+from reiqa.images import read_rgb
+from reiqa.layout import SUFFIXES
 from reiqa.scoring import Scorer
 from reiqa.scoring.listing import listed
 from reiqa.scoring.stream import stream

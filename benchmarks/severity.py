@@ -24,7 +24,8 @@ from torchvision.transforms.functional import rgb_to_grayscale
 
 from reiqa import store
 from reiqa.distortions import TYPES, Distortion, Frame, distort
-from reiqa.images import SUFFIXES, read_rgb
+from reiqa.images import read_rgb
+from reiqa.layout import SUFFIXES
 from reiqa.progress import track
 
 SIDE = 256

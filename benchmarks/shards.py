@@ -177,7 +177,7 @@ def evenly(paths: list[Path]) -> list[Path]:
 
 
 def photographs_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.SUFFIXES)
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in layout.SUFFIXES)
 
 
 def report(folders: list[Path]) -> tuple[str, list[Row]]:

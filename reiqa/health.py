@@ -24,7 +24,7 @@ _OPTIONAL = {
 def machine(file: Path) -> bool:
     """Print what works on this machine; return whether all that is needed does."""
     print(f"python     {platform.python_version()} on {platform.platform(terse=True)}")
-    print(f"processors {os.cpu_count()}, {_memory_gib():.0f} GiB memory")
+    print(f"processors {devices.processors()}, {_memory_gib():.0f} GiB memory")
     print(f"disk       {shutil.disk_usage('.').free / 2**30:.0f} GiB free here")
     faults = [name for name in _NEEDED if not _imports(name)]
     for name, purpose in _OPTIONAL.items():

@@ -26,8 +26,6 @@ _DAMAGED = (
     ArithmeticError, RuntimeError, struct.error,
 )  # fmt: skip
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-
 
 def read_rgb(
     path: Path, least: tuple[int, int] | None = None, most: int = MAX_PIXELS

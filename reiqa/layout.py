@@ -4,6 +4,9 @@ from pathlib import Path
 
 from reiqa.params import ExpertName
 
+#: How the name of an image file ends, in lower case.
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
 
 def raw(name: str) -> Path:
     """Folder of a dataset's or corpus's files as published."""

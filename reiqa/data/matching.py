@@ -1,6 +1,5 @@
 """Which file each listed image is, and what is wrong with a set: missing, extra, and so on."""
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from reiqa import store
+from reiqa import devices, store
 from reiqa.data import tables
 from reiqa.data.catalog import Entry, Ratings
 from reiqa.data.pictures import Pictures, extras, fits
@@ -238,7 +237,7 @@ def _measured(raw: Path, paths: list[str]) -> Iterator[tuple[str, tuple[int, int
 
 
 def _parallel(function: Callable[[str], Any], paths: list[str], label: str) -> Iterator[Any]:
-    with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(min(16, 4 * devices.processors())) as pool:
         yield from track(pool.map(function, paths), label, total=len(paths))
 
 

@@ -8,9 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from reiqa.errors import BadInputError
-
-#: As `reiqa.images.SUFFIXES`, which costs the import of torch; a test holds them equal.
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+from reiqa.layout import SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Codecs and quantisers: JPEG, JPEG 2000, few levels, few colours."""
 
 import io
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
@@ -12,13 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from reiqa import devices
 from reiqa.distortions.colourspace import look_up
 from reiqa.distortions.frame import Frame, align, unalign
 
 #: With 4:2:0 the codec's blocks are 16 pixels wide.
 JPEG_GRID = 16
 #: Threads that code what came from a GPU.
-_THREADS = min(16, os.cpu_count() or 1)
+_THREADS = min(16, devices.processors())
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 

@@ -4,7 +4,6 @@ Images of one shape are encoded together; none is padded, for that would change 
 is decoded once for all experts of a run, in threads that run ahead of the encoders.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reiqa import images, layout, store
+from reiqa import devices, layout, store
 from reiqa import params as parameters
 from reiqa.data import catalog
 from reiqa.data import index as indices
-from reiqa.devices import device
 from reiqa.encoders import NORMALISATION
 from reiqa.encoders import load as load_encoder
 from reiqa.errors import BadInputError
@@ -90,7 +88,7 @@ def extract_folder(
     names = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.suffix.lower() in images.SUFFIXES
+        if path.suffix.lower() in layout.SUFFIXES
     )
     if not names:
         raise BadInputError(f"{folder}: no image in this folder")
@@ -139,7 +137,7 @@ def _through(
     """Return the features of ``source`` by expert; ``earlier`` may hold rows to be reused."""
     viewing = Viewing.of(params.features, source.resize)
     # The GPU is chosen before torch first looks for one.
-    with device(params.compute) as processor, ThreadPoolExecutor(_workers()) as pool:
+    with devices.device(params.compute) as processor, ThreadPoolExecutor(_workers()) as pool:
         lines = [
             _line(expert, source, params, processor, path)
             for expert, path in zip(experts, earlier, strict=True)
@@ -297,4 +295,4 @@ def _side_by_side(parts: Sequence[Features]) -> Features:
 
 def _workers() -> int:
     """Threads that decode: every processor this job may use."""
-    return max(2, len(os.sched_getaffinity(0)))
+    return max(2, devices.processors())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from reiqa.errors import BadInputError
-from reiqa.images import SUFFIXES
+from reiqa.layout import SUFFIXES
 
 #: Taken from folders though not every machine can read them: an image that is passed over in
 #: silence is worse than one that is told of.

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from reiqa.devices import device
+from reiqa.devices import device, processors
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import Compute
 from reiqa.progress import track
@@ -58,7 +58,7 @@ def score(
     if out is not None and form == "table":
         raise BadInputError(f"--out {out}: keeps csv or jsonl; a table is for reading")
     items = listed(paths, sys.stdin, recursive)
-    at_once = threads or len(os.sched_getaffinity(0))
+    at_once = threads or processors()
     with device(Compute(device=processor, threads=1)) as chosen:
         scorer = Scorer.load(bundle, chosen)
         mapper = _mapper(scorer, maps, items)

@@ -6,8 +6,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from reiqa import images
-from reiqa.data import catalog, pictures, sources
+from reiqa.data import catalog, sources
 from reiqa.data.catalog import Entry
 from reiqa.data.unpack import is_archive
 from reiqa.errors import BadInputError
@@ -95,10 +94,6 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
         catalog.get("koniq")
     with pytest.raises(BadInputError, match=r"zzz: no such dataset; allowed: "):
         catalog.get("zzz")
-
-
-def test_the_two_lists_of_image_suffixes_are_one() -> None:
-    assert pictures.SUFFIXES == images.SUFFIXES
 
 
 def test_the_catalog_and_the_index_bring_in_nothing_heavy() -> None:
