@@ -16,10 +16,8 @@ import numpy as np
 
 from reiqa import params, seeds
 from reiqa.chunks.geometry import Pair, Point, box, context, scaled, span
-from reiqa.distortions import TYPES, Frame
+from reiqa.distortions import LEVELS, TYPES, Frame
 from reiqa.errors import BadInputError
-
-LEVELS = 5
 
 
 @dataclass(frozen=True)

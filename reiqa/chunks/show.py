@@ -11,10 +11,10 @@ from torch import Tensor
 
 from reiqa import images, store
 from reiqa.chunks.geometry import Pair
-from reiqa.chunks.recipe import LEVELS, Recipe
+from reiqa.chunks.recipe import Recipe
 from reiqa.chunks.render import Pairs, render
 from reiqa.chunks.shards import Pixels, Reader
-from reiqa.distortions import TYPES
+from reiqa.distortions import LEVELS, TYPES
 from reiqa.errors import BadInputError
 
 _PAPER, _INK, _SOFT, _LINE = "#fbfaf7", "#22262b", "#6f767e", "#d9d6cf"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from reiqa import seeds, store, text
+from reiqa.distortions import LEVELS
 from reiqa.errors import WorkFailedError
 
 Pixels = NDArray[np.uint8]
@@ -153,7 +154,7 @@ def _single() -> list[Degradation]:
     return [
         Degradation(f"{kind}_l{level}", ((kind, level),))
         for kind in STRUCTURAL
-        for level in range(1, 6)
+        for level in range(1, LEVELS + 1)
     ]
 
 
@@ -164,7 +165,7 @@ def _mixed(title: str) -> list[Degradation]:
     for number in range(_MIXED_PER_REFERENCE):
         draw = seeds.generator("demo_mixed", title, number)
         first, second = draw.choice(len(types), size=2, replace=False).tolist()
-        levels = draw.integers(1, 6, size=2).tolist()
+        levels = draw.integers(1, LEVELS, size=2, endpoint=True).tolist()
         steps = ((types[first], levels[0]), (types[second], levels[1]))
         plan.append(Degradation(f"mix{number:02d}", steps))
     return plan

@@ -13,13 +13,12 @@ from PIL import Image
 from reiqa import images, seeds, store, text
 from reiqa.data import pictures
 from reiqa.data.demo import COLUMNS
-from reiqa.distortions import VERSION, distort
+from reiqa.distortions import LEVELS, VERSION, distort
 from reiqa.errors import BadInputError
 from reiqa.progress import track
 
 #: What befalls photographs most: a lens out of focus, compression, too little light.
 TYPES = ("gaussian_blur", "jpeg", "white_noise")
-LEVELS = 5
 
 
 def make(source: Path, count: int, folder: Path) -> dict[str, Any]:

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from reiqa.distortions.frame import Frame
     from reiqa.distortions.registry import TYPES, VERSION, Distortion, resolve
 
-__all__ = ["TYPES", "VERSION", "Distortion", "Frame", "distort", "names", "resolve"]
+__all__ = ["LEVELS", "TYPES", "VERSION", "Distortion", "Frame", "distort", "names", "resolve"]
+
+#: Levels of severity of every type, counted from 1.
+LEVELS = 5
 
 _HOMES = {
     "distort": "batch",

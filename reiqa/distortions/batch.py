@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from reiqa.distortions import LEVELS
 from reiqa.distortions.frame import Frame
 from reiqa.distortions.registry import TYPES
 from reiqa.errors import BadInputError
@@ -102,5 +103,5 @@ def _check(
         raise BadInputError(
             f"distort: no type named {', '.join(unknown)}; list them with: reiqa distort --list"
         )
-    if wrong := [level for level in levels if level not in range(1, 6)]:
-        raise BadInputError(f"distort: level {wrong[0]} is not one of 1 to 5")
+    if wrong := [level for level in levels if not 1 <= level <= LEVELS]:
+        raise BadInputError(f"distort: level {wrong[0]} is not one of 1 to {LEVELS}")

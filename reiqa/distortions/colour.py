@@ -61,7 +61,7 @@ def colour_shift(
     """
     mask = _edges(images)
     reach = math.ceil(distance)
-    green = extend(extend(images[:, 1:2], -2, reach, reach), -1, reach, reach)
+    green = fixed.extended(images[:, 1:2], reach)
     height, width = images.shape[-2:]
     moved = []
     for number, seed in enumerate(seeds):

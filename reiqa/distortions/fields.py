@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from reiqa import seeds as project_seeds
+from reiqa.distortions.colourspace import look_up
 from reiqa.distortions.frame import Frame
 
 _ENTRIES = 1 << 16
@@ -68,15 +69,11 @@ def normals(
     out = torch.empty((len(seeds), channels, *shape), device=device)
     for pair in range(0, channels, 2):
         drawn = bits(shape, seeds, frames, f"normal{pair}", device)
-        out[:, pair] = _look_up(quantiles, drawn & 0xFFFF)
+        out[:, pair] = look_up(quantiles, drawn & 0xFFFF)
         if pair + 1 < channels:
             high = drawn.bitwise_right_shift_(16).bitwise_and_(0xFFFF)
-            out[:, pair + 1] = _look_up(quantiles, high)
+            out[:, pair + 1] = look_up(quantiles, high)
     return out
-
-
-def _look_up(table: Tensor, index: Tensor) -> Tensor:
-    return table.index_select(0, index.view(-1)).view(index.shape)
 
 
 @lru_cache(maxsize=1)

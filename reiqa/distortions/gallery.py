@@ -11,12 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from reiqa import images, store
+from reiqa.distortions import LEVELS
 from reiqa.distortions.batch import distort
 from reiqa.distortions.frame import Frame
 from reiqa.distortions.registry import TYPES, Distortion
 from reiqa.seeds import derive
-
-LEVELS = range(1, 6)
 
 #: A photograph is shown with its shorter side at most this, so that a cell shows a scene.
 _SHORT_SIDE = 360
@@ -107,9 +106,10 @@ def _window(photo: Image.Image) -> tuple[Tensor, Frame, tuple[slice, slice]]:
 def _render(
     original: Tensor, name: str, seed: int, frame: Frame, inner: tuple[slice, slice]
 ) -> Tensor:
-    seeds = [derive("gallery", seed, name, level) for level in LEVELS]
-    batch = original.expand(len(LEVELS), -1, -1, -1)
-    distorted = distort(batch, [name] * len(LEVELS), [*LEVELS], seeds, [frame] * len(LEVELS))
+    levels = range(1, LEVELS + 1)
+    seeds = [derive("gallery", seed, name, level) for level in levels]
+    batch = original.expand(LEVELS, -1, -1, -1)
+    distorted = distort(batch, [name] * LEVELS, levels, seeds, [frame] * LEVELS)
     return distorted[..., inner[0], inner[1]]
 
 
@@ -119,7 +119,7 @@ class _Page:
     def __init__(self, families: int, types: int, inner: tuple[slice, slice]) -> None:
         self._height: int = inner[0].stop - inner[0].start
         self._width: int = inner[1].stop - inner[1].start
-        width = 2 * _MARGIN + _LABEL + len(LEVELS) * (max(self._width, 120) + _GAP)
+        width = 2 * _MARGIN + _LABEL + LEVELS * (max(self._width, 120) + _GAP)
         row = max(self._height, 60) + _CAPTION + _GAP
         height = _HEAD + families * _FAMILY + types * row + _MARGIN
         self.image = Image.new("RGB", (width, height), _PAPER)
@@ -136,7 +136,7 @@ class _Page:
         self._text(left, self._top, "Undistorted", 20)
         self._text(left, self._top + 30, name, 14, _FAINT)
         top = _HEAD - 36
-        for level in LEVELS:
+        for level in range(1, LEVELS + 1):
             left = _MARGIN + _LABEL + (level - 1) * self._step()
             self._text(left, top, f"level {level}", 18)
         self._top = _HEAD

@@ -18,9 +18,7 @@ import torch
 from torch import Tensor
 
 from reiqa import images, seeds
-from reiqa.distortions import Frame, distort
-
-LEVELS = 5
+from reiqa.distortions import LEVELS, Frame, distort
 
 #: Penalties that both linear probes choose from, by leave-one-out error on the training windows.
 ALPHAS = np.logspace(-1, 5, 13)

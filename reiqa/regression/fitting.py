@@ -46,8 +46,7 @@ def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
     sections = summarise(judged.evaluation, judged.sample, params)
     kept = retrain(judged)
     files = {
-        name: path.with_name(f"{dataset}.{name}.csv")
-        for name in ("predictions", "splits", "alphas")
+        name: layout.beside(path, f"{name}.csv") for name in ("predictions", "splits", "alphas")
     }
     splits.write_splits(files["splits"], judged.sample.index, judged.splits)
     store.write_text(files["predictions"], _predictions(judged))
@@ -67,7 +66,7 @@ def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
 
 def regressor_path(dataset: str) -> Path:
     """Return where the regressors of a dataset are kept."""
-    return layout.result(dataset).with_name(f"{dataset}.regressor.safetensors")
+    return layout.beside(layout.result(dataset), "regressor.safetensors")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from skimage import data as photographs
 
-from reiqa.distortions import TYPES, distort
-from reiqa.distortions.gallery import LEVELS, spell
+from reiqa.distortions import LEVELS, TYPES, distort
+from reiqa.distortions.gallery import spell
 from reiqa.errors import BadInputError
 from reiqa.images import read_rgb
 from reiqa.seeds import derive
@@ -60,14 +60,15 @@ def gallery(types: Sequence[str]) -> list[Strip]:
     # Work this small is only slowed by threads that wait for one another.
     torch.set_num_threads(1)
     try:
-        return [_strip(name, tile.expand(len(LEVELS), -1, -1, -1).contiguous()) for name in types]
+        return [_strip(name, tile.expand(LEVELS, -1, -1, -1).contiguous()) for name in types]
     finally:
         torch.set_num_threads(threads)
 
 
 def _strip(name: str, tiles: torch.Tensor) -> Strip:
-    seeds = [derive("report", name, level) for level in LEVELS]
-    worn = distort(tiles, [name] * len(LEVELS), [*LEVELS], seeds)
+    levels = range(1, LEVELS + 1)
+    seeds = [derive("report", name, level) for level in levels]
+    worn = distort(tiles, [name] * LEVELS, levels, seeds)
     side_by_side = torch.cat(list(worn), dim=2).permute(1, 2, 0).numpy()
     kind = TYPES[name]
     meaning = f"{kind.parameter}: {' · '.join(map(spell, kind.levels))}"

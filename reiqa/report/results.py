@@ -68,7 +68,7 @@ def read_results(params: Params) -> dict[str, Mapping[str, Any]]:
 
 def read_predictions(dataset: str) -> Predictions:
     """Read ``D.predictions.csv``, averaging each image's predictions over splits."""
-    path = layout.result(dataset).with_suffix(".predictions.csv")
+    path = layout.beside(layout.result(dataset), "predictions.csv")
     sums: dict[str, list[Floats]] = {}
     for row in _rows(path):
         values = np.array([float(row[key]) for key in ("mos", *VARIANTS)])
@@ -86,7 +86,7 @@ def read_alphas(dataset: str) -> dict[Variant, tuple[Floats, Floats]]:
     Of several mixing shares the best at each penalty is taken; an undefined value is NaN.
     """
     best: dict[Variant, dict[float, float]] = {variant: {} for variant in VARIANTS}
-    for row in _rows(layout.result(dataset).with_suffix(".alphas.csv")):
+    for row in _rows(layout.beside(layout.result(dataset), "alphas.csv")):
         alpha = float(row["alpha"])
         for variant in VARIANTS:
             value = float(row[variant]) if row[variant] else np.nan
@@ -116,13 +116,13 @@ def read_cross() -> list[Crossing]:
 
 def read_card(expert: ExpertName) -> dict[str, Any]:
     """Return the card beside an expert's weights; empty where it is not on this machine."""
-    path = layout.model(expert).with_suffix(".json")
+    path = layout.beside(layout.model(expert), "json")
     return dict(read_json(path)) if path.exists() else {}
 
 
 def read_curve(expert: ExpertName) -> dict[str, Floats]:
     """Return the columns of an expert's training curve; empty where it was not trained here."""
-    path = layout.model(expert).with_suffix(".curve.csv")
+    path = layout.beside(layout.model(expert), "curve.csv")
     rows = list(_rows(path)) if path.exists() else []
     if not rows:
         return {}
