@@ -37,7 +37,7 @@ def _meets_full_disk(
         ballast.unlink()
         if ended.code == 0:
             continue  # so little was enough
-        with fault("disk full (tmpfs)", stage.name):
+        with fault("disk full", stage.name):
             refused(ended)
             project.is_sound()
             project.mends(stage)
@@ -61,7 +61,7 @@ def _meets_limit(disturb: Callable, fault: Callable, stage: Stage, length: int) 
     ended = project.run(stage, fault=Fault(no_file_over=length))
     if ended.code == 0:
         return  # it writes nothing so long
-    with fault("no file over so many bytes (RLIMIT_FSIZE)", stage.name):
+    with fault("a write that fails", stage.name):
         refused(ended)
         project.is_sound()
         project.mends(stage)

@@ -95,6 +95,6 @@ def test_a_verb_killed_while_a_file_grows_ends_in_the_same_bytes(disturb, fault,
     ended = project.run(stage, fault=Fault(at_byte=length))
     assert ended.killed or ended.code == 0, ended
     if ended.killed:
-        with fault("SIGKILL by SIGXFSZ, a file half written", stage.name):
+        with fault("SIGKILL while a file grows", stage.name):
             project.is_sound()
             project.mends(stage)
