@@ -174,6 +174,7 @@ def _line(
     recipe = Recipe(
         {expert: store.verified(weights)},
         {
+            "format": store.FORMATS["features"],
             "scales": list(settings.scales),
             "pooling": settings.pooling,
             "half": "antialiased bicubic",

@@ -49,6 +49,7 @@ class Recipe(_Part):
         max_pixels: an image still larger is scaled down to this many.
         precision: of the experts' arithmetic.
         processor: on which the regressor's features were computed; tells, decides nothing.
+        format: of these features (`store.FORMATS`), whose roundings differ; likewise.
     """
 
     scales: tuple[float, ...]
@@ -58,6 +59,7 @@ class Recipe(_Part):
     max_pixels: int
     precision: Literal["float32", "bf16"]
     processor: str
+    format: int = 1
 
 
 class Expert(_Part):
