@@ -42,6 +42,23 @@ _OURS = {
     errno.ENOMEM,
 }
 
+# What the readers raise of an archive whose bytes make no sense; zipfile an IndexError of an empty
+# name, py7zr the last four of a table that is spoilt.
+_DAMAGED = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    LookupError,
+    AssertionError,
+    AttributeError,
+    TypeError,
+)
+
 Advance = Callable[[int], None]
 
 
@@ -117,24 +134,15 @@ def unpack(archive: Path, folder: Path, advance: Advance = lambda count: None) -
             stream = entry.open()
             if stream is not None:
                 left -= _write(stream, folder / path, left, archive, advance)
-    except (
-        OSError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        lzma.LZMAError,
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except _DAMAGED as error:
         if isinstance(error, OSError) and error.errno is not None:
             if error.errno in _OURS:
                 raise
             raise ArchiveError(
                 f"{archive.name}: {name[:80]}: cannot be written ({error.strerror}); refused"
             ) from None
-        raise ArchiveError(f"{archive.name}: damaged or cut off ({error})") from None
+        said = str(error) or type(error).__name__
+        raise ArchiveError(f"{archive.name}: damaged or cut off ({said})") from None
     return links
 
 

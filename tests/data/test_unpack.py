@@ -3,6 +3,7 @@
 import errno
 import gzip
 import io
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -13,7 +14,7 @@ import py7zr
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.offered import SMALL, tgz, zipped
+from support.offered import SMALL, seven_of, seven_parts, tgz, zipped
 
 from reiqa.data import unpack as unpacking
 from reiqa.data.unpack import ArchiveError, unpack
@@ -184,6 +185,29 @@ def test_a_7z_with_a_link_is_refused(around: Path) -> None:
         archive.write(around / "packed/door", "door")
     with pytest.raises(ArchiveError, match="link"):
         unpack(around / "packed/x.7z", around / "into")
+
+
+def test_a_7z_whose_table_is_spoilt_is_refused_or_unpacked_and_nothing_else(around: Path) -> None:
+    packed, table = seven_parts({"d/a.bin": b"pixels" * 10})
+    refused = 0
+    for at in range(len(table)):
+        spoilt = bytearray(table)
+        spoilt[at] ^= 1 << (at % 8)
+        (around / "packed/x.7z").write_bytes(seven_of(packed, bytes(spoilt)))
+        try:
+            unpack(around / "packed/x.7z", around / "into")
+        except ArchiveError as error:
+            refused += 1
+            assert str(error).startswith("x.7z: ") and "()" not in str(error)
+        shutil.rmtree(around / "into")
+    assert refused > len(table) / 2
+
+
+def test_a_zip_with_a_nameless_entry_is_refused(around: Path) -> None:
+    # Of a name zipfile takes what stands before its first zero.
+    (around / "packed/x.zip").write_bytes(zipped({"name": b""}).replace(b"name", b"\0ame"))
+    with pytest.raises(ArchiveError, match=r"x\.zip: damaged"):
+        unpack(around / "packed/x.zip", around / "into")
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tgz", "x.tar", "x.tar.bz2", "x.tar.xz", "x.7z"])

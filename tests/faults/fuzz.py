@@ -24,10 +24,12 @@ import traceback
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.append(str(Path(__file__).parents[1]))
 
 #: Inputs that one process takes before the next one is forked.
 _BATCH = 2000
@@ -326,6 +328,7 @@ def _binary_readers() -> Iterator[Reader]:
     import numpy as np
     import torch
     from safetensors.torch import save
+    from support.offered import seven_of, seven_parts
     from torch import nn
 
     from reiqa import distortions, encoders, hdf5
@@ -432,9 +435,14 @@ def _binary_readers() -> Iterator[Reader]:
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            around = {each.name for each in path.parent.iterdir()} - {path.name}
+            assert all(name.startswith("fault-") for name in around), f"outside: {around}"
 
     yield Reader("zip archive", 40_000, ".zip", tuple(_zips()), unpacked)
-    yield Reader("7z archive", 20_000, ".7z", (_seven(),), unpacked)
+    packed, table = seven_parts({"d/a.png": b"pixels" * 10})
+    yield Reader("7z archive", 20_000, ".7z", (seven_of(packed, table),), unpacked)
+    name = "7z archive, its checksums right"
+    yield Reader(name, 20_000, ".7z", (table,), unpacked, partial(seven_of, packed))
     for kind in ("gz", "xz", "bz2"):
         yield Reader(f"tar.{kind} archive", 20_000, f".tar.{kind}", (_tar(kind),), unpacked)
 
@@ -456,15 +464,6 @@ def _zips() -> Iterator[bytes]:
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(link, "a.png")
     yield stream.getvalue()
-
-
-def _seven() -> bytes:
-    import py7zr
-
-    stream = io.BytesIO()
-    with py7zr.SevenZipFile(stream, "w") as archive:
-        archive.writestr(b"pixels" * 10, "d/a.png")
-    return stream.getvalue()
 
 
 def _tar(kind: Literal["gz", "xz", "bz2"]) -> bytes:

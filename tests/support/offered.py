@@ -1,14 +1,17 @@
 """Miniature archives, and a server that misbehaves on demand."""
 
 import io
+import struct
 import tarfile
 import threading
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import py7zr
 from PIL import Image
 
 
@@ -35,6 +38,30 @@ def tgz(
             info.type, info.linkname = tarfile.SYMTYPE, target
             archive.addfile(info)
     return buffer.getvalue()
+
+
+def seven_parts(files: dict[str, bytes]) -> tuple[bytes, bytes]:
+    """What a 7z archive consists of behind its head: packed files, and its table as plain bytes."""
+    buffer = io.BytesIO()
+    with py7zr.SevenZipFile(buffer, "w") as archive:
+        archive.set_encoded_header_mode(False)
+        for name, data in files.items():
+            archive.writestr(data, name)
+    data = buffer.getvalue()
+    packed, size, _ = struct.unpack("<QQI", data[12:32])
+    return data[32 : 32 + packed], data[32 + packed :][:size]
+
+
+def seven_of(packed: bytes, table: bytes) -> bytes:
+    """A 7z archive of these parts, its checksums right."""
+    place = struct.pack("<QQI", len(packed), len(table), zlib.crc32(table))
+    return (
+        b"7z\xbc\xaf\x27\x1c\x00\x04"
+        + struct.pack("<I", zlib.crc32(place))
+        + place
+        + packed
+        + table
+    )
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
