@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg
 
-Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+from reiqa.regression.standard import Matrix, Vector
 
 #: Half bandwidth: wide enough that products run at full speed, narrow enough for cheap solves.
 BANDWIDTH = 128
@@ -95,7 +95,7 @@ def _reduce(a: Matrix, bandwidth: int) -> list[_Reflection]:
     return reflections
 
 
-def _block_factor(v: Matrix, tau: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Matrix:
+def _block_factor(v: Matrix, tau: Vector) -> Matrix:
     """Return upper triangular T such that the product of the reflectors is ``I - V T Vᵀ``."""
     inner = v.T @ v
     t = np.diag(tau)

@@ -89,16 +89,8 @@ def _rows(trained: _Trained, tested: Sample) -> list[list[str]]:
     lines = []
     for variant in VARIANTS:
         predicted = trained.regressors[variant].predict(tested.of(variant))
-        curve = metrics.fit_logistic(predicted, tested.ratings)
-        mapped = curve(predicted) if curve else metrics.fit_line(predicted, tested.ratings)
-        srcc = metrics.srcc(predicted, tested.ratings)
-        values = [
-            srcc,
-            metrics.plcc(mapped, tested.ratings),
-            metrics.krcc(predicted, tested.ratings),
-            metrics.rmse(mapped, tested.ratings),
-        ]
-        if np.isnan(srcc):
+        found = metrics.compare(predicted, tested.ratings)
+        if np.isnan(found.srcc):
             say(
                 f"cross: {trained.dataset} on {tested.dataset}, {variant}: ratings or predictions "
                 f"are constant, so no correlation exists"
@@ -106,11 +98,11 @@ def _rows(trained: _Trained, tested: Sample) -> list[list[str]]:
         published = paper.ACROSS.get((trained.dataset, tested.dataset))
         beside = ["", ""]
         if variant == "both" and published is not None:
-            beside = [f"{published:g}", _text(srcc - published)]
+            beside = [f"{published:g}", _text(found.srcc - published)]
         lines.append(
             [
                 *(trained.dataset, tested.dataset, variant),
-                *(_text(value) for value in values),
+                *(_text(value) for value in (found.srcc, found.plcc, found.krcc, found.rmse)),
                 *(str(len(tested.rows)), str(shared)),
                 *beside,
             ]

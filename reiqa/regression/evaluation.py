@@ -115,29 +115,20 @@ class Measured:
 
 
 def measure(evaluation: Evaluation, ratings: Vector, variant: Variant) -> Measured:
-    """Compare each split's test predictions with the ratings.
-
-    The logistic curve is fitted on the test part itself, as is the custom: it removes the scale
-    of the predictions, and PLCC and RMSE then tell only of what is left.
-    """
+    """Compare each split's test predictions with the ``(N,)`` ratings of the sample."""
     values: dict[str, list[float]] = {name: [] for name in _METRICS}
     curves = []
     for number, (split, trial) in enumerate(
         zip(evaluation.splits, evaluation.trials[variant], strict=True)
     ):
-        rated, predicted = ratings[split.test], trial.predictions
-        curve = metrics.fit_logistic(predicted, rated)
-        mapped = curve(predicted) if curve else metrics.fit_line(predicted, rated)
-        values["srcc"].append(metrics.srcc(predicted, rated))
-        values["plcc"].append(metrics.plcc(mapped, rated))
-        values["plcc_raw"].append(metrics.plcc(predicted, rated))
-        values["krcc"].append(metrics.krcc(predicted, rated))
-        values["rmse"].append(metrics.rmse(mapped, rated))
-        curves.append(curve)
-        if np.isnan(values["srcc"][-1]):
+        found = metrics.compare(trial.predictions, ratings[split.test])
+        for name in _METRICS:
+            values[name].append(getattr(found, name))
+        curves.append(found.curve)
+        if np.isnan(found.srcc):
             reason = "no correlation exists: test ratings or predictions are constant"
             evaluation.notes.add(reason, variant, number)
-        elif curve is None:
+        elif found.curve is None:
             reason = "no logistic curve could be fitted: PLCC and RMSE after a straight line"
             evaluation.notes.add(reason, variant, number)
     return Measured(values, curves)

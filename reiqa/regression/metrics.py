@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize, stats
 
-Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
-Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+from reiqa.regression.standard import Matrix, Vector
 
 #: Images below which four parameters of a curve are not fitted.
 LEAST_FOR_LOGISTIC = 6
@@ -107,6 +106,42 @@ def fit_logistic(predictions: Vector, ratings: Vector) -> Logistic | None:
         float(centre + scale * best.b2),
         float(middle + spread * best.b3),
         float(spread * best.b4),
+    )
+
+
+class Agreement(NamedTuple):
+    """How well predictions agree with ratings.
+
+    Attributes:
+        srcc, krcc: of ranks.
+        plcc, rmse: after the logistic curve, or a straight line where that cannot be fitted.
+        plcc_raw: of the predictions as they are.
+        curve: the logistic; None where it cannot be fitted.
+    """
+
+    srcc: float
+    plcc: float
+    plcc_raw: float
+    krcc: float
+    rmse: float
+    curve: Logistic | None
+
+
+def compare(predictions: Vector, ratings: Vector) -> Agreement:
+    """Take every measure of ``(N,)`` predictions and ratings.
+
+    The curve is fitted on these very ratings, as is the custom: it removes the scale of the
+    predictions, and PLCC and RMSE then tell only of what is left.
+    """
+    curve = fit_logistic(predictions, ratings)
+    mapped = curve(predictions) if curve else fit_line(predictions, ratings)
+    return Agreement(
+        srcc=srcc(predictions, ratings),
+        plcc=plcc(mapped, ratings),
+        plcc_raw=plcc(predictions, ratings),
+        krcc=krcc(predictions, ratings),
+        rmse=rmse(mapped, ratings),
+        curve=curve,
     )
 
 
