@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from reiqa.params import ExpertName
+from reiqa.params import EXPERTS, ExpertName
 
 #: How the name of an image file ends, in lower case.
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -36,6 +36,15 @@ def model(expert: ExpertName) -> Path:
 def features(dataset: str, expert: ExpertName) -> Path:
     """Feature cache of one dataset through one expert."""
     return Path("features") / dataset / f"{expert}.h5"
+
+
+def fitted_on(*sets: str) -> list[Path]:
+    """What a regressor reads of sets: the index of each, and its features through both experts."""
+    return [
+        path
+        for name in sets
+        for path in (index(name), *(features(name, expert) for expert in EXPERTS))
+    ]
 
 
 def result(dataset: str) -> Path:

@@ -1,4 +1,4 @@
-"""Tables as text: aligned for people, CSV for programs."""
+"""Text: tables aligned for people or as CSV for programs, and lines that are safe to show."""
 
 import csv
 import io
@@ -22,3 +22,8 @@ def as_csv(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     writer.writerow(heads)
     writer.writerows(rows)
     return stream.getvalue()
+
+
+def printable(line: str) -> str:
+    """Spell out what would steer a terminal: names may come from a stranger's archive."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -18,9 +18,9 @@ from reiqa import images, layout, seeds
 from reiqa.chunks.recipe import Recipe, redraw
 from reiqa.chunks.render import render
 from reiqa.chunks.shards import Reader
-from reiqa.data import catalog
 from reiqa.data.index import read_corpus
 from reiqa.params import ExpertName, Params
+from reiqa.pretrain import inputs
 
 # A content view's share of the photograph, and its width over its height.
 _LEAST_AREA = 0.2
@@ -58,13 +58,8 @@ class QualityViews:
     """Chunks: each item is a window, each turn another drawing of distortions and crops."""
 
     def __init__(self, params: Params) -> None:
-        chunks = params.chunks
-        self.inputs = [
-            layout.shard(corpus, number)
-            for corpus in chunks.corpora
-            for number in range(chunks.shard_count(catalog.get(corpus).images))
-        ]
-        self.pairs = len(chunks.scales) * (chunks.n_aug + 1)
+        self.inputs = inputs("quality", params)
+        self.pairs = len(params.chunks.scales) * (params.chunks.n_aug + 1)
         self._reader = Reader(self.inputs)
 
     def __len__(self) -> int:
@@ -97,7 +92,7 @@ class ContentViews:
     pairs = 1
 
     def __init__(self, params: Params) -> None:
-        self.inputs = [layout.index(corpus) for corpus in params.content.corpora]
+        self.inputs = inputs("content", params)
         self._side = params.content.view
         self._seed = params.seed
         self._photographs = [

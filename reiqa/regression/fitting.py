@@ -123,11 +123,7 @@ def key_of(sample: Sample, params: Params, splits_file: Path | None = None) -> s
             "recipes": sample.recipes,
             "index": store.file_digest(layout.index(sample.dataset)),
             "images": sample.digests,
-            "copies": [
-                store.file_digest(path)
-                for name in params.copies()
-                for path in (layout.index(name), *(layout.features(name, e) for e in EXPERTS))
-            ],
+            "copies": [store.file_digest(path) for path in layout.fitted_on(*params.copies())],
             "splits": store.file_digest(splits_file) if splits_file else None,
         }
     )

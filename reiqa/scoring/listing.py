@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from reiqa import text
 from reiqa.errors import BadInputError
 from reiqa.layout import SUFFIXES
 
@@ -31,8 +32,7 @@ class Listed:
     @property
     def name(self) -> str:
         """The path as it is printed: in one line, whatever bytes it is made of."""
-        text = os.fsencode(self.path).decode("utf-8", "backslashreplace")
-        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+        return text.printable(os.fsencode(self.path).decode("utf-8", "backslashreplace"))
 
 
 def listed(arguments: Iterable[str], lines: Iterable[str], recursive: bool = True) -> list[Listed]:

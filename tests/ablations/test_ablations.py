@@ -11,9 +11,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from reiqa import cli, images, layout, params, store
+from reiqa import images, layout, params, store
 from reiqa.ablations import Matrix, running
 from reiqa.ablations import table as table_of
+from reiqa.cli import project
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.pretrain import loop, probing
 
@@ -110,7 +111,7 @@ def table() -> list[dict[str, str]]:
 
 
 def test_a_matrix_runs_each_cell_once_and_shares_what_cells_have_in_common(base, work, capsys):
-    cli.ablate(matrix="matrix.yaml", write=Path("page.md"))
+    project.ablate(matrix="matrix.yaml", write=Path("page.md"))
     rows = table()
     assert [(row["factor"], row["value"]) for row in rows] == [
         ("base", ""),
@@ -131,7 +132,7 @@ def test_a_matrix_runs_each_cell_once_and_shares_what_cells_have_in_common(base,
     assert not Path("models").exists() and not Path("features").exists()
 
     work.done.clear()
-    cli.ablate(matrix="matrix.yaml")
+    project.ablate(matrix="matrix.yaml")
     assert not work.done
     assert table() == rows
 
@@ -142,15 +143,15 @@ def test_a_cell_that_was_cut_goes_on_and_the_others_are_kept(base, work, monkeyp
     def cut(dataset: str, params: params.Params) -> dict[str, Any]:
         raise KeyboardInterrupt
 
-    cli.ablate(matrix="matrix.yaml", only=["negatives"])
+    project.ablate(matrix="matrix.yaml", only=["negatives"])
     monkeypatch.setattr(running, "_judged", cut)
     work.done.clear()
     with pytest.raises(KeyboardInterrupt):
-        cli.ablate(matrix="matrix.yaml")
+        project.ablate(matrix="matrix.yaml")
     assert work.done["step"] == 2
     monkeypatch.setattr(running, "_judged", finish)
     work.done.clear()
-    cli.ablate(matrix="matrix.yaml")
+    project.ablate(matrix="matrix.yaml")
     assert not work.done
     assert len(table()) == 3
 
@@ -169,12 +170,12 @@ def test_a_cell_that_diverges_does_not_stop_the_others(base, work, monkeypatch):
     )
     monkeypatch.setattr(loop.Run, "learn", failing)
     with pytest.raises(WorkFailedError, match=r"negatives.*diverged"):
-        cli.ablate(matrix="matrix.yaml")
+        project.ablate(matrix="matrix.yaml")
     assert [row["factor"] for row in table()] == ["base", "chunks.swap"]
 
 
 def test_the_list_runs_nothing_and_says_what_is_done(base, work, capsys):
-    cli.ablate(matrix="matrix.yaml", listing=True)
+    project.ablate(matrix="matrix.yaml", listing=True)
     shown = capsys.readouterr().out
     assert shown.count("to do") == 3 and "done" not in shown
     assert not work.done and not Path("work").exists()

@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from typer.testing import CliRunner
 
-from reiqa import cli, hdf5, images, layout, store
+from reiqa import chunks, cli, hdf5, images, layout, store
 from reiqa.chunks import shards
 from reiqa.chunks.recipe import draw
 from reiqa.distortions import resolve
@@ -310,9 +310,8 @@ def test_a_changed_pixel_is_found_without_provenance_too(garden, parameters):
 def test_the_verb_names_every_damaged_shard_and_still_checks_the_others(
     garden, parameters, monkeypatch
 ):
-    monkeypatch.setattr(cli, "_load", lambda _: parameters)
-    monkeypatch.setattr(cli, "_known_set", lambda _: None)
-    monkeypatch.setattr(cli, "_shard_count", lambda *_: 3)
+    monkeypatch.setattr(cli.data, "load", lambda _: parameters)
+    monkeypatch.setattr(chunks, "paths", lambda *_: [layout.shard(garden, n) for n in range(3)])
     paths = [sealed(garden, number, 3, parameters) for number in range(3)]
     runner = CliRunner()
     done = runner.invoke(cli.app, ["chunks", "--verify"])

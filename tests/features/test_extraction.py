@@ -13,7 +13,8 @@ from PIL import Image
 from support import miniature
 from torch import Tensor, nn
 
-from reiqa import cli, features, images, layout, store
+from reiqa import features, images, layout, store
+from reiqa.cli import results
 from reiqa.encoders import Encoder, save
 from reiqa.encoders import load as load_encoder
 from reiqa.errors import BadInputError
@@ -273,14 +274,14 @@ def test_what_was_let_pass_once_is_fatal_to_a_strict_run_and_mended_with_force(s
     bad = layout.raw("clive") / sealed[2]
     whole = bad.read_bytes()
     bad.write_bytes(whole[:200])
-    cli.features("clive")
+    results.features("clive")
     with pytest.raises(BadInputError, match=bad.name):
-        cli.features("clive", strict=True)
-    cli.features("clive")
+        results.features("clive", strict=True)
+    results.features("clive")
     assert any(features.read(layout.features("clive", "quality")).errors)
     bad.write_bytes(whole)
-    cli.features("clive", force=True)
-    cli.features("clive", strict=True)
+    results.features("clive", force=True)
+    results.features("clive", strict=True)
     assert not any(features.read(layout.features("clive", "quality")).errors)
 
 

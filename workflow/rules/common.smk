@@ -10,7 +10,7 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-from reiqa import distortions, layout, resources
+from reiqa import chunks, distortions, layout, pretrain, resources
 from reiqa.data import catalog
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, load, relevant
@@ -59,26 +59,11 @@ def made(*paths):
     return [ancient(path) if FRESHNESS.fresh(path) else path for path in paths]
 
 
-def both(dataset):
-    return made(*(layout.features(dataset, expert) for expert in EXPERTS))
-
-
-def fitted_on(dataset):
-    return [dataset, *PARAMS.copies()]
-
-
-def shards(corpus):
-    count = PARAMS.chunks.shard_count(catalog.get(corpus).images)
-    return [layout.shard(corpus, number) for number in range(count)]
-
-
 def training_inputs(wildcards):
     section = PARAMS.expert(wildcards.expert)
     if section.source != "pretrain":
         return [section.file] if section.file else []
-    if wildcards.expert == "quality":
-        return made(*SHARDS)
-    return made(*(layout.index(corpus) for corpus in section.corpora))
+    return made(*pretrain.inputs(wildcards.expert, PARAMS))
 
 
 def model_verb(wildcards):
@@ -106,7 +91,7 @@ def launcher(wildcards, threads):
 
 SHARDS = []
 if PARAMS.quality.source == "pretrain":
-    SHARDS = [path for corpus in PARAMS.chunks.corpora for path in shards(corpus)]
+    SHARDS = pretrain.inputs("quality", PARAMS)
 
 
 wildcard_constraints:

@@ -55,6 +55,6 @@ rule cut_chunks:
         runtime=lambda w: resources.chunks(w.corpus, PARAMS).minutes,
     params:
         number=lambda w: int(w.number),
-        of=lambda w: len(shards(w.corpus)),
+        of=lambda w: len(chunks.paths(w.corpus, PARAMS.chunks)),
     shell:
         "reiqa chunks --corpus {wildcards.corpus} --shard {params.number}/{params.of} > {log} 2>&1"

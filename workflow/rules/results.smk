@@ -3,10 +3,7 @@
 
 rule fit_dataset:
     input:
-        index=lambda w: made(*(layout.index(name) for name in fitted_on(w.dataset))),
-        features=lambda w: [
-            path for name in fitted_on(w.dataset) for path in both(name)
-        ],
+        fitted_on=lambda w: made(*layout.fitted_on(w.dataset, *PARAMS.copies())),
         stamp=lambda w: stamp(layout.result(w.dataset), "fit", w.dataset),
     output:
         layout.result("{dataset}"),
@@ -27,8 +24,7 @@ rule cross_datasets:
     input:
         # The regressors that fit kept are used again here.
         results=made(*(layout.result(name) for name in PARAMS.datasets)),
-        index=made(*(layout.index(name) for name in PARAMS.seen())),
-        features=[path for name in PARAMS.seen() for path in both(name)],
+        fitted_on=made(*layout.fitted_on(*PARAMS.seen())),
         stamp=lambda w: stamp(layout.CROSS, "cross"),
     output:
         layout.CROSS,

@@ -1,0 +1,59 @@
+"""The verbs of ``reiqa``: each reads params.yaml, calls one function, writes one kind of file.
+
+Nothing heavy is imported at the top of a module here: ``reiqa --help`` must answer at once.
+"""
+
+import signal
+import sys
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from reiqa.cli import data, experts, project, results, scores
+from reiqa.cli.ending import EXPECTED, INTERRUPTED, USAGE_ERROR, ending, interrupted, leave
+from reiqa.progress import say
+
+
+class _Verbs(TyperGroup):
+    """A group of verbs that explains itself when none is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    help="Blind image quality assessment with two self-supervised experts (Re-IQA, CVPR 2023).",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+weights = typer.Typer(cls=_Verbs, help="Bring in weights that others have published.")
+app.add_typer(weights, name="weights")
+
+# In the order of the work, which is that of the help.
+for _verb in (
+    *(project.preset, data.datasets, data.fetch, data.index, data.distort, data.chunks),
+    *(experts.pretrain, experts.probe, results.features, results.fit, results.cross),
+    *(results.report, scores.bundle, scores.score, project.ablate, project.doctor),
+):
+    app.command()(_verb)
+weights.command("import")(experts.weights_import)
+weights.command("fetch")(experts.weights_fetch)
+
+
+def main() -> NoReturn:
+    """Run a verb; end with 0 for done, 1 for failed work, 2 for bad input, 130 for Ctrl-C."""
+    signal.signal(signal.SIGINT, interrupted)
+    code: int | None = INTERRUPTED
+    try:
+        code = app(prog_name="reiqa", standalone_mode=False)
+    except (USAGE_ERROR, *EXPECTED) as error:
+        message, code = ending(error)
+        say(message)
+    except (KeyboardInterrupt, typer.Abort):
+        pass
+    if code == INTERRUPTED:
+        leave(code)
+    sys.exit(code or 0)
