@@ -97,4 +97,6 @@ def verb(path: Path) -> str:
             return f"reiqa fit --dataset {name}"
         case _, "cross.csv":
             return "reiqa cross"
+        case _, "all_srcc.csv":
+            return "reiqa report"
     return "the verb that makes it"

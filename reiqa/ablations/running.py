@@ -14,7 +14,6 @@ from reiqa import params as parameters
 from reiqa.ablations import table
 from reiqa.ablations.matrix import Cell, Matrix
 from reiqa.data import index as indices
-from reiqa.encoders.files import card_path
 from reiqa.errors import WorkFailedError
 from reiqa.params import Params
 from reiqa.pretrain import probing
@@ -102,7 +101,7 @@ def _judged(dataset: str, base: Params) -> dict[str, Any]:
     evaluation = evaluate(sample, splits, settings, base.compute.threads, ["quality"])
     srcc = statistics.spread(measure(evaluation, sample.ratings, "quality").values["srcc"])
     expert = layout.model("quality")
-    card = store.read_json(card_path(expert))
+    card = store.read_json(layout.beside(expert, "json"))
     probed = probing.beside_random(encoders.load(expert), probing.distorted(base.bank))
     return {
         "srcc": srcc["median"],

@@ -78,7 +78,8 @@ def weights_import(
     section = params.expert(expert)
     if checkpoint is not None and not checkpoint.exists():
         raise BadInputError(f"{checkpoint}: no such file")
-    if section.source == "pretrain" or (checkpoint and str(checkpoint) != section.file):
+    other = checkpoint is not None and (section.file is None or checkpoint != Path(section.file))
+    if section.source == "pretrain" or other:
         wanted = checkpoint or "FILE"
         raise BadInputError(
             f"{file}: set {expert}.source to import and {expert}.file to {wanted},"

@@ -36,7 +36,7 @@ def merge(folder: Path, into: Path) -> None:
             raise WorkFailedError(f"{item.name}: in two archives of the set; refused")
         else:
             item.replace(into / item.name)
-    folder.rmdir() if not any(folder.iterdir()) else None
+    folder.rmdir()
 
 
 def remove(path: Path) -> None:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Protocol, cast
 
+from reiqa.data.room import Advance
+
 #: Unpacked bytes allowed: this many times the archive's size, and some for small ones.
 EXPANSION = 20
 ALLOWANCE = 64 << 20
@@ -58,8 +60,6 @@ _DAMAGED = (
     AttributeError,
     TypeError,
 )
-
-Advance = Callable[[int], None]
 
 
 class ArchiveError(Exception):

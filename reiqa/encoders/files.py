@@ -7,18 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from reiqa import store
+from reiqa import layout, store
 from reiqa.encoders.backbones import NORMALISATION, Encoder, build
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName
 
 # One key only: the order of several is not fixed by the format's writer, and bytes must repeat.
 _KEY = "reiqa"
-
-
-def card_path(path: Path) -> Path:
-    """Return where the card of the model file ``path`` lies."""
-    return path.with_suffix(".json")
 
 
 def save(encoder: Encoder, path: Path, card: Mapping[str, Any]) -> None:
@@ -38,7 +33,7 @@ def save(encoder: Encoder, path: Path, card: Mapping[str, Any]) -> None:
     with store.atomic(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: json.dumps(own, sort_keys=True)})
     store.write_json(
-        card_path(path),
+        layout.beside(path, "json"),
         {
             **own,
             "width": encoder.width,

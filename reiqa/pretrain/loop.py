@@ -23,11 +23,6 @@ from reiqa.pretrain.parallel import Ranks
 from reiqa.pretrain.views import Views, views
 
 
-def curve_path(expert: ExpertName) -> Path:
-    """Return where the course of an expert's pretraining is kept, beside its weights."""
-    return layout.model(expert).with_suffix(".curve.csv")
-
-
 def pretrain(expert: ExpertName, params: Params) -> Path:
     """Pretrain an expert, from the latest checkpoint if there is one.
 
@@ -240,7 +235,8 @@ class Run:
 
     def save(self) -> None:
         """Write the curve, the weights and the card."""
-        self.curve.write(curve_path(self.expert))
+        path = layout.model(self.expert)
+        self.curve.write(layout.beside(path, "curve.csv"))
         card = {
             "source": "pretrain",
             "epochs": self.settings.epochs,
@@ -251,7 +247,7 @@ class Run:
             "parameters": parameters.digest(self.identity["parameters"]),
             "inputs": self.identity["inputs"],
         }
-        encoders.save(self.moco.query.encoder, layout.model(self.expert), card)
+        encoders.save(self.moco.query.encoder, path, card)
 
 
 class _Items(Dataset[Any]):

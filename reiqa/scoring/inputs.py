@@ -1,6 +1,5 @@
 """What a caller may hand over, as one kind of batch: floats in [0, 1], one image at a time."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -49,11 +48,6 @@ def seen(picture: Picture, viewing: Viewing) -> Seen:
     if isinstance(picture, np.ndarray):
         return _of_array(picture, viewing)
     return _of_tensor(picture, viewing)
-
-
-def each(pictures: Tensor) -> Iterator[Tensor]:
-    """Yield the images of a batch ``(N, 3, H, W)``."""
-    yield from pictures.unbind(0)
 
 
 def of_bytes(pixels: Pixels, viewing: Viewing) -> Seen:

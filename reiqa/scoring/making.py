@@ -11,7 +11,6 @@ from safetensors.numpy import save as to_bytes
 
 from reiqa import layout, store
 from reiqa.data import catalog
-from reiqa.encoders.files import card_path
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, VARIANTS, ExpertName
 from reiqa.progress import say
@@ -145,7 +144,7 @@ def _experts(told: Mapping[str, Any], result: Mapping[str, Any]) -> dict[ExpertN
     experts: dict[ExpertName, Expert] = {}
     scales = len(told["experts"]["content"]["scales"])
     for expert in EXPERTS:
-        own = store.read_json(card_path(layout.model(expert)))
+        own = store.read_json(layout.beside(layout.model(expert), "json"))
         experts[expert] = Expert(
             backbone=own["backbone"],
             normalisation=told["experts"][expert]["normalisation"],
@@ -226,7 +225,7 @@ def _provenance(dataset: str) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     for expert in EXPERTS:
         path = layout.model(expert)
-        parts[expert] = {**_made(path), "card": store.read_json(card_path(path))}
+        parts[expert] = {**_made(path), "card": store.read_json(layout.beside(path, "json"))}
         parts[f"features/{expert}"] = _made(layout.features(dataset, expert))
     parts["index"] = _made(layout.index(dataset))
     parts["regressor"] = _made(layout.result(dataset))

@@ -142,7 +142,7 @@ class Scorer:
             BadInputError: a file cannot be read, or an array is no image.
         """
         if isinstance(picture, Tensor) and picture.ndim == 4:
-            return [self(image) for image in inputs.each(picture)]
+            return [self(image) for image in picture.unbind()]
         if isinstance(picture, Sequence) and not isinstance(picture, str):
             return [self(image) for image in picture]
         return self.judge(self.see(picture))

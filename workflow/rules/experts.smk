@@ -7,7 +7,7 @@ rule make_expert:
         stamp=lambda w: stamp(layout.model(w.expert), "model", w.expert),
     output:
         layout.model("{expert}"),
-        layout.model("{expert}").with_suffix(".json"),
+        layout.beside(layout.model("{expert}"), "json"),
     log:
         "work/logs/pretrain/{expert}.log",
     conda:
