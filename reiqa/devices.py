@@ -179,6 +179,9 @@ def device(compute: Compute) -> "Iterator[torch.device]":
     """Set threads and determinism, lease a GPU if one is wanted, and give the torch device.
 
     Must be entered before CUDA is first used in the process.
+
+    Raises:
+        BadInputError: a GPU is asked for, or several by torchrun, and not so many are visible.
     """
     import torch
 

@@ -123,12 +123,16 @@ def to_tensor(pixels: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]) -> T
 
 
 def read_tensor(path: Path) -> Tensor:
-    """Decode an image file to ``(3, H, W)`` float32 in [0, 1] (see `read_rgb`)."""
+    """Decode an image file to ``(3, H, W)`` float32 in [0, 1].
+
+    Raises:
+        BadInputError: as `read_rgb`.
+    """
     return to_tensor(read_rgb(path))
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Turn floats in [0, 1] into uint8 by rounding: truncation would darken the mean."""
+    """Turn floats in [0, 1] of any shape into uint8 by rounding: truncation would darken them."""
     return images.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
@@ -155,7 +159,12 @@ def reflect(images: Tensor, height: int, width: int) -> Tensor:
     Reflection repeats as often as needed, so any size down to one pixel works.
 
     Args:
-        images: ``(N, 3, H, W)``.
+        images: ``(N, 3, H, W)``, any type.
+        height: least, in pixels.
+        width: least, in pixels.
+
+    Returns:
+        ``(N, 3, max(H, height), max(W, width))``.
     """
     rows = _reflected(images.shape[-2], height, images.device)
     columns = _reflected(images.shape[-1], width, images.device)

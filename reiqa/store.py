@@ -160,7 +160,8 @@ def atomic(path: Path) -> Iterator[Path]:
     what a killed process leaves is swept when the artifact is next made.
 
     Raises:
-        BadInputError: ``path`` is a folder, or below a file.
+        BadInputError: no file can be written there (see `check_target`).
+        OSError: the disk is full, whatever the library at work made of that.
     """
     check_target(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,7 +223,12 @@ def check_target(path: Path, suffix: str = "") -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file atomically, as UTF-8.
+
+    Raises:
+        BadInputError: no file can be written there (see `check_target`).
+        OSError: the disk is full.
+    """
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -244,7 +244,14 @@ class _Bringing:
         return self._staging.with_name(str(number))
 
     def piece(self, number: int, piece: Piece) -> Told:
-        """Bring one piece from the first place that gives it, and unpack it."""
+        """Bring one piece from the first place that gives it, and unpack it.
+
+        Returns:
+            What the receipt tells of it: file, bytes, digest and source.
+
+        Raises:
+            WorkFailedError: no place gives it.
+        """
         faults = [
             f"not in {mirror}"
             for mirror in self._mirrors

@@ -49,7 +49,11 @@ class Status:
 
 
 def status_table() -> list[Status]:
-    """Return a row for each set of the catalog, as the current folder has it."""
+    """Return a row for each set of the catalog, as the current folder has it.
+
+    Raises:
+        BadInputError: a receipt is damaged.
+    """
     return [_status(entry) for entry in catalog.load().values()]
 
 

@@ -1,4 +1,7 @@
-"""Blurs: Gaussian, lens (a disk), motion (a line at any angle)."""
+"""Blurs: Gaussian, lens (a disk), motion (a line at any angle).
+
+Each type is a `Distortion.apply` (see the registry).
+"""
 
 import math
 from collections.abc import Sequence

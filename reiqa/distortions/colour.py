@@ -1,4 +1,7 @@
-"""Distortions of colour: diffusion, a shifted channel, and saturation up and down."""
+"""Distortions of colour: diffusion, a shifted channel, and saturation up and down.
+
+Each type is a `Distortion.apply` (see the registry).
+"""
 
 import math
 from collections.abc import Sequence

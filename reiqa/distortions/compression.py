@@ -1,4 +1,7 @@
-"""Codecs and quantisers: JPEG, JPEG 2000, few levels, few colours."""
+"""Codecs and quantisers: JPEG, JPEG 2000, few levels, few colours.
+
+Each type is a `Distortion.apply` (see the registry).
+"""
 
 import io
 from collections.abc import Callable, Sequence

@@ -1,4 +1,7 @@
-"""Noises: white, coloured, impulses, multiplicative, and white noise half removed."""
+"""Noises: white, coloured, impulses, multiplicative, and white noise half removed.
+
+Each type is a `Distortion.apply` (see the registry).
+"""
 
 import math
 from collections.abc import Sequence

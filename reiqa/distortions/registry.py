@@ -25,7 +25,9 @@ class Distortion:
         name: as in params.yaml.
         title: for people.
         family: blur, colour, compression, noise, brightness, resolution, contrast or spatial.
-        apply: ``(images uint8 (N, 3, H, W), level, seeds, frames) -> uint8`` of the same shape.
+        apply: does it. Takes ``(N, 3, H, W)`` uint8 on any device, the parameter of one level, and
+            a seed and a `Frame` for each of N windows; gives uint8 of the same shape. A type that
+            draws nothing ignores its seeds, one that is a function of single pixels its frames.
         levels: the parameter at levels 1 to 5.
         parameter: what the parameter means, and its unit.
         source: where the type and its levels come from.

@@ -1,7 +1,7 @@
 """Loss of resolution: down and up again by a filter, or by the nearest pixel.
 
 The coarse grid starts at the photograph's corner, so a window knows from its frame where the grid's
-lines fall.
+lines fall. Each type is a `Distortion.apply` (see the registry).
 """
 
 import math

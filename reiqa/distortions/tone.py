@@ -1,4 +1,7 @@
-"""Changes of brightness and contrast: curves over the 8-bit values, and two on CIE lightness."""
+"""Changes of brightness and contrast: curves over the 8-bit values, and two on CIE lightness.
+
+Each type is a `Distortion.apply` (see the registry).
+"""
 
 from collections.abc import Callable, Sequence
 from typing import TypeAlias

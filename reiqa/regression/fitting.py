@@ -93,7 +93,16 @@ class Judged:
 
 
 def judge(sample: Sample, params: Params, splits_file: Path | None = None) -> Judged:
-    """Run the protocol on a dataset."""
+    """Run the protocol on a dataset.
+
+    Args:
+        sample: its usable images.
+        params: ``regression``, ``seed`` and ``compute.threads`` matter.
+        splits_file: a table of splits to use instead of the protocol's.
+
+    Raises:
+        BadInputError: splits or copies do not fit the sample, or it is too small.
+    """
     parts = _splits(sample, params, splits_file)
     settings = params.regression
     ladder = climb(sample, settings.order.dataset) if settings.order else None

@@ -1,7 +1,8 @@
 """How well predictions agree with ratings: SRCC, PLCC, KRCC, RMSE, and the logistic mapping.
 
-A correlation that does not exist (fewer than two images, or all values equal) is NaN here;
-whoever reports it says why. None of these functions warns.
+Predictions and ratings are ``(N,)`` float64, higher is better. A correlation that does not exist
+(fewer than two images, or all values equal) is NaN here; whoever reports it says why. None of
+these functions warns.
 """
 
 from typing import NamedTuple

@@ -67,7 +67,11 @@ def read_results(params: Params) -> dict[str, Mapping[str, Any]]:
 
 
 def read_predictions(dataset: str) -> Predictions:
-    """Read ``D.predictions.csv``, averaging each image's predictions over splits."""
+    """Read ``D.predictions.csv``, averaging each image's predictions over splits.
+
+    Raises:
+        BadInputError: it is missing.
+    """
     path = layout.beside(layout.result(dataset), "predictions.csv")
     sums: dict[str, list[Floats]] = {}
     for row in _rows(path):
@@ -83,7 +87,11 @@ def read_predictions(dataset: str) -> Predictions:
 def read_alphas(dataset: str) -> dict[Variant, tuple[Floats, Floats]]:
     """Read ``D.alphas.csv``: by variant, the penalties and the mean validation SRCC at each.
 
-    Of several mixing shares the best at each penalty is taken; an undefined value is NaN.
+    Of several mixing shares the best at each penalty is taken; an undefined value is NaN. Both
+    arrays of a variant are ``(A,)``, penalties ascending.
+
+    Raises:
+        BadInputError: it is missing.
     """
     best: dict[Variant, dict[float, float]] = {variant: {} for variant in VARIANTS}
     for row in _rows(layout.beside(layout.result(dataset), "alphas.csv")):
