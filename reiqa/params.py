@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from reiqa.errors import BadInputError
+from reiqa.mistakes import one_line
 
 ExpertName: TypeAlias = Literal["content", "quality"]
 Pooling: TypeAlias = Literal["last", "stages"]
@@ -426,7 +426,7 @@ def load(
     try:
         params = Params.model_validate(tree)
     except ValidationError as error:
-        raise BadInputError(explain(path, error)) from None
+        raise BadInputError(one_line(path, error, Params)) from None
     _check_known(path, "datasets", params.datasets, datasets)
     _check_known(path, "regression.order.dataset", params.copies(), datasets)
     _check_known(path, "chunks.corpora", params.chunks.corpora, corpora)
@@ -444,50 +444,3 @@ def _check_known(path: Path, key: str, names: list[str], known: Collection[str] 
             raise BadInputError(
                 f"{path}: {key}: unknown name {name!r}; allowed: {', '.join(sorted(known))}"
             )
-
-
-def explain(path: Path, error: ValidationError) -> str:
-    """Turn pydantic's account into one line that names file, key, fault and allowed values."""
-    faults = error.errors()
-    first = faults[0]
-    # A union reports each of its branches by name; the key itself is what comes before.
-    keys = _keys(first)
-    same = [fault for fault in faults if _keys(fault)[: len(keys)] == keys]
-    others = len({tuple(_keys(fault)) for fault in faults if fault not in same})
-    name = ".".join(keys) or "the whole file"
-    more = f" (and {others} more)" if others else ""
-    if first["type"] == "extra_forbidden":
-        allowed = ", ".join(_fields_at(keys[:-1]))
-        return f"{path}: {name}: unknown key; allowed here: {allowed}{more}"
-    if first["type"] == "missing":
-        return f"{path}: {name}: this key is needed{more}"
-    said = " or ".join(dict.fromkeys(_said(fault) for fault in same))
-    given = "" if first["type"] == "value_error" else f", not {first['input']!r}"
-    return f"{path}: {name + ': ' if keys or given else ''}{said}{given}{more}"
-
-
-def _said(fault: ErrorDetails) -> str:
-    if fault["type"] in {"model_type", "model_attributes_type"}:
-        return "should hold keys and values"
-    text = fault["msg"].removeprefix("Value error, ").split(", unable to")[0]
-    return text[0].lower() + text[1:]
-
-
-def _keys(fault: ErrorDetails) -> list[str]:
-    return [str(part) for part in fault["loc"] if not _is_branch(part)]
-
-
-def _is_branch(part: int | str) -> bool:
-    return isinstance(part, str) and (
-        part.startswith(("literal[", "list[", "constrained-", "function-"))
-        or part in {"float", "int"}
-    )
-
-
-def _fields_at(keys: list[str]) -> list[str]:
-    model: type[BaseModel] = Params
-    for key in keys:
-        annotation = model.model_fields[key].annotation
-        choices = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(model.model_fields)

@@ -8,8 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "reiqa"
 
 GROUND = {
-    *("errors", "text", "seeds", "progress", "params", "layout", "store", "hdf5", "_hdf5_reader"),
-    *("devices", "images"),
+    *("errors", "mistakes", "text", "seeds", "progress", "params", "layout", "store", "hdf5"),
+    *("_hdf5_reader", "devices", "images"),
 }
 ORDER = [
     "data",

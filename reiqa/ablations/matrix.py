@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from reiqa import params as parameters
 from reiqa.errors import BadInputError
+from reiqa.mistakes import one_line
 from reiqa.params import Params, Section
 
 #: Factor of the cell that all others differ from in one key.
@@ -122,7 +123,7 @@ def _read(path: Path) -> _File:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadInputError(f"{path}: not readable as YAML: {error}") from None
     except ValidationError as error:
-        raise BadInputError(parameters.explain(path, error)) from None
+        raise BadInputError(one_line(path, error, _File)) from None
 
 
 def _with(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -147,4 +148,4 @@ def _checked(path: Path, tree: dict[str, Any], label: str) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise BadInputError(f"{parameters.explain(path, error)} (in the cell {label})") from None
+        raise BadInputError(f"{one_line(path, error, Params)} (in the cell {label})") from None

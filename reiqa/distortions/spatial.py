@@ -1,8 +1,9 @@
 """Distortions of place: colour blocks, displaced patches, jittered pixels.
 
 Blocks and patches are drawn for the whole photograph, some in every cell of a lattice, so that
-every crop of a chunk carries them and their number grows with the area. Each type is a `Distortion.apply` (see the
-registry).
+every crop of a chunk carries them and their number grows with the area.
+
+Each type is a `Distortion.apply` (see the registry).
 """
 
 import math
