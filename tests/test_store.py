@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reiqa
 from reiqa import store
 from reiqa.errors import BadInputError
 from reiqa.params import Params, relevant
@@ -160,6 +161,7 @@ def test_of_two_processes_that_make_one_artifact_the_second_finds_it_done():
     code = f"""
 import json, sys, time
 from pathlib import Path
+import reiqa
 from reiqa import store
 from reiqa.params import Params
 def work():
@@ -347,7 +349,7 @@ def test_a_sidecar_of_which_a_letter_changed_is_none():
 
 
 def test_a_library_that_fails_on_a_full_disk_is_an_error_of_the_system(monkeypatch):
-    monkeypatch.setattr(store, "_refusal", lambda path: errno.ENOSPC)
+    monkeypatch.setattr(store.files, "_refusal", lambda path: errno.ENOSPC)
     with (
         pytest.raises(OSError, match="No space left on device: 'x'"),
         store.atomic(Path("x")),
@@ -375,10 +377,10 @@ def test_a_sidecar_that_names_its_own_artifact_as_input_is_stale():
 
 def test_a_large_file_is_read_once_while_nobody_writes_to_it(monkeypatch):
     run_chain()
-    monkeypatch.setattr(store, "_LARGE", 0)
+    monkeypatch.setattr(store.files, "_LARGE", 0)
     read: list[Path] = []
     real = store.file_digest
-    monkeypatch.setattr(store, "file_digest", lambda path: read.append(path) or real(path))
+    monkeypatch.setattr(store.files, "file_digest", lambda path: read.append(path) or real(path))
     assert store.verified(CACHE) == store.verified(CACHE)
     assert len(read) == 1
     time.sleep(0.02)  # a file's times are told apart by ticks of the system's clock
@@ -440,8 +442,8 @@ def test_a_stamp_is_old_while_fresh_and_new_once_stale():
 
 
 def test_an_installed_package_does_not_take_its_users_repository_for_its_own(monkeypatch):
-    place = Path("venv/site-packages/reiqa/store.py")
+    place = Path("venv/site-packages/reiqa/__init__.py")
     place.parent.mkdir(parents=True)
     subprocess.run(["git", "init", "-q"], check=True)
-    monkeypatch.setattr(store, "__file__", str(place.absolute()))
+    monkeypatch.setattr(reiqa, "__file__", str(place.absolute()))
     assert store.revision.__wrapped__().startswith("version ")
