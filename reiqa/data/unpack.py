@@ -45,7 +45,7 @@ _OURS = {
 }
 
 # What the readers raise of an archive whose bytes make no sense; zipfile an IndexError of an empty
-# name, py7zr the last four of a table that is spoilt.
+# name, py7zr the last five of a table that is spoilt.
 _DAMAGED = (
     OSError,
     EOFError,
@@ -56,6 +56,7 @@ _DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
     LookupError,
+    ArithmeticError,
     AssertionError,
     AttributeError,
     TypeError,
