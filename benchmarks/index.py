@@ -121,7 +121,7 @@ def report(rows: list[Row], pictures: int, patches: int, rounds: int) -> str:
             *map(str, rows),
             "",
             f"The bound is {MOST_SECONDS} s and {MOST_MIB:,} MiB on one core. `--verify` reads the "
-            "header of every picture. Both import torch, as every command that reads params.yaml.",
+            "header of every picture, and imports torch with what reads images.",
             "",
         ]
     )
