@@ -5,17 +5,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from reiqa.cli import app
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 
-VERBS = (
-    "preset", "datasets", "fetch", "index", "distort", "chunks", "pretrain", "probe",
-    "features",
-    "fit", "cross", "bundle", "score", "report", "doctor",
-)  # fmt: skip
+COMMAND = typer.main.get_command(app)
+VERBS = [
+    *((name,) for name in COMMAND.commands if name != "weights"),
+    *(("weights", name) for name in COMMAND.commands["weights"].commands),
+]
 HEAVY = ("torch", "dvc", "snakemake", "h5py", "scipy", "sklearn", "matplotlib", "numpy", "PIL")
 
 
@@ -43,11 +44,11 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "HEAVY []"
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_each_verb_explains_itself_with_an_example(verb: str) -> None:
-    shown = CliRunner().invoke(app, [verb, "--help"])
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_each_verb_explains_itself_with_an_example_of_its_own(verb: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*verb, "--help"])
     assert shown.exit_code == 0
-    assert "Example:" in shown.output
+    assert f"Example: reiqa {' '.join(verb)}" in shown.output
 
 
 def test_a_preset_is_written_and_an_unknown_one_refused(tmp_path: Path) -> None:

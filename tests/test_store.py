@@ -161,7 +161,6 @@ def test_of_two_processes_that_make_one_artifact_the_second_finds_it_done():
     code = f"""
 import json, sys, time
 from pathlib import Path
-import reiqa
 from reiqa import store
 from reiqa.params import Params
 def work():
