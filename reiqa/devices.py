@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reiqa.errors import BadInputError
 from reiqa.params import Compute
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
     import torch
     from filelock import FileLock
 
-# How long a process waits for the first of its job to lease GPUs that another job holds.
+# How long a process waits for the first of its job, which may wait for GPUs that another job holds
+# or for the artifact that it makes.
 _PATIENCE = timedelta(days=7)
+
+# Where the first of them says whether the others are needed.
+_WORK = "reiqa/work"
 
 #: Comma-separated GPU names to take for the machine's: for tests and dry runs.
 FAKE_GPUS = "REIQA_FAKE_GPUS"
@@ -129,16 +134,35 @@ def _own_gpu() -> Iterator[str]:
         with leased_gpus(1) as (gpu,):
             yield gpu
         return
-    from torch.distributed.rendezvous import rendezvous
-
-    place, node = int(os.environ["LOCAL_RANK"]), os.environ.get("GROUP_RANK", "0")
-    table, _, _ = next(rendezvous("env://", timeout=_PATIENCE))
+    place, node, table = int(os.environ["LOCAL_RANK"]), os.environ.get("GROUP_RANK", "0"), _table()
     if place == 0:
         with leased_gpus(count) as gpus:
             table.set(f"reiqa/gpus/{node}", ",".join(gpus))
             yield gpus[0]
     else:
         yield table.get(f"reiqa/gpus/{node}").decode().split(",")[place]
+
+
+def tell_of_work(wanted: bool) -> None:
+    """Tell the other processes of a torchrun, where there are some, whether they are needed."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _table().set(_WORK, str(wanted))
+
+
+def told_of_work() -> bool:
+    """Wait until the first process of this torchrun has told whether the others are needed."""
+    return bool(_table().get(_WORK) == str(True).encode())
+
+
+@cache
+def _table() -> Any:
+    """Return the store in which the processes of a torchrun, on all its machines, tell each other.
+
+    It is kept: where no agent of torchrun holds the store, it goes with the first process's own.
+    """
+    from torch.distributed.rendezvous import rendezvous
+
+    return next(rendezvous("env://", timeout=_PATIENCE))[0]
 
 
 def _keep_freed_memory() -> None:

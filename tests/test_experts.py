@@ -1,13 +1,16 @@
 """The verbs that make experts: whether there is work, for which processes, of which file."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from reiqa import encoders, layout, pretrain, store
+from reiqa import devices, encoders, layout, pretrain, store
+from reiqa import params as parameters
 from reiqa.cli import experts
 from reiqa.errors import BadInputError
 
@@ -20,6 +23,15 @@ CARD = layout.beside(MODEL, "json")
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     layout.PARAMS.write_text(DEMO.read_text())
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What the first process tells the others, of which this one is none."""
+    told: list[bool] = []
+    monkeypatch.setattr(devices, "tell_of_work", told.append)
+    monkeypatch.setattr(devices, "told_of_work", lambda: told.pop())
+    return told
 
 
 @pytest.fixture
@@ -83,21 +95,56 @@ def is_asked_for_with_other_parameters() -> None:
 )
 def test_the_processes_of_a_torchrun_agree_on_whether_there_is_work(
     learning: list[str],
+    told: list[bool],
     monkeypatch: pytest.MonkeyPatch,
     model: Callable[[], None],
     force: bool,
     work: bool,
 ) -> None:
-    # Were the first to learn and another not, it would wait for that one.
+    # Were one to learn and another not, it would wait for that one.
     monkeypatch.setenv("RANK", "0")
     experts.pretrain("quality")
-    learning.clear()
     model()
-    # What the first makes is whole again, so the other is asked before.
-    for rank in ("1", "0"):
+    learning.clear()
+    told.clear()
+    for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
         experts.pretrain("quality", force=force)
-    assert learning == (["1", "0"] if work else [])
+    assert learning == (["0", "1"] if work else [])
+
+
+def test_a_torchrun_that_waited_for_another_job_ends_with_all_its_processes(
+    tmp_path: Path,
+) -> None:
+    # The others have nothing to go by but the first one's word: it alone waits for the lock.
+    script = tmp_path / "job.py"
+    script.write_text(
+        "from reiqa import pretrain\n"
+        "from reiqa.cli import experts\n"
+        "pretrain.inputs = lambda *_: []\n"
+        "def learn(*_): raise SystemExit('set out to learn')\n"
+        "pretrain.pretrain = learn\n"
+        "experts.pretrain('quality')\n"
+    )
+    params = parameters.load(layout.PARAMS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    with store.locked(MODEL):
+        job = subprocess.Popen(
+            [*command, "--nproc-per-node", "2", str(script)], stderr=subprocess.PIPE, text=True
+        )
+        assert job.stderr is not None
+        assert any("waiting for another reiqa" in line for line in job.stderr)
+        for path in (MODEL, CARD):
+            store.write_text(path, path.name)
+        relevant = parameters.relevant(params, "model", "quality")
+        store.seal(MODEL, "model", "quality", relevant, {}, [CARD])
+    try:
+        _, said = job.communicate(timeout=60)
+    finally:
+        # Of one that still waits torchrun ends the processes too.
+        job.terminate()
+    assert job.returncode == 0, said
+    assert "up to date" in said
 
 
 @pytest.fixture

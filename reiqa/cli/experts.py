@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reiqa import layout, store
+from reiqa import devices, layout, store
 from reiqa.cli.given import Force, ParamsFile, bound, load
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, ExpertName, Params
@@ -32,13 +32,17 @@ def pretrain(
     from reiqa import pretrain as training
 
     if os.environ.get("RANK", "0") != "0":
-        # Under torchrun the first process holds the artifact's lock; the others only help it.
-        path = layout.model(expert)
-        if force or store.damaged(path) or not store.Freshness.under(params).fresh(path):
+        # Under torchrun the first process holds the artifact's lock and decides; the others help.
+        if devices.told_of_work():
             training.pretrain(expert, params)
         return
-    work = bound(training.pretrain, expert, params)
-    _make_model(expert, params, training.inputs(expert, params), work, force)
+
+    def work() -> None:
+        devices.tell_of_work(True)
+        training.pretrain(expert, params)
+
+    if not _make_model(expert, params, training.inputs(expert, params), work, force):
+        devices.tell_of_work(False)
 
 
 def probe(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
@@ -106,7 +110,7 @@ def _make_model(
     inputs: list[Path],
     work: Callable[[], object],
     force: bool,
-) -> None:
+) -> bool:
     path = layout.model(expert)
     beside = [layout.beside(path, kind) for kind in layout.MODELLED]
-    store.make(path, "model", expert, params, inputs, work, force, beside)
+    return store.make(path, "model", expert, params, inputs, work, force, beside)
