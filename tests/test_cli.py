@@ -1,11 +1,15 @@
 """The face of the program: help at once, one line and the right exit code for a user's mistake."""
 
+import io
+import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from reiqa.cli import app
@@ -126,6 +130,34 @@ def test_a_verb_refuses_what_it_cannot_use_in_one_line(
 ) -> None:
     _reiqa(tmp_path, "preset", "demo")
     _assert_refused(_reiqa(tmp_path, *arguments), *words)
+
+
+def _photograph(suffix: str, **how: object) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(stream, suffix, **how)
+    return stream.getvalue()
+
+
+def _with_a_cut_tag() -> bytes:
+    tags = Image.Exif()
+    tags[270] = "a description that is cut off"
+    return _photograph("JPEG", exif=tags.tobytes()[:20])[:-10]
+
+
+def _with_too_many_channels() -> bytes:
+    count = struct.Struct("<HHII")
+    whole = _photograph("TIFF")
+    channels, short = 277, 3
+    assert count.pack(channels, short, 1, 3) in whole
+    return whole.replace(count.pack(channels, short, 1, 3), count.pack(channels, short, 1, 255))
+
+
+@pytest.mark.parametrize("damaged", [_with_a_cut_tag, _with_too_many_channels])
+def test_of_a_damaged_photograph_its_reader_says_nothing_beside_the_one_line(
+    tmp_path: Path, damaged: Callable[[], bytes]
+) -> None:
+    (tmp_path / "photograph").write_bytes(damaged())
+    _assert_refused(_reiqa(tmp_path, "distort", "photograph"), "photograph: ")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 Nothing heavy is imported at the top of a module here: ``reiqa --help`` must answer at once.
 """
 
+import logging
 import signal
 import sys
+import warnings
 from typing import Any, NoReturn
 
 import typer
@@ -46,6 +48,9 @@ weights.command("fetch")(experts.weights_fetch)
 def main() -> NoReturn:
     """Run a verb; end with 0 for done, 1 for failed work, 2 for bad input, 130 for Ctrl-C."""
     signal.signal(signal.SIGINT, interrupted)
+    # A stranger's photograph is read or refused; what Pillow thinks of its tags is of no use here.
+    warnings.filterwarnings("ignore", module="PIL")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     code: int | None = INTERRUPTED
     try:
         code = app(prog_name="reiqa", standalone_mode=False)
