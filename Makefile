@@ -1,7 +1,7 @@
 # make demo: set everything up and run the whole job on the embedded photographs.
 # make test: set everything up and run the tests.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock audit
+.PHONY: help setup demo test golden lint format lock audit
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PYTHON ?= python3
@@ -28,6 +28,9 @@ demo: setup  ## Run the main job on the embedded demo and print its table
 
 test: setup  ## Run the tests
 	pytest -n 2 --dist loadgroup
+
+golden: setup  ## Pin the numbers that every stage computes (after a raised format number)
+	PYTHONPATH=tests python -m support.golden
 
 lint: setup  ## Check style, types and workflow
 	ruff check .
