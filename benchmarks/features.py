@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 from ratios import Ratio, add_option, put
 
-from reiqa import features, images, layout
+from reiqa import features, images, layout, tensors
 from reiqa.encoders import build, load, save
 from reiqa.features import cache
 from reiqa.params import EXPERTS, Params
@@ -58,8 +58,8 @@ def plain_loop(paths: list[Path], device: torch.device) -> np.ndarray:
     rows = []
     with torch.no_grad():
         for path in paths:
-            image = images.read_tensor(path)[None].to(device)
-            views = [image, images.half(image)]
+            image = tensors.read_tensor(path)[None].to(device)
+            views = [image, tensors.half(image)]
             parts = [encoder(view) for encoder in encoders for view in views]
             rows.append(torch.cat(parts, dim=1)[0].cpu().numpy())
     return np.stack(rows)

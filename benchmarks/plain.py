@@ -81,7 +81,7 @@ def saturation(photo: Photo, factor: float, random: Random) -> Photo:
 def jpeg(photo: Photo, quality: int, random: Random) -> Photo:
     stream = io.BytesIO()
     Image.fromarray(photo).save(stream, "JPEG", quality=quality, subsampling="4:2:0")
-    return np.asarray(Image.open(stream).convert("RGB"))
+    return np.asarray(Image.open(stream, formats=["JPEG"]).convert("RGB"))
 
 
 def white_noise(photo: Photo, variance: float, random: Random) -> Photo:

@@ -58,7 +58,7 @@ Worsen = Callable[[Image.Image, float, int], Image.Image]
 def jpeg(image: Image.Image, quality: float, _seed: int) -> Image.Image:
     stream = io.BytesIO()
     image.save(stream, format="JPEG", quality=int(quality))
-    return Image.open(stream).convert("RGB")
+    return Image.open(stream, formats=["JPEG"]).convert("RGB")
 
 
 def blur(image: Image.Image, sigma: float, _seed: int) -> Image.Image:

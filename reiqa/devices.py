@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -49,7 +50,8 @@ def visible_gpus() -> list[str]:
 
 def processors() -> int:
     """Return how many processors this process may use: those of its job, where it is in one."""
-    return len(os.sched_getaffinity(0))
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 # Of glibc's malloc.h; 32 MiB is the greatest threshold that it takes for maps.
@@ -184,6 +186,86 @@ def _names(listed: str) -> list[str]:
     return list(dict.fromkeys(name for name in known if name))
 
 
+_threads_lock = threading.Lock()
+# How many blocks of `one_torch_thread` are open, and the setting before the first of them.
+_open_blocks, _threads_before = 0, 1
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let torch compute on one thread inside the block, and leave the caller's setting as it was.
+
+    An image is then scored by the same arithmetic whatever the machine, and several images at a
+    time do not compete for processors. torch keeps its setting once for each thread and once for
+    threads that are still to come; blocks of several threads may overlap in any order.
+    """
+    global _open_blocks, _threads_before
+    import torch
+
+    own = torch.get_num_threads()
+    with _threads_lock:
+        if not _open_blocks:
+            _threads_before = own
+        _open_blocks += 1
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _threads_lock:
+            _open_blocks -= 1
+            torch.set_num_threads(own if _open_blocks else _threads_before)
+
+
+_dtype_lock = threading.RLock()
+
+
+@contextmanager
+def default_torch_state() -> Iterator[None]:
+    """Build networks in float32 on the CPU whatever the caller has set globally.
+
+    The default type and device, autocast and inference mode all leak into modules that are
+    constructed under them; each is as the caller had it after the block.
+    """
+    import torch
+
+    with _dtype_lock:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            with (
+                torch.device("cpu"),
+                torch.inference_mode(False),
+                torch.autocast("cpu", enabled=False),
+            ):
+                yield
+        finally:
+            torch.set_default_dtype(before)
+
+
+@contextmanager
+def ieee_float32(processor: "torch.device") -> Iterator[None]:
+    """Multiply float32 as float32 on a GPU: torch lets cuDNN round to TF32 if nobody objects.
+
+    ``compute.precision: bf16`` is the fast choice; float32 is the same to about 1e-6 everywhere.
+    """
+    import torch
+
+    if processor.type != "cuda":
+        yield
+        return
+    # cudnn's attribute is added at import, where type checkers do not see it.
+    cudnn: Any = torch.backends.cudnn
+    backends: list[Any] = [torch.backends.cuda.matmul, cudnn.conv]
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.fp32_precision = value
+
+
 def check_compiler() -> None:
     """Look for the compiler that ``torch.compile`` calls.
 
@@ -225,4 +307,6 @@ def device(compute: Compute) -> "Iterator[torch.device]":
             yield torch.device("cpu")
             return
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-        yield torch.device("cuda", 0)
+        processor = torch.device("cuda", 0)
+        with ieee_float32(processor):
+            yield processor

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, features
 from skimage import data, transform
 
-from reiqa import images
+from reiqa import images, tensors
 from reiqa.errors import BadInputError
 
 Write = Callable[[Path], None]
@@ -33,9 +33,9 @@ def save(picture: Image.Image, path: Path, **options: object) -> Path:
 def test_a_colour_photograph_is_read_to_the_byte(tmp_path: Path) -> None:
     path = save(Image.fromarray(gradient()), tmp_path / "a.png")
     assert np.array_equal(images.read_rgb(path), gradient())
-    tensor = images.read_tensor(path)
+    tensor = tensors.read_tensor(path)
     assert tensor.shape == (3, 24, 32) and tensor.dtype == torch.float32
-    assert torch.equal(images.to_uint8(tensor).permute(1, 2, 0), torch.from_numpy(gradient()))
+    assert torch.equal(tensors.to_uint8(tensor).permute(1, 2, 0), torch.from_numpy(gradient()))
 
 
 def test_one_channel_becomes_three_alike(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_photograph_is_turned_upright(orientation: int, tmp_path: Path) -> Non
 def test_one_pixel_is_an_image(tmp_path: Path) -> None:
     path = save(Image.new("RGB", (1, 1), (9, 8, 7)), tmp_path / "dot.png")
     assert images.read_rgb(path).tolist() == [[[9, 8, 7]]]
-    assert images.half(images.read_tensor(path)[None]).shape == (1, 3, 1, 1)
+    assert tensors.half(tensors.read_tensor(path)[None]).shape == (1, 3, 1, 1)
 
 
 def test_twenty_thousand_pixels_wide_is_read(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_damage_anywhere_never_ends_in_anything_but_a_picture_or_a_refusal(
 
 def test_half_is_the_antialiased_bicubic_half() -> None:
     photo = data.chelsea()[:200, :300]
-    ours = images.half(images.to_tensor(photo)[None])[0].permute(1, 2, 0).numpy()
+    ours = tensors.half(tensors.to_tensor(photo)[None])[0].permute(1, 2, 0).numpy()
     pillow = Image.fromarray(photo).resize((150, 100), Image.Resampling.BICUBIC)
     # Pillow rounds to 8 bits between its two passes.
     assert np.abs(ours * 255 - np.asarray(pillow)).max() <= 1.6
@@ -270,7 +270,7 @@ def test_half_is_the_antialiased_bicubic_half() -> None:
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 40), st.integers(1, 40))
 def test_reflection_is_numpys(height: int, width: int, rows: int, columns: int) -> None:
     pixels = np.arange(height * width, dtype=np.float32).reshape(height, width)
-    grown = images.reflect(torch.from_numpy(pixels)[None, None], rows, columns)[0, 0].numpy()
+    grown = tensors.reflect(torch.from_numpy(pixels)[None, None], rows, columns)[0, 0].numpy()
     down, right = max(0, rows - height), max(0, columns - width)
     edge = "reflect" if min(height, width) > 1 else "symmetric"
     if 1 in (height, width) and height != width:
@@ -286,4 +286,4 @@ def test_reflection_is_numpys(height: int, width: int, rows: int, columns: int) 
 
 def test_an_image_in_memory_whose_greys_have_no_known_range_is_refused_in_one_line():
     with pytest.raises(BadInputError, match="image in memory"):
-        images.shown(Image.fromarray(np.full((4, 4), 1e6, dtype=np.float32)))
+        images.to_rgb(Image.fromarray(np.full((4, 4), 1e6, dtype=np.float32)))

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "reiqa"
 
 GROUND = {
     *("errors", "mistakes", "text", "seeds", "progress", "params", "layout", "store", "hdf5"),
-    *("_hdf5_reader", "devices", "images"),
+    *("_hdf5_reader", "devices", "images", "tensors"),
 }
 ORDER = [
     "data",

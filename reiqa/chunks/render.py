@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reiqa import images
+from reiqa import tensors
 from reiqa.chunks.geometry import HALVING_MARGIN, Point, context, span
 from reiqa.chunks.recipe import Recipe
 from reiqa.distortions import TYPES, Frame, distort
@@ -168,7 +168,7 @@ def _halved(versions: Tensor, jobs: Sequence[_Job], corners: Sequence[Point]) ->
         )
         parts.append(_region(version, job.frame, rows, columns))
         places.append((top - rows.start // 2, left - columns.start // 2))
-    halves = images.half(torch.stack(parts).float().div_(255))
+    halves = tensors.half(torch.stack(parts).float().div_(255))
     crops = [
         half[:, top : top + patch, left : left + patch]
         for half, (top, left) in zip(halves, places, strict=True)

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reiqa import distortions, hdf5, images, layout, progress, store
+from reiqa import distortions, hdf5, images, layout, progress, store, tensors
 from reiqa.chunks import recipe as recipes
 from reiqa.chunks.recipe import Recipe
 from reiqa.data.index import CorpusImage, read_corpus
@@ -224,7 +224,7 @@ class Reader:
             raise _damaged(path, f"window {index - self._ends[shard]} is not what was written")
         window = torch.from_numpy(decode(planes))
         if window.shape[1:] != (recipe.height, recipe.width):
-            window = images.reflect(window[None], recipe.height, recipe.width)[0]
+            window = tensors.reflect(window[None], recipe.height, recipe.width)[0]
         return window, recipe
 
     def close(self) -> None:

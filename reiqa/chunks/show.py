@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from reiqa import images, store
+from reiqa import store, tensors
 from reiqa.chunks.geometry import Pair
 from reiqa.chunks.recipe import Recipe
 from reiqa.chunks.render import Pairs, render
@@ -180,7 +180,7 @@ def _draw_card(
                   color=_SOFT, rotation=90, ha="right", va="center")  # fmt: skip
         for side, tensor in enumerate((pairs.query, pairs.key)):
             x = left + side * (crop + _GAP)
-            pixels = images.to_uint8(tensor[0, scale, version]).permute(1, 2, 0).numpy()
+            pixels = tensors.to_uint8(tensor[0, scale, version]).permute(1, 2, 0).numpy()
             _draw_pixels(axes, pixels, x, y, crop, crop, smooth=False)
             colour = _CROPS[side ^ swapped]
             axes.add_patch(Rectangle((x, y), crop, crop, fill=False, ec=colour, lw=2.4))

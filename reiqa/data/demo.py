@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from reiqa import seeds, store, text
 from reiqa.distortions import LEVELS
 from reiqa.errors import WorkFailedError
-
-Pixels = NDArray[np.uint8]
+from reiqa.images import Pixels, read_rgb
 
 #: MS-SSIM needs over 160 pixels on the shorter side; features stay cheap below this.
 LONGER_SIDE = 320
@@ -47,8 +45,7 @@ def _matplotlib(name: str) -> Callable[[], Pixels]:
     def load() -> Pixels:
         from matplotlib.cbook import get_sample_data
 
-        with Image.open(get_sample_data(name, asfileobj=False)) as opened:
-            return np.asarray(opened.convert("RGB"))
+        return read_rgb(get_sample_data(name, asfileobj=False))
 
     return load
 
@@ -181,7 +178,7 @@ def _degraded(
     )
 
     from reiqa.distortions import distort
-    from reiqa.images import to_tensor, to_uint8
+    from reiqa.tensors import to_tensor, to_uint8
 
     reference = to_tensor(original)[None]
     made = []

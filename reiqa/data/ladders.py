@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from reiqa import images, seeds, store, text
+from reiqa import images, seeds, store, tensors, text
 from reiqa.data import pictures
 from reiqa.data.demo import COLUMNS
 from reiqa.distortions import LEVELS, VERSION, distort
@@ -59,13 +59,13 @@ def _ladder(photograph: Path, folder: Path) -> list[tuple[str, str, str, str]]:
     reference = f"images/{photograph.stem}.png"
     Image.fromarray(original).save(folder / reference, compress_level=1)
     rows = [(reference, "", reference, str(LEVELS))]
-    pixels = images.to_tensor(original)[None]
+    pixels = tensors.to_tensor(original)[None]
     for kind in TYPES:
         seed = seeds.derive("ladder", photograph.name, kind)
         for level in range(1, LEVELS + 1):
             path = f"images/{photograph.stem}_{kind}_l{level}.png"
             with torch.inference_mode():
-                copy = images.to_uint8(distort(pixels, [kind], [level], [seed]))[0]
+                copy = tensors.to_uint8(distort(pixels, [kind], [level], [seed]))[0]
             Image.fromarray(copy.permute(1, 2, 0).numpy()).save(folder / path, compress_level=1)
             rows.append((path, kind, reference, str(LEVELS - level)))
     return rows

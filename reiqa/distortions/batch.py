@@ -10,7 +10,7 @@ from reiqa.distortions import LEVELS
 from reiqa.distortions.frame import Frame
 from reiqa.distortions.registry import TYPES
 from reiqa.errors import BadInputError
-from reiqa.images import to_uint8
+from reiqa.tensors import to_uint8
 
 
 def distort(

@@ -73,7 +73,7 @@ def quantisation(
 def _through_jpeg(image: Image.Image, quality: int) -> Image.Image:
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=quality, subsampling="4:2:0")
-    return Image.open(stream)
+    return Image.open(stream, formats=["JPEG"])
 
 
 def _through_jpeg2000(image: Image.Image, ratio: float) -> Image.Image:
@@ -88,7 +88,7 @@ def _through_jpeg2000(image: Image.Image, ratio: float) -> Image.Image:
         irreversible=True,
         num_resolutions=levels,
     )
-    return Image.open(stream).convert("RGB")
+    return Image.open(stream, formats=["JPEG2000"]).convert("RGB")
 
 
 def _through_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from reiqa.devices import default_torch_state
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName
 
@@ -94,10 +95,10 @@ def build(backbone: str, expert: ExpertName, seed: int = 0) -> Encoder:
     Raises:
         BadInputError: there is no such backbone, or it takes images of one size only.
     """
-    with torch.random.fork_rng(devices=[]):
+    with default_torch_state(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = _lite() if backbone == LITE else _torchvision(backbone)
-    return Encoder(backbone, expert, body, _pooled_width(backbone, body))
+        return Encoder(backbone, expert, body, _pooled_width(backbone, body))
 
 
 def _lite() -> nn.Module:

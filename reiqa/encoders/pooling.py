@@ -4,7 +4,9 @@ The paper takes the last stage's mean (section 3.4). Early stages of a small enc
 last one has learnt to ignore; with few rated photographs a linear regressor makes use of both.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +18,28 @@ from reiqa.params import Pooling
 # Names under which families keep the sequence of their stages; others have them side by side.
 _TRUNKS = ("features", "blocks", "trunk_output", "layers")
 
-_LAST = "last"
-
 # Under the root of a variance: keeps the gradient finite where a map is constant.
 _TINY = 1e-12
 
 
+# Maps of the forward pass that runs in this thread. Hooks write here and not into their module,
+# so that one module serves several threads and survives copy.deepcopy, pickle and torch.save.
+_maps: ContextVar[dict[str, Tensor] | None] = ContextVar("maps of a forward pass", default=None)
+
+
+class _Recorder:
+    """A forward hook that records what a stage returns."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        if (maps := _maps.get()) is not None:
+            maps[self._name] = output
+
+
 class Pooled(nn.Module):
-    """A frozen encoder that gives mean and deviation of every stage, then its pooled last one.
+    """A frozen copy of an encoder that gives mean and deviation of every stage, then its output.
 
     A stage is a child of the network's trunk that has layers of its own and gives a map.
 
@@ -33,46 +49,46 @@ class Pooled(nn.Module):
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        """Find the stages by a trial run.
+        """Copy the encoder, and find the stages by a trial run.
 
         Raises:
             BadInputError: the backbone has none that can be told apart.
         """
-        from torchvision.models.feature_extraction import create_feature_extractor
-
         super().__init__()
-        self.encoder = encoder
-        shapes = _shapes(encoder.body)
+        self.encoder = copy.deepcopy(encoder).eval()
+        shapes = _shapes(self.encoder.body)
         if not shapes:
             raise BadInputError(
                 f"features.pooling: the stages of {encoder.backbone} cannot be told apart; use last"
             )
         self._axes = {name: _channel_axis(seen) for name, seen in shapes.items()}
-        nodes = {name: name for name in shapes} | {_exit(encoder.body): _LAST}
-        self._taps = create_feature_extractor(
-            encoder.body.eval(),
-            nodes,
-            tracer_kwargs={"leaf_modules": _convolutions(encoder.body)},
-            suppress_diff_warning=True,
-        )
+        for name, stage in _stages(self.encoder.body):
+            if name in self._axes:
+                stage.register_forward_hook(_Recorder(name))
         self._beyond = True
         self.width = self._measure()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return ``(N, width)`` float32 of ``(N, 3, H, W)`` float images in [0, 1]."""
-        maps: Mapping[str, Tensor] = self._taps(self.encoder.normalised(images))
+        maps: dict[str, Tensor] = {}
+        before = _maps.set(maps)
+        try:
+            last = self.encoder(images)
+        finally:
+            _maps.reset(before)
         parts = [
             part for name, axis in self._axes.items() for part in _moments(maps[name].float(), axis)
         ]
         if self._beyond:
-            parts.append(maps[_LAST].float().flatten(1))
+            parts.append(last.float())
         return torch.cat(parts, dim=1)
 
     @torch.no_grad()
     def _measure(self) -> int:
         """Return the width; where the pooled features are the last stage's mean, leave them out."""
         count = self.encoder.width
-        row = self(torch.linspace(0, 1, 3 * 64 * 64).view(1, 3, 64, 64))[0]
+        trial = torch.arange(3 * 64 * 64, dtype=torch.float32, device="cpu") / (3 * 64 * 64 - 1)
+        row = self(trial.view(1, 3, 64, 64))[0]
         mean, last = row[-3 * count : -2 * count], row[-count:]
         self._beyond = not (len(mean) == count and torch.allclose(mean, last, atol=1e-5))
         return len(row) if self._beyond else len(row) - count
@@ -111,7 +127,7 @@ def _shapes(body: nn.Module) -> dict[str, list[torch.Size]]:
     ]
     body.eval()
     for size in TRIAL_SHAPES:
-        body(torch.zeros(1, 3, *size))
+        body(torch.zeros(1, 3, *size, dtype=torch.float32, device="cpu"))
     for hook in hooks:
         hook.remove()
     return {name: shapes for name, shapes in seen.items() if _is_map(shapes)}
@@ -130,13 +146,3 @@ def _channel_axis(shapes: Sequence[torch.Size]) -> int:
     """Return which axis is the same for images of other shapes: transformers have it last."""
     first, second = shapes
     return next(axis for axis in (1, 3) if first[axis] == second[axis])
-
-
-def _exit(body: nn.Module) -> str:
-    """Return the name of the last module, through which the pooled features leave."""
-    return [name for name, _ in body.named_children()][-1]
-
-
-def _convolutions(body: nn.Module) -> list[type[nn.Module]]:
-    # Those that pad by the size of their input cannot be looked into by a tracer.
-    return sorted({type(m) for m in body.modules() if isinstance(m, nn.Conv2d)}, key=str)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reiqa import images
+from reiqa import tensors
 from reiqa.encoders import Encoder, pooled
 from reiqa.features.folding import folded
 from reiqa.params import Pooling
@@ -30,7 +30,7 @@ def stacked(pixels: "Sequence[Pixels]", processor: torch.device) -> Tensor:
 
 def views(batch: Tensor, scales: Sequence[float]) -> list[Tensor]:
     """Return images ``(N, 3, H, W)`` as encoders see them: at each scale, which is 1 or 0.5."""
-    return [batch if scale == 1 else images.half(batch) for scale in scales]
+    return [batch if scale == 1 else tensors.half(batch) for scale in scales]
 
 
 class Encoding:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reiqa import images, seeds
+from reiqa import seeds, tensors
 from reiqa.distortions import LEVELS, Frame, distort
 
 #: Penalties that both linear probes choose from, by leave-one-out error on the training windows.
@@ -62,7 +62,7 @@ def windows(
     every = [(name, level) for name in types for level in range(1, LEVELS + 1)]
     pixels, source = [], []
     for number, name in enumerate(sorted(photographs)):
-        whole = images.reflect(images.to_tensor(photographs[name])[None], side, side)
+        whole = tensors.reflect(tensors.to_tensor(photographs[name])[None], side, side)
         height, width = whole.shape[-2:]
         for count in range(each):
             draw = seeds.generator("probe", seed, name, count)
@@ -77,7 +77,7 @@ def windows(
                 copies,
                 [Frame(height=height, width=width, top=top, left=left)] * len(every),
             )
-            pixels.append(images.to_uint8(torch.cat([window, distorted])))
+            pixels.append(tensors.to_uint8(torch.cat([window, distorted])))
             source.append(number)
     return Windows(torch.stack(pixels), np.array(source), types)
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from reiqa import devices, encoders, images, layout, progress, store
-from reiqa.data.demo import PHOTOGRAPHS, Pixels
+from reiqa.data.demo import PHOTOGRAPHS
 from reiqa.data.index import read_corpus
 from reiqa.distortions import resolve
 from reiqa.encoders import Encoder
+from reiqa.images import Pixels
 from reiqa.params import EXPERTS, Bank, Params
 from reiqa.pretrain import probe, retrieval
 

@@ -1,20 +1,25 @@
 """What a caller may hand over, as one kind of batch: floats in [0, 1], one image at a time."""
 
+import io
+import math
+import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias, TypeGuard
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from reiqa import images
+from reiqa import images, tensors
 from reiqa.errors import BadInputError
 from reiqa.features.plan import Pixels, Viewing
 
-#: One image: a path, a Pillow image, ``(H, W, 3)`` or ``(H, W)`` numpy, ``(3, H, W)`` torch.
-Picture: TypeAlias = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor
+#: One image: a path, a binary file, a Pillow image, ``(H, W, 3)`` or ``(H, W)`` numpy,
+#: ``(3, H, W)`` torch.
+Picture: TypeAlias = (
+    str | os.PathLike[str] | IO[bytes] | Image.Image | np.ndarray[Any, Any] | Tensor
+)
 
 # Floats a little outside [0, 1] come of resizing; 255 comes of a forgotten division.
 _SLACK = 0.1
@@ -39,22 +44,53 @@ def seen(picture: Picture, viewing: Viewing) -> Seen:
     """Turn one image into what the experts see.
 
     Raises:
-        BadInputError: the file cannot be read, or the array is no RGB image.
+        BadInputError: the file cannot be read, or what is given is no RGB image.
     """
-    if isinstance(picture, str | Path):
-        return of_bytes(images.read_rgb(Path(picture)), viewing)
+    if _is_file(picture):
+        return of_bytes(images.read_rgb(picture), viewing)
     if isinstance(picture, Image.Image):
-        return of_bytes(images.shown(picture), viewing)
+        return of_bytes(images.to_rgb(picture), viewing)
     if isinstance(picture, np.ndarray):
         return _of_array(picture, viewing)
-    return _of_tensor(picture, viewing)
+    if isinstance(picture, Tensor):
+        return _of_tensor(picture, viewing)
+    raise BadInputError(
+        f"{type(picture).__name__} is no image: give a path, a binary file, a Pillow image, a numpy"
+        " array or a torch tensor"
+    )
+
+
+def pixel_count(picture: Picture) -> int:
+    """Return how many pixels an image has, of a file by its header; 0 of what is no image.
+
+    Raises:
+        BadInputError: the file cannot be read.
+    """
+    if _is_file(picture):
+        height, width = images.read_size(picture)
+        return height * width
+    if isinstance(picture, Image.Image):
+        return picture.width * picture.height
+    if isinstance(picture, np.ndarray | Tensor):
+        return math.prod(picture.shape) // (3 if picture.ndim == 3 else 1)
+    return 0
+
+
+def _is_file(picture: object) -> TypeGuard[str | os.PathLike[str] | IO[bytes]]:
+    """Tell paths and seekable binary files: what a text file gives is no bytes."""
+    if isinstance(picture, str):
+        return True
+    if isinstance(picture, os.PathLike):
+        return isinstance(os.fspath(picture), str)
+    readable = hasattr(picture, "read") and hasattr(picture, "seek")
+    return readable and not isinstance(picture, io.TextIOBase | Image.Image)
 
 
 def of_bytes(pixels: Pixels, viewing: Viewing) -> Seen:
     """Turn ``(H, W, 3)`` uint8 into what the experts see."""
     height, width = pixels.shape[:2]
     fitted, _ = viewing.fitted(pixels)
-    return Seen(images.to_tensor(fitted)[None], height, width)
+    return Seen(tensors.to_tensor(fitted)[None], height, width)
 
 
 def _of_array(array: np.ndarray[Any, Any], viewing: Viewing) -> Seen:
@@ -70,7 +106,19 @@ def _of_array(array: np.ndarray[Any, Any], viewing: Viewing) -> Seen:
     return _of_tensor(torch.from_numpy(planes), viewing)
 
 
+def check_tensor(tensor: Tensor) -> None:
+    """Refuse a tensor that holds no numbers, or not all of them.
+
+    Raises:
+        BadInputError: it is sparse, quantised or on the meta device.
+    """
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        kind = "meta" if tensor.is_meta else str(tensor.layout).removeprefix("torch.")
+        raise BadInputError(f"{kind} tensor: give a dense one that holds the pixels")
+
+
 def _of_tensor(tensor: Tensor, viewing: Viewing) -> Seen:
+    check_tensor(tensor)
     if tensor.ndim != 3 or tensor.shape[0] != 3 or 0 in tensor.shape:
         raise BadInputError(
             f"tensor of shape {tuple(tensor.shape)}: an image is (3, H, W), a batch (N, 3, H, W)"

@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from reiqa import images, store
+from reiqa import store, tensors
 from reiqa.features.plan import Pixels
 from reiqa.scoring.inputs import Seen
 from reiqa.scoring.listing import Listed
@@ -80,7 +80,7 @@ class Mapper:
 
     def __call__(self, item: Listed, seen: Seen, score: Score) -> None:
         """Measure and draw one image."""
-        pixels = _small(images.to_uint8(seen.batch[0]).permute(1, 2, 0).contiguous().numpy())
+        pixels = _small(tensors.to_uint8(seen.batch[0]).permute(1, 2, 0).contiguous().numpy())
         points = measure(self._scorer, seen, score, *pixels.shape[:2])
         # Matplotlib's fonts are not made for several threads.
         with self._drawing, store.atomic(self._targets[item.path]) as temporary:

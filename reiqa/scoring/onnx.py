@@ -39,7 +39,7 @@ class Exportable(nn.Module):
 
 
 def half(images: Tensor) -> Tensor:
-    """Return what `reiqa.images.half` does, made of products only."""
+    """Return what `reiqa.tensors.half` does, made of products only."""
     down = _halving(images.shape[-2])
     across = _halving(images.shape[-1])
     return torch.matmul(torch.matmul(down, images), across.transpose(0, 1)).clamp(0, 1)

@@ -5,12 +5,14 @@ Every image is encoded alone, so that its score cannot depend on the company it 
 
 import copy
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self, overload
+from typing import Self, cast, overload
 
 import torch
 from torch import Tensor
 
+from reiqa import devices
 from reiqa.encoders import pooled
 from reiqa.errors import BadInputError
 from reiqa.features.encoding import Encoding, views
@@ -18,9 +20,13 @@ from reiqa.features.plan import Viewing
 from reiqa.params import EXPERTS, ExpertName
 from reiqa.scoring import bundle as bundles
 from reiqa.scoring import inputs
+from reiqa.scoring.budget import PixelBudget
 from reiqa.scoring.bundle import Bundle
 from reiqa.scoring.inputs import Picture, Seen
 from reiqa.scoring.network import Network, read_experts, read_head
+
+#: Pixels that are encoded at one time, unless they are of one image: some 200 bytes a pixel.
+_IN_FLIGHT = 16_000_000
 
 
 class Score(float):
@@ -68,8 +74,13 @@ class Score(float):
 class Scorer:
     """Scores images with a bundle. One scorer may be used by many threads at once.
 
+    Each image is computed on one thread, whatever ``torch.set_num_threads`` says, and a list of
+    images on as many threads as there are processors; torch's setting is the caller's again after
+    the call. On a GPU float32 is multiplied as float32 (no TF32).
+
     Attributes:
         bundle: what it scores with.
+        budget: bounds the pixels in work at one time, over all threads.
 
     Example:
         >>> scorer = Scorer.load("lite")            # doctest: +SKIP
@@ -84,23 +95,29 @@ class Scorer:
 
         Args:
             bundle: see `load`.
-            device: where the experts compute.
+            device: where the experts compute: ``cpu``, ``cuda`` or ``cuda:N``.
 
         Raises:
-            BadInputError: a part is not what the bundle tells of.
+            BadInputError: a part is not what the bundle tells of, or there is no such device.
         """
         self.bundle = bundle
-        self._experts, self._head = read_experts(bundle), read_head(bundle)
+        self.budget = PixelBudget(_IN_FLIGHT)
+        self._device = _checked_device(device)
         recipe = bundle.manifest.recipe
         self._viewing = Viewing(recipe.resize, recipe.max_pixels, batch=1)
-        self._device = torch.device(device)
         self._scales = recipe.scales
-        self._encodings = {
-            name: Encoding(
-                self._experts[name], recipe.scales, self._device, recipe.precision, recipe.pooling
-            )
-            for name in EXPERTS
-        }
+        with devices.default_torch_state():
+            self._experts, self._head = read_experts(bundle), read_head(bundle)
+            self._encodings = {
+                name: Encoding(
+                    self._experts[name],
+                    recipe.scales,
+                    self._device,
+                    recipe.precision,
+                    recipe.pooling,
+                )
+                for name in EXPERTS
+            }
         for name, encoding in self._encodings.items():
             if encoding.width != self._head.widths[name]:
                 raise BadInputError(
@@ -131,21 +148,34 @@ class Scorer:
         """Score an image, or each of several.
 
         Args:
-            picture: a path; a Pillow image; numpy ``(H, W, 3)`` or grey ``(H, W)``, uint8 or floats
-                in [0, 1]; torch ``(3, H, W)``, likewise; or a list of any of these. A torch batch
-                ``(N, 3, H, W)`` counts as a list of N.
+            picture: a path; a binary file, read from its beginning; a Pillow image; numpy
+                ``(H, W, 3)`` or grey ``(H, W)``, uint8 or floats in [0, 1]; torch ``(3, H, W)``,
+                likewise; or a list or tuple of any of these. A torch batch ``(N, 3, H, W)`` counts
+                as a list of N.
 
         Returns:
             A score, or a list of them where a list or a batch was given.
 
         Raises:
-            BadInputError: a file cannot be read, or an array is no image.
+            BadInputError: a file cannot be read, or what is given is no image.
         """
         if isinstance(picture, Tensor) and picture.ndim == 4:
-            return [self(image) for image in picture.unbind()]
-        if isinstance(picture, Sequence) and not isinstance(picture, str):
-            return [self(image) for image in picture]
-        return self.judge(self.see(picture))
+            inputs.check_tensor(picture)
+            return self._score_all(picture.unbind())
+        if isinstance(picture, list | tuple):
+            return self._score_all(picture)
+        return self._score_one(cast("Picture", picture))
+
+    def _score_one(self, picture: Picture) -> Score:
+        with self.budget.hold(inputs.pixel_count(picture)):
+            return self.judge(self.see(picture))
+
+    def _score_all(self, pictures: Sequence[Picture]) -> list[Score]:
+        workers = min(len(pictures), devices.processors()) if self._device.type == "cpu" else 1
+        if workers <= 1:
+            return [self._score_one(picture) for picture in pictures]
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(self._score_one, pictures))
 
     def see(self, picture: Picture) -> Seen:
         """Read or convert one image, and bring it to the size that the experts see."""
@@ -153,7 +183,8 @@ class Scorer:
 
     def judge(self, seen: Seen) -> Score:
         """Score an image that has been read."""
-        points, content, quality = self._judged(seen.batch)
+        with devices.one_torch_thread(), devices.ieee_float32(self._device):
+            points, content, quality = self._judged(seen.batch)
         expected = self.bundle.manifest.residuals.around(points)
         return Score(points, expected, (content, quality), (seen.height, seen.width))
 
@@ -161,13 +192,15 @@ class Scorer:
         """Return the scorer as a torch module: differentiable, usable as a loss.
 
         It takes ``(N, 3, H, W)`` floats in [0, 1] and gives ``(N,)`` points. Its weights are
-        frozen; it is a copy, so moving it to a device leaves the scorer where it is.
+        frozen and it stays in evaluation mode; it is a copy, so moving it to a device leaves the
+        scorer where it is. It may be copied, pickled and saved like any module. Threads, autocast
+        and TF32 are the caller's.
         """
         pooling = self.bundle.manifest.recipe.pooling
-        experts = {name: pooled(expert, pooling) for name, expert in self._experts.items()}
-        return copy.deepcopy(Network(experts, self._scales, self._head, self._viewing))
+        with devices.default_torch_state():
+            experts = {name: pooled(expert, pooling) for name, expert in self._experts.items()}
+            return copy.deepcopy(Network(experts, self._scales, self._head, self._viewing))
 
-    @torch.inference_mode()
     def share(self, expert: ExpertName, batch: Tensor) -> Tensor:
         """Return the points that an expert alone adds to the mean photograph's, ``(N,)`` float64.
 
@@ -175,8 +208,13 @@ class Scorer:
             expert: which.
             batch: ``(N, 3, H, W)`` float32 in [0, 1], of the size that the experts see.
         """
-        answer = self._answer(expert, views(batch.to(self._device), self._scales))
-        added: Tensor = self._head({expert: answer}) - self._head({})
+        with (
+            torch.inference_mode(),
+            devices.one_torch_thread(),
+            devices.ieee_float32(self._device),
+        ):
+            answer = self._answer(expert, views(batch.to(self._device), self._scales))
+            added: Tensor = self._head({expert: answer}) - self._head({})
         return added
 
     @torch.inference_mode()
@@ -190,3 +228,23 @@ class Scorer:
     def _answer(self, expert: ExpertName, seen: list[Tensor]) -> Tensor:
         rows = torch.from_numpy(self._encodings[expert].rows(seen))
         return self._head.answer(expert, rows)
+
+
+def _checked_device(device: str | torch.device) -> torch.device:
+    """Return a device that this process can compute on.
+
+    Raises:
+        BadInputError: there is none of this name.
+    """
+    allowed = "allowed: cpu, cuda, cuda:N"
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise BadInputError(f"device {device!r}: no such device; {allowed}") from None
+    if chosen.type not in {"cpu", "cuda"}:
+        raise BadInputError(f"device {device!r}: not supported; {allowed}")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise BadInputError(
+            f"device {device!r}: {torch.cuda.device_count()} GPU(s) visible here; use cpu"
+        )
+    return chosen

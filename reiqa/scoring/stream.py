@@ -1,13 +1,9 @@
 """Many images at once: each encoded alone on one thread, the rows in the order of the list."""
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-
-import torch
 
 from reiqa import images, store
 from reiqa.errors import BadInputError
@@ -15,9 +11,6 @@ from reiqa.scoring.inputs import Seen
 from reiqa.scoring.listing import Listed
 from reiqa.scoring.record import Record
 from reiqa.scoring.scorer import Score, Scorer
-
-#: Pixels that are encoded at one time, unless they are of one image: some 200 bytes a pixel.
-_IN_FLIGHT = 16_000_000
 
 # Images begun or waiting to be told of, for each thread.
 _AHEAD = 4
@@ -37,9 +30,8 @@ def stream(
 ) -> Iterator[Record]:
     """Yield a row for each image, in order; an image that cannot be scored has an error there.
 
-    While it runs, torch's own threads are set to one: several images at a time make better use of
-    processors than several threads on one image, and the arithmetic of an image is then the same
-    however many threads there are.
+    Several images at a time make better use of processors than several threads on one image, and
+    the arithmetic of an image is then the same however many threads there are.
 
     Args:
         scorer: what to score with.
@@ -48,13 +40,12 @@ def stream(
         known: earlier rows; one of the same file and the same bundle is given again as it is.
         also: called with each image that is scored, on its thread.
     """
-    room = _Room(_IN_FLIGHT)
     earlier = known or {}
 
     def one(item: Listed) -> Record:
-        return _record(scorer, item, earlier.get(item.name), room, also)
+        return _record(scorer, item, earlier.get(item.name), also)
 
-    with _one_thread_each(), ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         running: deque[Future[Record]] = deque()
         try:
             for item in items:
@@ -68,31 +59,7 @@ def stream(
                 future.cancel()
 
 
-class _Room:
-    """How many pixels may be in work at one time; one image alone may exceed it."""
-
-    def __init__(self, pixels: int) -> None:
-        self._pixels = pixels
-        self._taken = 0
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def hold(self, pixels: int) -> Iterator[None]:
-        """Wait until there is room for so many pixels, and take it for the block."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._taken or self._taken + pixels <= self._pixels)
-            self._taken += pixels
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._taken -= pixels
-                self._changed.notify_all()
-
-
-def _record(
-    scorer: Scorer, item: Listed, earlier: Record | None, room: _Room, also: Also | None
-) -> Record:
+def _record(scorer: Scorer, item: Listed, earlier: Record | None, also: Also | None) -> Record:
     identity, digest = scorer.bundle.identity, ""
     try:
         if item.error:
@@ -101,7 +68,7 @@ def _record(
         if earlier and not earlier.error and (earlier.sha256, earlier.bundle) == (digest, identity):
             return earlier
         height, width = images.read_size(item.path)
-        with room.hold(height * width):
+        with scorer.budget.hold(height * width):
             seen = scorer.see(item.path)
             score = scorer.judge(seen)
             if also:
@@ -117,13 +84,3 @@ def _digest(path: Path) -> str:
         return store.file_digest(path)[:DIGEST_LENGTH]
     except OSError as error:
         raise BadInputError(f"{path}: {error.strerror}") from None
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -19,12 +19,12 @@ from reiqa.store.files import digest_now, file_digest, write_json
 
 #: Raised by one when a stage's code changes so that it makes other bytes of the same input.
 FORMATS: dict[str, int] = {
-    "fetch": 1,
-    "index": 1,
-    "chunks": 2,
-    "model": 1,
-    "probe": 1,
-    "features": 2,
+    "fetch": 2,
+    "index": 2,
+    "chunks": 3,
+    "model": 2,
+    "probe": 2,
+    "features": 3,
     "fit": 1,
     "cross": 1,
     "report": 1,

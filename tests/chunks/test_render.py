@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reiqa import images
+from reiqa import tensors
 from reiqa.chunks import render as module
 from reiqa.chunks.geometry import context
 from reiqa.chunks.recipe import Recipe, draw, redraw
@@ -28,8 +28,8 @@ def drawn(number: int, chunks: Chunks = CHUNKS, types=PUBLISHED, size=(331, 288)
 
 def frame_of(pixels: np.ndarray, recipe: Recipe) -> Tensor:
     """The whole frame as a float image ``(1, 3, H, W)``."""
-    whole = images.to_tensor(pixels)[None]
-    grown = images.reflect(whole, recipe.frame.height, recipe.frame.width)
+    whole = tensors.to_tensor(pixels)[None]
+    grown = tensors.reflect(whole, recipe.frame.height, recipe.frame.width)
     return grown[..., : recipe.frame.height, : recipe.frame.width]
 
 
@@ -37,7 +37,7 @@ def window_of(pixels: np.ndarray, recipe: Recipe) -> Tensor:
     """What a shard gives: ``(3, h, w)`` uint8."""
     frame = recipe.frame
     cut = frame_of(pixels, recipe)[0, :, frame.top :, frame.left :]
-    return images.to_uint8(cut[:, : recipe.height, : recipe.width])
+    return tensors.to_uint8(cut[:, : recipe.height, : recipe.width])
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def slow(window: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
             level, seed = recipe.levels[version - 1], recipe.seeds[version - 1]
             image = distort(image, [kind], [level], [seed], [place])
         for scale, pair in enumerate(recipe.pairs):
-            shrunk = image if scale == 0 else images.half(image)
+            shrunk = image if scale == 0 else tensors.half(image)
             crops = []
             for y, x in pair:
                 y, x = y - corner[0] // (scale + 1), x - corner[1] // (scale + 1)
@@ -152,7 +152,7 @@ def test_scales_may_be_one_or_both_in_any_order(scales, photograph):
     pairs = render([window_of(pixels, recipe)], [recipe])
     frame = frame_of(pixels, recipe)
     for scale, ratio in enumerate(scales):
-        image = frame if ratio == 1 else images.half(frame)
+        image = frame if ratio == 1 else tensors.half(frame)
         corners = recipe.pairs[scale][:: -1 if recipe.swapped(scale, 0) else 1]
         for (top, left), crops in zip(corners, (pairs.query, pairs.key), strict=True):
             region = image[0, :, top : top + 33, left : left + 33]
@@ -213,7 +213,7 @@ def test_the_undistorted_version_is_the_photograph_and_half_of_it(photograph):
         recipe = drawn(number)
         pairs = render([window_of(pixels, recipe)], [recipe])
         frame = frame_of(pixels, recipe)
-        for scale, whole in enumerate((frame, images.half(frame))):
+        for scale, whole in enumerate((frame, tensors.half(frame))):
             top, left = recipe.pairs[scale].second if scale == 0 else recipe.pairs[scale].first
             region = whole[0, :, top : top + 32, left : left + 32]
             torch.testing.assert_close(pairs.query[0, scale, 0], region, atol=1e-6, rtol=0)
@@ -223,8 +223,8 @@ def test_half_of_an_odd_photograph_is_half_of_it_without_its_last_row_and_column
     pixels = photograph(331, 289, 0)
     recipe = drawn(0, size=(331, 289))
     assert (recipe.frame.height, recipe.frame.width) == (330, 288)
-    even = images.half(frame_of(pixels, recipe))
-    assert even.shape == images.half(images.to_tensor(pixels)[None]).shape
+    even = tensors.half(frame_of(pixels, recipe))
+    assert even.shape == tensors.half(tensors.to_tensor(pixels)[None]).shape
 
 
 @pytest.mark.parametrize("name", STEADY)
@@ -238,7 +238,7 @@ def test_a_crop_is_the_region_of_the_whole_frame_distorted(name, photograph):
         frame = frame_of(pixels, recipe)
         whole = distort(frame, [name], list(recipe.levels), list(recipe.seeds))
         pairs = render([window_of(pixels, recipe)], [recipe])
-        for scale, image in enumerate((whole, images.half(whole))):
+        for scale, image in enumerate((whole, tensors.half(whole))):
             top, left = recipe.pairs[scale].first if scale == 0 else recipe.pairs[scale].second
             region = image[0, :, top : top + 32, left : left + 32]
             apart = (pairs.query[0, scale, 1] - region).abs()

@@ -8,7 +8,7 @@ from reiqa.chunks import shards
 from reiqa.chunks.render import render
 from reiqa.chunks.show import show
 from reiqa.errors import BadInputError
-from reiqa.images import to_uint8
+from reiqa.tensors import to_uint8
 
 
 def is_in(picture: np.ndarray, part: np.ndarray) -> bool:

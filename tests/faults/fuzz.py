@@ -541,6 +541,7 @@ def _picture_readers() -> Iterator[Reader]:
 
 def main() -> None:
     """Fuzz all readers, or those named, and print a table of what came of it."""
+
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--share", type=float, default=1.0, help="of each reader's inputs")
     options.add_argument("--only", default="", help="readers with this in their name")

@@ -13,7 +13,7 @@ from PIL import Image
 from support import miniature
 from torch import Tensor, nn
 
-from reiqa import features, images, layout, store
+from reiqa import features, images, layout, store, tensors
 from reiqa.cli import results
 from reiqa.encoders import Encoder, save
 from reiqa.encoders import load as load_encoder
@@ -72,9 +72,9 @@ def parameters(**changes: Any) -> Params:
 def one_by_one(path: Path, expert: str, scales: list[float]) -> np.ndarray:
     """The plainest way to the same numbers."""
     encoder = load_encoder(layout.model(expert))
-    image = images.read_tensor(path)[None]
+    image = tensors.read_tensor(path)[None]
     with torch.no_grad():
-        parts = [encoder(image if scale == 1 else images.half(image)) for scale in scales]
+        parts = [encoder(image if scale == 1 else tensors.half(image)) for scale in scales]
     return torch.cat(parts, dim=1)[0].numpy()
 
 

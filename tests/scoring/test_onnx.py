@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reiqa import images
+from reiqa import tensors
 from reiqa.encoders import build, pooled
 from reiqa.errors import BadInputError
 from reiqa.features.plan import Viewing
@@ -83,7 +83,7 @@ def test_pooled_stages_and_padding_by_size_are_exported_too(tmp_path: Path) -> N
 @given(st.integers(4, 300), st.integers(4, 300))
 def test_half_scale_by_products_is_half_scale(height: int, width: int) -> None:
     batch = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(onnx.half(batch), images.half(batch), atol=2e-6, rtol=0)
+    torch.testing.assert_close(onnx.half(batch), tensors.half(batch), atol=2e-6, rtol=0)
 
 
 def test_the_missing_package_is_named(scorer, tmp_path: Path, monkeypatch) -> None:

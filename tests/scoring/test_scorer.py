@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reiqa import features, images, layout
+from reiqa import features, images, layout, tensors
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS
 from reiqa.regression import regressor
@@ -46,10 +46,10 @@ KINDS: dict[str, Callable[[Path], object]] = {
     "numpy view": lambda path: images.read_rgb(path)[::-1][::-1],
     "numpy float32": lambda path: images.read_rgb(path).astype(np.float32) / 255,
     "numpy float64": lambda path: images.read_rgb(path) / 255,
-    "torch": images.read_tensor,
+    "torch": tensors.read_tensor,
     "torch bytes": lambda path: torch.from_numpy(images.read_rgb(path)).permute(2, 0, 1),
-    "torch double": lambda path: images.read_tensor(path).double(),
-    "torch with gradient": lambda path: images.read_tensor(path).requires_grad_(),
+    "torch double": lambda path: tensors.read_tensor(path).double(),
+    "torch with gradient": lambda path: tensors.read_tensor(path).requires_grad_(),
 }
 
 
@@ -61,14 +61,14 @@ def test_every_kind_of_image_has_the_same_score(run, scorer: Scorer, kind: str) 
 
 def test_a_mixed_list_keeps_its_order(run, scorer: Scorer) -> None:
     paths = run.photographs[:4]
-    mixed = [str(paths[0]), Image.open(paths[1]), images.read_tensor(paths[2]), paths[3]]
+    mixed = [str(paths[0]), Image.open(paths[1]), tensors.read_tensor(paths[2]), paths[3]]
     assert scorer(mixed) == [scorer(path) for path in paths]
     assert scorer(tuple(mixed[:1])) == [scorer(paths[0])]
     assert scorer([]) == []
 
 
 def test_company_does_not_change_a_score(run, scorer: Scorer) -> None:
-    batch = torch.stack([images.read_tensor(path) for path in run.photographs[:5]])
+    batch = torch.stack([tensors.read_tensor(path) for path in run.photographs[:5]])
     alone = [scorer(image) for image in batch]
     assert scorer(batch) == alone
     assert scorer(batch.flip(0)) == alone[::-1]
@@ -122,7 +122,7 @@ def test_a_score_is_a_number_that_travels_whole(run, scorer: Scorer) -> None:
 
 
 def test_the_module_gives_the_scorers_value(run, scorer: Scorer) -> None:
-    batch = torch.stack([images.read_tensor(path) for path in run.photographs[:6]])
+    batch = torch.stack([tensors.read_tensor(path) for path in run.photographs[:6]])
     found = scorer.as_module()(batch)
     assert found.shape == (6,) and found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), scorer(batch), atol=TOLERANCE)
@@ -130,7 +130,7 @@ def test_the_module_gives_the_scorers_value(run, scorer: Scorer) -> None:
 
 def test_the_module_has_a_gradient_that_points_uphill(run, scorer: Scorer) -> None:
     network = scorer.as_module()
-    image = images.read_tensor(run.photographs[5])[None].requires_grad_()
+    image = tensors.read_tensor(run.photographs[5])[None].requires_grad_()
     before = network(image).sum()
     (gradient,) = torch.autograd.grad(before, image)
     assert gradient.isfinite().all() and gradient.abs().max() > 0
@@ -140,7 +140,7 @@ def test_the_module_has_a_gradient_that_points_uphill(run, scorer: Scorer) -> No
 
 
 def test_the_module_is_a_frozen_copy(run, scorer: Scorer) -> None:
-    image = images.read_tensor(run.photographs[0])[None]
+    image = tensors.read_tensor(run.photographs[0])[None]
     network = scorer.as_module()
     before = scorer(image[0])
     assert not any(parameter.requires_grad for parameter in network.parameters())

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from reiqa.scoring import Scorer, stream
+from reiqa.scoring.budget import PixelBudget
 from reiqa.scoring.listing import Listed
 from reiqa.scoring.record import Record
 
@@ -105,7 +106,7 @@ def test_an_unexpected_fault_is_not_swallowed(run, scorer, monkeypatch) -> None:
 
 
 def test_room_is_never_exceeded_but_by_one_alone() -> None:
-    room = stream._Room(100)
+    room = PixelBudget(100)
     lock, within, most = threading.Lock(), [0], []
 
     def work(pixels: int) -> None:

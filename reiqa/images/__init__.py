@@ -1,0 +1,200 @@
+"""Decoding of untrusted image files and of Pillow images: upright, sRGB, eight bits.
+
+The one way a picture enters the project. Nothing here imports torch; tensors are made in
+`reiqa.images`.
+"""
+
+import os
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TypeAlias
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from reiqa.errors import BadInputError
+from reiqa.images import metadata, png
+from reiqa.images.color import to_srgb
+
+Pixels: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
+
+#: What is read: a path, or a seekable binary file, which is read from its beginning.
+Source: TypeAlias = str | os.PathLike[str] | IO[bytes]
+
+#: An image of more is refused before its pixels are decoded: 20,000 x 20,000, or 1.2 GB as RGB.
+MAX_PIXELS = 400_000_000
+
+#: Pillow's names of the formats that are read (JPEG includes MPO). Content decides which of them a file has, so this
+#: list is what keeps a file of any other kind from a decoder that runs programs (EPS).
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP", "AVIF")
+
+# Pillow's own bound is lower, and half-way to it Pillow warns. `_opened` checks instead.
+Image.MAX_IMAGE_PIXELS = None
+# Pillow warns of odd tags. They do not concern the pixels, and `python -W error` would end a run.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+# What Pillow's parsers raise on files whose numbers, or the kinds of them, make no sense;
+# RuntimeError: those of newer formats, AVIF among them.
+_DAMAGED = (
+    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, AttributeError,
+    ArithmeticError, RuntimeError, struct.error,
+)  # fmt: skip
+
+
+def read_rgb(
+    source: Source, least: tuple[int, int] | None = None, most: int = MAX_PIXELS
+) -> Pixels:
+    """Decode an image as a viewer shows it: upright, sRGB, on white where transparent.
+
+    An embedded ICC profile is converted to sRGB (see `reiqa.images.color`); one that cannot be
+    read counts as sRGB. Sixteen-bit greys are scaled to eight by rounding (of sixteen-bit colour
+    Pillow gives the upper byte), floats from 0 to 1 likewise; of an animation the first frame is
+    taken.
+
+    Args:
+        source: the file.
+        least: (height, width) that is enough: a JPEG then comes at a half, a quarter or an eighth
+            of its size, whichever is the smallest that is not below this, and no more of it is
+            ever decoded. Other formats come as they are.
+        most: pixels that may be decoded.
+
+    Returns:
+        ``(H, W, 3)`` uint8.
+
+    Raises:
+        BadInputError: the file is missing, empty, cut off, too large or not an image; its first
+            page is a reduced copy of the photograph, as in a camera's raw file; or nothing tells
+            which of its numbers is white.
+    """
+    with _opened(source) as (opened, orientation):
+        metadata.refuse_reduced_copy(opened)
+        if least is not None:
+            turned = orientation in metadata.TURNED
+            opened.draft(None, (least[0], least[1]) if turned else (least[1], least[0]))
+        if opened.width * opened.height > most:
+            raise BadInputError(
+                f"{_name(source)}: {opened.width} x {opened.height} pixels would have to be"
+                f" decoded, over {most:,}; scale it down first"
+            )
+        return _decoded(opened, orientation)
+
+
+def read_size(source: Source) -> tuple[int, int]:
+    """Return (height, width) as shown upright, from the header alone: no pixel is decoded.
+
+    Raises:
+        BadInputError: the header cannot be read, or the image is too large.
+    """
+    with _opened(source) as (opened, orientation):
+        width, height = opened.size
+        return (width, height) if orientation in metadata.TURNED else (height, width)
+
+
+def to_rgb(image: Image.Image) -> Pixels:
+    """Return a Pillow image as a viewer shows it: ``(H, W, 3)`` uint8 (see `read_rgb`).
+
+    Raises:
+        BadInputError: it is empty, closed, cut off or of a mode that has no colours.
+    """
+    try:
+        if 0 in image.size:
+            raise BadInputError(f"image in memory: {image.width} x {image.height} has no pixels")
+        image.load()
+        return _decoded(image, metadata.orientation_in_memory(image))
+    except _UnknownRangeError as error:
+        raise BadInputError(f"image in memory: {error}") from None
+    except _DAMAGED as error:
+        raise BadInputError(f"image in memory: cannot be read ({error})") from None
+
+
+def _name(source: Source) -> str:
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else "file object"
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[tuple[Image.Image, int]]:
+    """Open an image and read its orientation; any fault, also of decoding, becomes one line."""
+    name = _name(source)
+    try:
+        with (
+            _binary(source) as stream,
+            png.without_metadata(stream) as (pixels, kept),
+            Image.open(pixels, formats=FORMATS) as opened,
+        ):
+            if opened.width * opened.height > MAX_PIXELS:
+                raise BadInputError(
+                    f"{name}: {opened.width} x {opened.height} is over"
+                    f" {MAX_PIXELS // 10**6} million pixels; scale it down first"
+                )
+            opened.info.update(kept)
+            yield opened, metadata.orientation(opened)
+    except FileNotFoundError:
+        raise BadInputError(f"{name}: no such file") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise BadInputError(f"{name}: {error.strerror}; an image file is needed") from None
+    except UnidentifiedImageError:
+        raise BadInputError(f"{name}: not an image of a kind that can be read") from None
+    except (_UnknownRangeError, metadata.ReducedCopyError) as error:
+        raise BadInputError(f"{name}: {error}") from None
+    except _DAMAGED as error:
+        raise BadInputError(f"{name}: damaged or cut off ({error})") from None
+
+
+@contextmanager
+def _binary(source: Source) -> Iterator[IO[bytes]]:
+    if not isinstance(source, str | os.PathLike):
+        source.seek(0)
+        yield source
+        return
+    try:
+        stream = Path(source).open("rb")  # noqa: SIM115  (closed below; its errors are told apart)
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
+    except (OSError, ValueError) as error:
+        # A name too long for the file system, or with a NUL in it.
+        reason = getattr(error, "strerror", None) or error
+        raise BadInputError(f"{os.fspath(source)}: cannot be opened ({reason})") from None
+    with stream:
+        yield stream
+
+
+def _decoded(image: Image.Image, orientation: int) -> Pixels:
+    upright = metadata.UPRIGHT.get(orientation)
+    profile = image.info.get("icc_profile")
+    image = _flattened(image, profile)
+    if upright is not None:
+        image = image.transpose(upright)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _flattened(image: Image.Image, profile: object) -> Image.Image:
+    """Bring an image of any mode to RGB, on white where it is transparent."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bits(image)
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        color = to_srgb(layer.convert("RGB"), profile)
+        white = Image.new("RGB", layer.size, "white")
+        # As alpha_composite rounds on an opaque background.
+        opaque = Image.merge("RGBA", (*color.split(), layer.getchannel("A")))
+        return Image.alpha_composite(white.convert("RGBA"), opaque).convert("RGB")
+    return to_srgb(image, profile)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale greys of more than eight bits: integers are of sixteen, floats from 0 to 1."""
+    values = np.asarray(image, dtype=np.float32)
+    top = 1.0 if image.mode == "F" else 65535.0
+    # Not a number is in no range either.
+    if not ((values >= 0) & (values <= top)).all():
+        raise _UnknownRangeError(
+            f"holds greys that are not from 0 to {top:g}; save it with 8 or 16 bits a channel"
+        )
+    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
+
+
+class _UnknownRangeError(ValueError):
+    """Nothing says which numbers are black and white."""
