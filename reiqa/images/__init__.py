@@ -27,8 +27,8 @@ Source: TypeAlias = str | os.PathLike[str] | IO[bytes]
 #: An image of more is refused before its pixels are decoded: 20,000 x 20,000, or 1.2 GB as RGB.
 MAX_PIXELS = 400_000_000
 
-#: Pillow's names of the formats that are read (JPEG includes MPO). Content decides which of them a file has, so this
-#: list is what keeps a file of any other kind from a decoder that runs programs (EPS).
+#: Pillow's names of the formats that are read (JPEG includes MPO). Content decides which of them a
+#: file has, so this list is what keeps other kinds from a decoder that runs programs (EPS).
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP", "AVIF")
 
 # Pillow's own bound is lower, and half-way to it Pillow warns. `_opened` checks instead.
