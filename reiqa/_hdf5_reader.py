@@ -3,6 +3,7 @@
 It imports nothing of reiqa, for it is run once for every file of unknown origin.
 """
 
+import contextlib
 import resource
 import sys
 
@@ -24,7 +25,9 @@ def main(path: str) -> None:
     """Read the file at ``path``; any exception, or the end of the process, is the answer."""
     allowed = resource.getrlimit(resource.RLIMIT_AS)[1]
     limit = _MEMORY if allowed == resource.RLIM_INFINITY else min(_MEMORY, allowed)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, allowed))
+    # Not every system lets a process bound its memory (macOS).
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (limit, allowed))
     with h5py.File(path, "r", locking=False) as file:
         _read("/", file)
         file.visititems(_read)

@@ -24,7 +24,7 @@ _OPTIONAL = {
 def machine(file: Path) -> bool:
     """Print what works on this machine; return whether all that is needed does."""
     print(f"python     {platform.python_version()} on {platform.platform(terse=True)}")
-    print(f"processors {devices.processors()}, {_memory_gib():.0f} GiB memory")
+    print(f"processors {devices.processors()}, {_memory()} memory")
     print(f"disk       {shutil.disk_usage('.').free / 2**30:.0f} GiB free here")
     faults = [name for name in _NEEDED if not _imports(name)]
     for name, purpose in _OPTIONAL.items():
@@ -97,5 +97,8 @@ def _imports(name: str) -> bool:
     return True
 
 
-def _memory_gib() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+def _memory() -> str:
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    except (ValueError, OSError):
+        return "unknown"

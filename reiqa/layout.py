@@ -8,6 +8,15 @@ from reiqa.params import EXPERTS, ExpertName
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
+def is_hidden(name: str) -> bool:
+    """Say whether folders of images are read without this entry: hidden, or macOS's resource forks.
+
+    macOS puts a ``._NAME`` next to each file it copies to a foreign disk, and a ``__MACOSX`` folder
+    of them into archives.
+    """
+    return name.startswith((".", "__MACOSX"))
+
+
 def raw(name: str) -> Path:
     """Folder of a dataset's or corpus's files as published."""
     return Path("data/raw") / name

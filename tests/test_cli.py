@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,16 @@ def test_to_read_a_projects_parameters_takes_no_torch() -> None:
         f" given.load(Path({str(PARAMS)!r})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_version_and_short_help_need_no_torch() -> None:
+    code = (
+        "import sys\nfrom reiqa import cli\nsys.argv = ['reiqa', {!r}]\n"
+        "try: cli.main()\nexcept SystemExit as end: assert not end.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    for option, says in (("--version", f"reiqa {metadata.version('reiqa')}"), ("-h", "Usage")):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(option)], capture_output=True, text=True, check=True
+        )
+        assert says in done.stdout

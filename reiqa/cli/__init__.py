@@ -3,11 +3,14 @@
 Nothing heavy is imported at the top of a module here: ``reiqa --help`` must answer at once.
 """
 
+import io
 import logging
+import os
 import signal
 import sys
 import warnings
-from typing import Any, NoReturn
+from importlib import metadata
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -30,9 +33,29 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 weights = typer.Typer(cls=_Verbs, help="Bring in weights that others have published.")
 app.add_typer(weights, name="weights")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"reiqa {metadata.version('reiqa')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
 
 # In the order of the work, which is that of the help.
 for _verb in (
@@ -45,9 +68,28 @@ weights.command("import")(experts.weights_import)
 weights.command("fetch")(experts.weights_fetch)
 
 
+def _mend_streams() -> None:
+    """Keep closed or narrow standard streams from ending a run.
+
+    A closed descriptor would be given to the next file that is opened, which messages of libraries
+    would then be written into; a name that the terminal cannot show is shown escaped.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> NoReturn:
     """Run a verb; end with 0 for done, 1 for failed work, 2 for bad input, 130 for Ctrl-C."""
     signal.signal(signal.SIGINT, interrupted)
+    _mend_streams()
     # A stranger's photograph is read or refused; what Pillow thinks of its tags is of no use here.
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").addHandler(logging.NullHandler())

@@ -36,7 +36,8 @@ def interrupted(_number: int, _frame: object) -> NoReturn:
 def leave(code: int) -> NoReturn:
     """End at once: threads that wait for a server would hold an orderly end up for minutes."""
     progress.close()
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 

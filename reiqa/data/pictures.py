@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from reiqa.errors import BadInputError
-from reiqa.layout import SUFFIXES
+from reiqa.layout import SUFFIXES, is_hidden
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, int]]:
         inside = pending.pop()
         with os.scandir(folder / inside) as listing:
             for item in listing:
-                if item.name.startswith((".", "__MACOSX")):
+                if is_hidden(item.name):
                     continue
                 path = f"{inside}/{item.name}" if inside else item.name
                 if item.is_dir(follow_symlinks=False):

@@ -89,6 +89,7 @@ def extract_folder(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
         if path.suffix.lower() in layout.SUFFIXES
+        and not any(map(layout.is_hidden, path.relative_to(folder).parts))
     )
     if not names:
         raise BadInputError(f"{folder}: no image in this folder")

@@ -1,14 +1,16 @@
 """Which images a command line means: files, folders, patterns, or a list on standard input."""
 
+import codecs
 import glob
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from reiqa import text
 from reiqa.errors import BadInputError
-from reiqa.layout import SUFFIXES
+from reiqa.layout import SUFFIXES, is_hidden
 
 #: Taken from folders though not every machine can read them: an image that is passed over in
 #: silence is worse than one that is told of.
@@ -35,6 +37,20 @@ class Listed:
         return text.printable(os.fsencode(self.path).decode("utf-8", "backslashreplace"))
 
 
+def read_list(content: bytes) -> list[str]:
+    """Return the paths of a list: one a line, or separated by NUL as by ``find -print0``.
+
+    Any encoding that a byte order mark announces; without one UTF-8, where bytes that are none
+    stand for themselves, as in file names.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        listed = content.decode("utf-16", "replace")
+    else:
+        listed = os.fsdecode(content.removeprefix(codecs.BOM_UTF8))
+    lines = listed.split("\0" if "\0" in listed else "\n")
+    return [line.strip("\r\n") for line in lines]
+
+
 def listed(arguments: Iterable[str], lines: Iterable[str], recursive: bool = True) -> list[Listed]:
     """Return every image that the arguments name, each once.
 
@@ -49,7 +65,7 @@ def listed(arguments: Iterable[str], lines: Iterable[str], recursive: bool = Tru
     arguments = list(arguments)
     found: dict[Path, Listed] = {}
     for argument in arguments:
-        named = (line.rstrip("\r\n") for line in lines) if argument == "-" else (argument,)
+        named = lines if argument == "-" else (argument,)
         for one in filter(None, named):
             for item in _meant(one, recursive):
                 found.setdefault(item.path, item)
@@ -71,12 +87,20 @@ def _meant(argument: str, recursive: bool) -> Iterator[Listed]:
 
 
 def _at(path: Path, recursive: bool) -> Iterator[Listed]:
-    if path.is_dir():
-        yield from _walk(path, PurePath(), recursive, set())
-    elif path.exists() and not path.is_file():
-        yield Listed(path, PurePath(path.name), "not a regular file")
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        yield Listed(path, PurePath(path.name), "no such file")
+    except (OSError, ValueError) as error:
+        # A name that no file can have: too long, or with a NUL in it.
+        reason = getattr(error, "strerror", None) or str(error)
+        yield Listed(path, PurePath("unnamed"), f"cannot be opened ({reason})")
     else:
-        yield Listed(path, PurePath(path.name))
+        if stat.S_ISDIR(mode):
+            yield from _walk(path, PurePath(), recursive, set())
+        else:
+            kind = "" if stat.S_ISREG(mode) else "not a regular file"
+            yield Listed(path, PurePath(path.name), kind)
 
 
 def _walk(
@@ -88,7 +112,10 @@ def _walk(
         if (status.st_dev, status.st_ino) in seen:
             return
         seen.add((status.st_dev, status.st_ino))
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        entries = sorted(
+            (entry for entry in os.scandir(folder) if not is_hidden(entry.name)),
+            key=lambda entry: entry.name,
+        )
     except OSError as error:
         yield Listed(folder, inside, f"folder not readable: {error.strerror}")
         return

@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import torch
@@ -84,7 +84,8 @@ class Mapper:
         points = measure(self._scorer, seen, score, *pixels.shape[:2])
         # Matplotlib's fonts are not made for several threads.
         with self._drawing, store.atomic(self._targets[item.path]) as temporary:
-            _draw(item.path.name, pixels, points, score).savefig(
+            title = PurePath(item.name).name
+            _draw(title, pixels, points, score).savefig(
                 temporary, format="png", metadata={"Software": None}
             )
 
@@ -111,7 +112,9 @@ def _draw(name: str, pixels: Pixels, points: Surface, score: Score) -> Figure:
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
     plain, mapped = figure.subplots(1, 2)
     plain.imshow(pixels)
-    plain.set_title(name if len(name) <= _LONG else f"{name[: _LONG - 3]}...")
+    title = name if len(name) <= _LONG else f"{name[: _LONG - 3]}..."
+    # A dollar sign in a file name begins no formula.
+    plain.set_title(title, parse_math=False)
     colours = _scale(points, score)
     grey = np.asarray(Image.fromarray(pixels).convert("L"))
     mapped.imshow(grey, cmap="gray", vmin=0, vmax=255)

@@ -11,7 +11,7 @@ from reiqa.devices import device, processors
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import Compute
 from reiqa.progress import track
-from reiqa.scoring.listing import Listed, listed
+from reiqa.scoring.listing import Listed, listed, read_list
 from reiqa.scoring.output import Table
 from reiqa.scoring.record import Form, Record, head, line
 from reiqa.scoring.scorer import Scorer
@@ -57,7 +57,9 @@ def score(
     form = form or _form(out)
     if out is not None and form == "table":
         raise BadInputError(f"--out {out}: keeps csv or jsonl; a table is for reading")
-    items = listed(paths, sys.stdin, recursive)
+    if out is None and sys.stdout is None:
+        raise BadInputError("score: standard output is closed; keep the rows with --out FILE")
+    items = listed(paths, _standard_input() if "-" in paths else (), recursive)
     at_once = threads or processors()
     with device(Compute(device=processor, threads=1)) as chosen:
         scorer = Scorer.load(bundle, chosen)
@@ -72,6 +74,12 @@ def score(
         raise WorkFailedError(
             f"{failed} of {len(items)} images could not be scored; their rows say why"
         )
+
+
+def _standard_input() -> list[str]:
+    if sys.stdin is None:
+        raise BadInputError("-: standard input is closed; give it a list of paths")
+    return read_list(sys.stdin.buffer.read())
 
 
 def _form(out: Path | None) -> Form:

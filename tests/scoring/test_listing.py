@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reiqa.errors import BadInputError
-from reiqa.scoring.listing import Listed, listed
+from reiqa.scoring.listing import Listed, listed, read_list
 
 
 def touch(*paths: str) -> None:
@@ -64,7 +64,7 @@ def test_a_pattern_that_matches_nothing_is_told_of() -> None:
 
 def test_a_list_on_standard_input_is_lines_of_paths() -> None:
     touch("d/a b.png", "c.png")
-    assert paths("-", lines=("c.png\n", "\n", "d\r\n")) == ["c.png", "d/a b.png"]
+    assert paths("-", lines=("c.png", "", "d")) == ["c.png", "d/a b.png"]
 
 
 def test_folders_that_lead_round_are_entered_once() -> None:
@@ -108,3 +108,24 @@ def test_a_name_is_one_line_whatever_bytes_it_has() -> None:
     broken = Listed(Path(os.fsdecode(b"a\xff\nb.png")), Path("x"))
     assert broken.name == "a\\xff\\nb.png"
     assert Listed(Path("Bär 写真.png"), Path("x")).name == "Bär 写真.png"
+
+
+def test_hidden_files_and_resource_forks_are_passed_over() -> None:
+    touch("d/a.jpg", "d/._a.jpg", "d/.hidden.jpg", "d/__MACOSX/._a.jpg", "d/.cache/b.jpg")
+    assert paths("d") == ["d/a.jpg"]
+    # One that is named is meant.
+    assert paths("d/.hidden.jpg") == ["d/.hidden.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("content", "meant"),
+    [
+        (b"a.jpg\nb c.jpg\r\n", ["a.jpg", "b c.jpg", ""]),
+        (b"a.jpg\0b\nc.jpg\0", ["a.jpg", "b\nc.jpg", ""]),
+        ("ä.jpg\n".encode("utf-16"), ["ä.jpg", ""]),
+        (b"\xef\xbb\xbfa.jpg", ["a.jpg"]),
+        (b"caf\xe9.jpg", ["caf\udce9.jpg"]),
+    ],
+)
+def test_lists_of_every_spelling(content: bytes, meant: list[str]) -> None:
+    assert read_list(content) == meant

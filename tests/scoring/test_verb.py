@@ -62,7 +62,7 @@ def test_csv_reads_back_with_python_itself(run, photos, capsys) -> None:
 
 
 def test_a_list_comes_on_standard_input(run, photos, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("photos/b.png\nphotos/c.png\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"photos/b.png\nphotos/c.png\n")))
     score(run, "-", form="jsonl")
     rows = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert [row["image"] for row in rows] == ["photos/b.png", "photos/c.png"]
