@@ -25,6 +25,18 @@ def grey_profile(gamma: float) -> bytes:
     return _profile(b"GRAY", [(b"kTRC", _curve(gamma))])
 
 
+def cmyk_profile() -> bytes:
+    """Return a printer's profile whose lightness is (1 - K) (1 - (C + M + Y) / 3), without hue."""
+    corners = [[(number >> bit) & 1 for bit in (3, 2, 1, 0)] for number in range(16)]
+    grid = b"".join(
+        bytes([round(255 * (1 - k) * (1 - (c + m + y) / 3)), 128, 128]) for c, m, y, k in corners
+    )
+    unit = b"".join(struct.pack(">i", 65536 * (number % 4 == 0)) for number in range(9))
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + unit
+    table += bytes(range(256)) * 4 + grid + bytes(range(256)) * 3
+    return _profile(b"CMYK", [(b"A2B0", table)], b"prtr", b"Lab ")
+
+
 def _xyz(values: Sequence[float]) -> bytes:
     return b"XYZ " + bytes(4) + b"".join(struct.pack(">i", round(v * 65536)) for v in values)
 
@@ -33,7 +45,12 @@ def _curve(gamma: float) -> bytes:
     return b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
 
 
-def _profile(space: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
+def _profile(
+    space: bytes,
+    tags: list[tuple[bytes, bytes]],
+    kind: bytes = b"mntr",
+    connection: bytes = b"XYZ ",
+) -> bytes:
     text = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78)
     tags = [(b"desc", text + bytes(-len(text) % 4)), (b"wtpt", _xyz(_D50)), *tags]
     table, body, at = b"", b"", 128 + 4 + 12 * len(tags)
@@ -41,6 +58,7 @@ def _profile(space: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
         table += name + struct.pack(">II", at + len(body), len(data))
         body += data
     size = at + len(body)
-    head = struct.pack(">I4xI", size, 0x02100000) + b"mntr" + space + b"XYZ " + bytes(12) + b"acsp"
+    head = struct.pack(">I4xI", size, 0x02100000) + kind + space + connection
+    head += bytes(12) + b"acsp"
     head += bytes(28) + b"".join(struct.pack(">i", round(v * 65536)) for v in _D50)
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body

@@ -1,0 +1,73 @@
+"""A JPEG without the segments that do not concern its pixels.
+
+Pillow parses EXIF, the list of further images (MPO) and more while it opens a file, and warns or
+fails where they are odd. Of several images in one file the first is taken, as viewers do.
+"""
+
+import io
+from typing import IO
+
+from reiqa.images.metadata import parse_orientation
+from reiqa.images.parts import Part, Stripped, joined
+
+SIGNATURE = b"\xff\xd8\xff"
+
+_COMMENT = 0xFE
+#: Codes from which on a file is taken as it is: start and end of an image, start of a scan.
+_LAST = frozenset({0xD8, 0xD9, 0xDA})
+#: Codes that no length follows: stuffing, TEM, RST0 to RST7.
+_BARE = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})
+#: The application segments that say how colours are stored, and their least length.
+_COLOR = {0xE0: (b"JFIF\0", 16), 0xEE: (b"Adobe", 14)}
+_EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
+#: Segments beyond which a file is taken as it is.
+_MAX_SEGMENTS = 10_000
+
+
+def stripped(file: IO[bytes]) -> Stripped:
+    """Keep the segments that make the picture."""
+    parts: list[Part] = [(0, 2)]
+    exif, pieces = b"", []
+    end = file.seek(0, io.SEEK_END)
+    at = file.seek(2)
+    for _ in range(_MAX_SEGMENTS):
+        code = _next_marker(file)
+        if code in _BARE:
+            continue
+        at = max(2, file.tell() - 2)
+        length = int.from_bytes(file.read(2), "big")
+        if code is None or code in _LAST or length < 2:
+            break
+        stop = min(at + 2 + length, end)
+        if not 0xE0 <= code <= 0xEF and code != _COMMENT:
+            parts.append((at, stop))
+        else:
+            mark, least = _COLOR.get(code, (b"", 0))
+            body = file.read(length - 2)
+            if mark and body.startswith(mark) and length >= least:
+                parts.append((at, stop))
+            elif code == 0xE1 and body.startswith(_EXIF) and not exif:
+                exif = body
+            elif code == 0xE2 and body.startswith(_PROFILE):
+                pieces.append(body[len(_PROFILE) :])
+        at = file.seek(stop)
+    parts.append((at, end))
+    return Stripped(joined(file, parts), parse_orientation(exif), _profile(pieces))
+
+
+def _next_marker(file: IO[bytes]) -> int | None:
+    """Return the code of the next marker, past fill bytes and junk as decoders do."""
+    byte = file.read(1)
+    while byte and byte != b"\xff":
+        byte = file.read(1)
+    while byte == b"\xff":
+        byte = file.read(1)
+    return byte[0] if byte else None
+
+
+def _profile(pieces: list[bytes]) -> bytes:
+    """Join a profile by the numbers of its pieces; empty where one is missing."""
+    pieces.sort(key=lambda piece: piece[:1])
+    if not pieces or pieces[0][1:2] != bytes([len(pieces) & 255]):
+        return b""
+    return b"".join(piece[2:] for piece in pieces)

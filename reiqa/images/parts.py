@@ -1,0 +1,87 @@
+"""A file that is made of parts of another one, and what is left of an image file that way."""
+
+import io
+from bisect import bisect
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import IO, Any, TypeAlias
+
+#: Bytes, or the first and the last place (exclusive) of a part of the other file.
+Part: TypeAlias = bytes | tuple[int, int]
+
+#: Bytes read ahead, as much as Pillow asks for at a time.
+_BUFFER = 1 << 16
+
+
+@dataclass(frozen=True)
+class Stripped:
+    """An image file without what does not concern its pixels.
+
+    Attributes:
+        pixels: the file for Pillow.
+        orientation: of EXIF, 1 to 8; None where Pillow has to be asked for it.
+        profile: an ICC profile; empty where there is none.
+    """
+
+    pixels: IO[bytes]
+    orientation: int | None = None
+    profile: bytes = b""
+
+
+def joined(file: IO[bytes], parts: list[Part]) -> IO[bytes]:
+    """Return parts of a file as a file, which reads the first one only when it is read."""
+    return io.BufferedReader(_Parts(file, parts), _BUFFER)
+
+
+class _Parts(io.RawIOBase):
+    def __init__(self, file: IO[bytes], parts: list[Part]) -> None:
+        self._file, self._at = file, 0
+        self._parts = [part for part in _merged(parts) if _length(part)]
+        self._ends = list(accumulate(map(_length, self._parts)))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        end = self._ends[-1] if self._ends else 0
+        self._at = max(
+            0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: end}[whence]
+        )
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        number = bisect(self._ends, self._at)
+        if number == len(self._parts):
+            return 0
+        left = self._ends[number] - self._at
+        part, count = self._parts[number], min(len(buffer), left)
+        if isinstance(part, bytes):
+            data = part[len(part) - left :][:count]
+        else:
+            self._file.seek(part[1] - left)
+            data = self._file.read(count)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def _length(part: Part) -> int:
+    return len(part) if isinstance(part, bytes) else max(0, part[1] - part[0])
+
+
+def _merged(parts: list[Part]) -> list[Part]:
+    """Make one part of neighbours: a PNG's pixels may lie in a hundred thousand chunks."""
+    merged: list[Part] = []
+    for part in parts:
+        last = merged[-1] if merged else b""
+        if isinstance(part, tuple) and isinstance(last, tuple) and last[1] == part[0]:
+            merged[-1] = (last[0], part[1])
+        else:
+            merged.append(part)
+    return merged
