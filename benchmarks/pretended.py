@@ -6,6 +6,7 @@ from pathlib import Path
 
 from reiqa import layout, params, store
 from reiqa.data import catalog, records
+from reiqa.identity import parameters_of
 
 
 def listed(table: str) -> list[dict[str, str]]:
@@ -22,4 +23,4 @@ def receive(name: str) -> None:
     raw, receipt = layout.raw(name), layout.receipt(name)
     store.write_json(receipt, {"name": name, **records.holdings(raw)})
     known = params.load(layout.PARAMS, catalog.rated(), catalog.corpora())
-    store.seal(receipt, "fetch", name, params.relevant(known, "fetch", name), {}, [raw])
+    store.seal(receipt, "fetch", name, parameters_of(known, "fetch", name), {}, [raw])

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
@@ -56,6 +56,15 @@ def processors() -> int:
 
 # Of glibc's malloc.h; 32 MiB is the greatest threshold that it takes for maps.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+
+
+def resolved(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stage's parameters with the device that ``auto`` comes to in this process."""
+    tree = dict(parameters)
+    compute = tree.get("compute", {})
+    if compute.get("device") == "auto":
+        tree["compute"] = {**compute, "device": "cuda" if visible_gpus() else "cpu"}
+    return tree
 
 
 @contextmanager

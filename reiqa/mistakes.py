@@ -1,9 +1,38 @@
-"""What pydantic finds wrong with a file that a person wrote, as one line for that person."""
+"""YAML files that a person wrote: read strictly, and what is wrong with one as one line."""
 
 from pathlib import Path
+from typing import Any
 
+import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+
+class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """A safe loader that refuses a key given twice: YAML says so, PyYAML takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name is not None and name != "<<" and name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {name!r} is given twice", key.start_mark
+                )
+            seen.add(name)
+        tree: dict[Any, Any] = super().construct_mapping(node, deep)
+        return tree
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not UTF-8.
+        yaml.YAMLError: it is not YAML, or gives a key twice.
+    """
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
 
 
 def one_line(path: Path, error: ValidationError, model: type[BaseModel]) -> str:

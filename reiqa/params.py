@@ -6,7 +6,8 @@ key and what is allowed.
 
 import hashlib
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -14,8 +15,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from reiqa.backbone_names import BACKBONES, EFFICIENTNET_LITE0, FIXED_SIZE
 from reiqa.errors import BadInputError
-from reiqa.mistakes import one_line
+from reiqa.mistakes import one_line, read_yaml
 
 ExpertName: TypeAlias = Literal["content", "quality"]
 Pooling: TypeAlias = Literal["last", "stages"]
@@ -23,6 +25,9 @@ Variant: TypeAlias = Literal["content", "quality", "both"]
 
 EXPERTS: tuple[ExpertName, ...] = ("content", "quality")
 VARIANTS: tuple[Variant, ...] = ("content", "quality", "both")
+
+#: Distortion types of the paper, which ``bank.types: published`` stands for.
+PUBLISHED_TYPES = 25
 
 Positive: TypeAlias = Annotated[int, Field(ge=1)]
 Fraction: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
@@ -56,7 +61,7 @@ class Section(BaseModel):
 
 
 class Compute(Section):
-    """Where and how numbers are computed; part of a result's identity.
+    """Where and how numbers are computed; device and precision are part of a result's identity.
 
     Attributes:
         device: ``auto`` takes a GPU where there is one, and waits for it to be free; else the CPU.
@@ -92,6 +97,12 @@ class Bank(Section):
 
     types: Literal["published"] | Annotated[Names, Field(min_length=1)] = "published"
     extras: Names = []
+
+    @property
+    def count(self) -> int:
+        """How many types there are to draw from."""
+        named = PUBLISHED_TYPES if self.types == "published" else len(self.types)
+        return named + len(self.extras)
 
 
 class Chunks(Section):
@@ -170,6 +181,21 @@ class Training(Section):
     keep: Positive = 2
 
 
+def _known_backbone(name: str) -> str:
+    if name in BACKBONES:
+        return name
+    if name in FIXED_SIZE:
+        raise ValueError(f"{name} takes images of one size only; choose another")
+    near = "".join(f"did you mean {each}? " for each in get_close_matches(name, BACKBONES, 1))
+    raise ValueError(
+        f"unknown name {name!r}; {near}allowed: {EFFICIENTNET_LITE0} and torchvision's"
+        f" classification models, such as resnet50, convnext_tiny, swin_t ({len(BACKBONES)} in all)"
+    )
+
+
+Backbone: TypeAlias = Annotated[str, AfterValidator(_known_backbone)]
+
+
 class Expert(Section):
     """One of the two encoders and where its weights come from.
 
@@ -183,7 +209,7 @@ class Expert(Section):
     """
 
     source: Literal["pretrain", "import", "package"]
-    backbone: str = "resnet50"
+    backbone: Backbone = "resnet50"
     file: str | None = None
     corpora: Names = []
     view: Annotated[int, Field(ge=32)] = 224
@@ -312,6 +338,11 @@ class Params(Section):
     def _fed(self) -> "Params":
         if self.content.source == "pretrain" and not self.content.corpora:
             raise ValueError("content.corpora: needed because content.source is pretrain")
+        if self.quality.source == "pretrain" and self.chunks.n_aug > self.bank.count:
+            raise ValueError(
+                f"chunks.n_aug: {self.chunks.n_aug} distinct types are wanted, the bank has"
+                f" {self.bank.count}; lower it, or name more in bank.types and bank.extras"
+            )
         return self
 
     def expert(self, name: ExpertName) -> Expert:
@@ -345,11 +376,34 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "fetch": (),
     "index": ("data",),
     "chunks": ("seed", "bank", "chunks"),
-    "features": ("compute", "features"),
+    "features": ("features",),
     "fit": ("seed", "regression"),
     "cross": ("seed", "datasets", "regression"),
     "report": ("preset", "datasets", "regression", "report"),
 }
+
+
+# What a user may choose freely: it changes how fast a result is there, and the result in its last
+# bits at most (docs/architecture.md says what is promised).
+_FREE = {"features": {"batch"}}
+_HOUSEKEEPING = ("checkpoint_every", "keep")
+
+
+def _arithmetic(compute: Compute) -> dict[str, Any]:
+    """Return what of ``compute`` decides numbers beyond their last bits."""
+    return {"device": compute.device, "precision": compute.precision}
+
+
+def same(recorded: Mapping[str, Any], today: Mapping[str, Any]) -> bool:
+    """Say whether an artifact made under ``recorded`` is what ``today``'s parameters would make.
+
+    Recorded is the device that ``auto`` was resolved to; today ``auto`` accepts either, or what a
+    node with a GPU has made would be stale on one without.
+    """
+    if today.get("compute", {}).get("device") == "auto":
+        device = recorded.get("compute", {}).get("device")
+        today = {**today, "compute": {**today["compute"], "device": device}}
+    return dict(recorded) == dict(today)
 
 
 def relevant(params: Params, stage: str, item: str = "") -> dict[str, Any]:
@@ -360,18 +414,25 @@ def relevant(params: Params, stage: str, item: str = "") -> dict[str, Any]:
         item: the expert's name where the stage is ``model``; elsewhere it does not matter.
     """
     tree = params.model_dump(mode="json")
+    for section, keys in _FREE.items():
+        tree[section] = {key: value for key, value in tree[section].items() if key not in keys}
     if stage == "probe":
         return {"bank": tree["bank"], "chunks": {"corpora": params.unseen()}}
+    if stage == "features":
+        return {"compute": _arithmetic(params.compute), "features": tree["features"]}
     if stage != "model":
         return {key: tree[key] for key in _SECTIONS[stage]}
     expert = tree[item]
     if expert["source"] != "pretrain":
         chosen = {key: expert[key] for key in ("source", "backbone", "file")}
         return {item: {**chosen, "digest": _content(expert["file"])}}
-    shared = {key: tree[key] for key in ("seed", "compute")}
+    # Off it leaves no trace (see `Compute`).
+    compiled = params.compute.compile
+    training = {k: v for k, v in expert["training"].items() if k not in _HOUSEKEEPING}
     return {
-        **shared,
-        item: expert,
+        "seed": tree["seed"],
+        "compute": _arithmetic(params.compute) | ({"compile": True} if compiled else {}),
+        item: {**expert, "training": training},
         **({"bank": tree["bank"], "chunks": tree["chunks"]} if item == "quality" else {}),
     }
 
@@ -417,7 +478,7 @@ def load(
             allowed; the message has one line a fault.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path)
     except FileNotFoundError:
         raise BadInputError(f"{path}: no such file; write one with: reiqa preset demo") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -157,13 +157,13 @@ OTHER = {
     "seed": 99,
     "preset": "mine",
     "datasets": ["demo"],
-    "compute.threads": 7,
+    "compute.precision": "bf16",
     "data.allow_missing": True,
     "bank.extras": ["motion_blur"],
     "chunks.n_aug": 2,
     "content.view": 96,
     "quality.training.epochs": 77,
-    "features.batch": 3,
+    "features.max_pixels": 70_000,
     "regression.bootstrap": 5,
     "report.thumbnails": 1,
 }
@@ -182,13 +182,70 @@ def test_a_changed_parameter_is_seen_by_the_stages_that_depend_on_it_and_no_othe
     assert {name for name in before if before[name] != after[name]} == SEEN[key.split(".")[0]]
 
 
+#: What a user may choose freely: how fast, and how often a checkpoint is written.
+FREE = {
+    "compute.threads": 7,
+    "features.batch": 3,
+    "quality.training.checkpoint_every": 7,
+    "content.training.keep": 9,
+}
+
+
+@pytest.mark.parametrize(("key", "value"), FREE.items())
+def test_a_free_choice_is_seen_by_no_stage(key, value):
+    assert records(preset()) == records(put(preset(), key, value))
+
+
+def test_auto_accepts_whatever_device_it_was_resolved_to():
+    made = {"compute": {"device": "cuda", "precision": "bf16"}, "seed": 1}
+    auto = {"compute": {"device": "auto", "precision": "bf16"}, "seed": 1}
+    assert params.same(made, auto)
+    assert not params.same(made, {**auto, "seed": 2})
+    assert not params.same(made, {**auto, "compute": {"device": "cpu", "precision": "bf16"}})
+    assert not params.same(made, {**auto, "compute": {"device": "auto", "precision": "float32"}})
+
+
+REFUSED_EARLY = {
+    "chunks.n_aug": (26, r"chunks\.n_aug: 26 distinct types .* bank has 25"),
+    "quality.backbone": ("resnet51", r"quality\.backbone: unknown name 'resnet51'; did you mean"),
+    "content.backbone": ("vit_b_16", r"content\.backbone: vit_b_16 takes images of one size only"),
+}
+
+
+@pytest.mark.parametrize("key", REFUSED_EARLY)
+def test_what_a_late_stage_would_refuse_is_refused_when_it_is_read(tmp_path, key):
+    value, says = REFUSED_EARLY[key]
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(put(preset(), key, value)))
+    with pytest.raises(BadInputError, match=says) as refusal:
+        params.load(path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_lists_that_spare_an_import_are_those_of_the_libraries():
+    from torchvision import models
+
+    from reiqa import backbone_names, distortions
+
+    offered = set(models.list_models(module=models))
+    assert offered | {"efficientnet_lite0"} == backbone_names.BACKBONES | backbone_names.FIXED_SIZE
+    assert len(distortions.resolve(params.Bank())) == params.PUBLISHED_TYPES
+
+
+def test_a_key_given_twice_is_refused_by_name(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(preset()) + "\nregression:\n  splits: 3\n")
+    with pytest.raises(BadInputError, match="the key 'regression' is given twice"):
+        params.load(path)
+
+
 def test_every_section_is_seen_by_some_stage():
     assert set(SEEN) == set(Params.model_fields) == {key.split(".")[0] for key in OTHER}
 
 
 def test_imported_weights_do_not_depend_on_the_bank_or_the_seed():
     tree = put(preset(), "quality", {"source": "import", "file": "a.pth"})
-    for key in ("seed", "bank.extras", "chunks.n_aug", "compute.threads"):
+    for key in ("seed", "bank.extras", "chunks.n_aug"):
         other = put(yaml.safe_load(yaml.safe_dump(tree)), key, OTHER[key])
         assert records(tree)["model/quality"] == records(other)["model/quality"]
 
@@ -233,9 +290,10 @@ def test_every_parameter_is_documented():
 
 def test_compiling_is_recorded_where_it_is_on_and_leaves_no_trace_where_it_is_off() -> None:
     tree = {"preset": "t", "datasets": ["demo"], "chunks": {"corpora": ["kodak"]}}
-    expert = {"source": "package", "backbone": "efficientnet_lite0"}
+    expert = {"source": "pretrain", "training": {"epochs": 1, "images": 1}, "corpora": ["kodak"]}
     for on in (False, True):
         params = Params.model_validate(
             {**tree, "content": expert, "quality": expert, "compute": {"compile": on}}
         )
-        assert ("compile" in relevant(params, "features")["compute"]) == on
+        recorded = relevant(params, "model", "quality")
+        assert ("compile" in recorded["compute"]) == on

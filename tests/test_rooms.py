@@ -9,10 +9,11 @@ PACKAGE = Path(__file__).parents[1] / "reiqa"
 
 GROUND = {
     *("errors", "mistakes", "text", "seeds", "progress", "params", "layout", "store", "hdf5"),
-    *("_hdf5_reader", "devices", "images", "tensors"),
+    *("_hdf5_reader", "devices", "images", "tensors", "backbone_names"),
 }
 ORDER = [
     "data",
+    "identity",
     "resources",
     "distortions",
     "chunks",

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 import reiqa
 from reiqa import store
 from reiqa.errors import BadInputError
-from reiqa.params import Params, relevant
+from reiqa.identity import parameters_of, under
+from reiqa.params import Params
 
 TREE = {
     "preset": "p",
@@ -47,13 +48,15 @@ def run_chain(params: Params = PARAMS) -> list[str]:
     done: list[str] = []
     before: list[Path] = []
     for path, stage in CHAIN:
-        text = json.dumps([stage, relevant(params, stage), [p.read_text() for p in before]])
+        text = json.dumps(
+            [stage, parameters_of(params, stage, "demo"), [p.read_text() for p in before]]
+        )
 
         def work(path=path, stage=stage, text=text) -> None:
             done.append(stage)
             store.write_text(path, text)
 
-        store.make(path, stage, "demo", params, before, work)
+        store.make(path, stage, "demo", under(params), before, work)
         before = [path]
     return done
 
@@ -111,7 +114,7 @@ def test_making_an_artifact_sweeps_what_a_killed_process_left_of_it_and_nothing_
     assert len(list(Path().rglob(".*"))) == 5
     work = lambda: store.write_text(Path("demo.json"), "{}")  # noqa: E731
     beside = [Path("a/[1].csv")]
-    store.make(Path("demo.json"), "index", "demo", PARAMS, [], work, companions=beside)
+    store.make(Path("demo.json"), "index", "demo", under(PARAMS), [], work, companions=beside)
     found = [
         path for path in Path().rglob("*") if path.is_file() and store.WORK not in path.parents
     ]
@@ -162,12 +165,13 @@ def test_of_two_processes_that_make_one_artifact_the_second_finds_it_done():
 import json, sys, time
 from pathlib import Path
 from reiqa import store
+from reiqa.identity import under
 from reiqa.params import Params
 def work():
     time.sleep(1)
     with open("log", "a") as log: log.write("made\\n")
     store.write_text(Path("x"), "x")
-store.make(Path("x"), "index", "demo", Params.model_validate({TREE!r}), [], work)
+store.make(Path("x"), "index", "demo", under(Params.model_validate({TREE!r})), [], work)
 """
     pair = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     assert [child.wait(60) for child in pair] == [0, 0]
@@ -207,21 +211,21 @@ def test_a_second_run_has_nothing_to_do():
 def test_a_changed_parameter_runs_its_stage_and_those_after_it_and_no_other():
     run_chain()
     assert run_chain(changed("regression", splits=3)) == ["fit"]
-    assert run_chain(changed("features", batch=2)) == ["features", "fit"]
+    assert run_chain(changed("features", max_pixels=70_000)) == ["features", "fit"]
     assert run_chain(changed("bank", extras=["motion_blur"])) == ["features", "fit"]
     assert run_chain(changed("bank", extras=["motion_blur"])) == []
 
 
 def test_an_input_made_anew_with_the_same_bytes_runs_nothing():
     run_chain()
-    store.make(INDEX, "index", "demo", PARAMS, [], lambda: None, force=True)
+    store.make(INDEX, "index", "demo", under(PARAMS), [], lambda: None, force=True)
     assert run_chain() == []
 
 
 def test_an_input_with_other_bytes_runs_what_follows():
     run_chain()
     other = lambda: store.write_text(INDEX, "more rows")  # noqa: E731
-    store.make(INDEX, "index", "demo", PARAMS, [], other, force=True)
+    store.make(INDEX, "index", "demo", under(PARAMS), [], other, force=True)
     assert run_chain() == ["features", "fit"]
 
 
@@ -229,13 +233,13 @@ def test_an_absent_input_does_not_count_against_an_artifact():
     run_chain()
     INDEX.unlink()
     store.sidecar(INDEX).unlink()
-    assert store.Freshness.under(PARAMS).fresh(RESULT)
+    assert store.Freshness(under(PARAMS)).fresh(RESULT)
 
 
 def test_an_artifact_of_another_format_is_stale(monkeypatch):
     run_chain()
     monkeypatch.setitem(store.FORMATS, "features", store.FORMATS["features"] + 1)
-    fresh = store.Freshness.under(PARAMS).fresh
+    fresh = store.Freshness(under(PARAMS)).fresh
     assert [fresh(path) for path, _ in CHAIN] == [True, False, False]
     # It came out the same, so what follows it stands.
     assert run_chain() == ["features"]
@@ -257,7 +261,7 @@ def test_an_artifact_of_another_format_is_stale(monkeypatch):
 def test_a_sidecar_that_says_nothing_sensible_means_stale(sidecar):
     run_chain()
     store.sidecar(RESULT).write_text(sidecar)
-    assert not store.Freshness.under(PARAMS).fresh(RESULT)
+    assert not store.Freshness(under(PARAMS)).fresh(RESULT)
     assert run_chain() == ["fit"]
 
 
@@ -265,11 +269,11 @@ def test_an_artifact_is_stale_from_the_start_of_its_work_to_the_end():
     run_chain()
 
     def fails() -> None:
-        assert not store.Freshness.under(PARAMS).fresh(RESULT)
+        assert not store.Freshness(under(PARAMS)).fresh(RESULT)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        store.make(RESULT, "fit", "demo", PARAMS, [CACHE], fails, force=True)
+        store.make(RESULT, "fit", "demo", under(PARAMS), [CACHE], fails, force=True)
     assert run_chain() == [], "work that failed before it wrote has cost nothing"
 
 
@@ -281,7 +285,7 @@ def test_an_artifact_replaced_by_work_that_then_failed_is_stale():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        store.make(RESULT, "fit", "demo", PARAMS, [CACHE], fails, force=True)
+        store.make(RESULT, "fit", "demo", under(PARAMS), [CACHE], fails, force=True)
     assert run_chain() == ["fit"]
 
 
@@ -293,7 +297,9 @@ def test_an_artifact_without_what_was_made_beside_it_is_stale():
         store.write_text(RESULT, "r")
         store.write_text(beside, "b")
 
-    make = partial(store.make, RESULT, "fit", "demo", PARAMS, [CACHE], work, companions=[beside])
+    make = partial(
+        store.make, RESULT, "fit", "demo", under(PARAMS), [CACHE], work, companions=[beside]
+    )
     assert make(force=True) and not make()
     beside.unlink()
     assert make()
@@ -310,8 +316,8 @@ def test_a_damaged_input_is_one_line_before_any_work():
     run_chain()
     _flip(CACHE)
     with pytest.raises(BadInputError, match=r"^cache\.h5: damaged .*; delete it and run: "):
-        store.make(RESULT, "fit", "demo", PARAMS, [CACHE], pytest.fail, force=True)
-    assert store.Freshness.under(PARAMS).fresh(RESULT), "what was made of it before still stands"
+        store.make(RESULT, "fit", "demo", under(PARAMS), [CACHE], pytest.fail, force=True)
+    assert store.Freshness(under(PARAMS)).fresh(RESULT), "what was made of it before still stands"
 
 
 def test_a_damaged_artifact_is_made_anew_and_is_then_what_it_was(capsys):
@@ -331,7 +337,9 @@ def test_what_lies_beside_an_artifact_is_held_to_its_digest_too():
         store.write_text(RESULT, "r")
         store.write_text(beside, "predictions")
 
-    make = partial(store.make, RESULT, "fit", "demo", PARAMS, [CACHE], work, companions=[beside])
+    make = partial(
+        store.make, RESULT, "fit", "demo", under(PARAMS), [CACHE], work, companions=[beside]
+    )
     assert make(force=True) and not make()
     _flip(beside)
     with pytest.raises(BadInputError, match=r"^result\.csv: damaged"):
@@ -371,7 +379,7 @@ def test_a_sidecar_that_names_its_own_artifact_as_input_is_stale():
     told["inputs"][str(RESULT)] = told["digest"]
     del told["seal"]
     store.write_json(store.sidecar(RESULT), told)
-    assert not store.Freshness.under(PARAMS).fresh(RESULT)
+    assert not store.Freshness(under(PARAMS)).fresh(RESULT)
 
 
 def test_a_large_file_is_read_once_while_nobody_writes_to_it(monkeypatch):
@@ -393,18 +401,18 @@ def test_an_input_that_changes_during_the_work_leaves_the_artifact_stale():
 
     def work() -> None:
         other = lambda: store.write_text(CACHE, "other weights")  # noqa: E731
-        store.make(CACHE, "features", "demo", PARAMS, [INDEX], other, force=True)
+        store.make(CACHE, "features", "demo", under(PARAMS), [INDEX], other, force=True)
 
-    store.make(RESULT, "fit", "demo", PARAMS, [CACHE], work, force=True)
+    store.make(RESULT, "fit", "demo", under(PARAMS), [CACHE], work, force=True)
     assert run_chain() == ["fit"]
 
 
 def test_a_stale_input_is_taken_but_said(capsys):
     run_chain()
-    newer = changed("features", batch=2)
-    store.make(RESULT, "fit", "demo", newer, [CACHE], lambda: None, force=True)
+    newer = changed("features", max_pixels=70_000)
+    store.make(RESULT, "fit", "demo", under(newer), [CACHE], lambda: None, force=True)
     assert "cache.h5: taken as it is" in capsys.readouterr().err
-    assert not store.Freshness.under(newer).fresh(RESULT)
+    assert not store.Freshness(under(newer)).fresh(RESULT)
 
 
 @pytest.mark.parametrize("lost", ["file", "sidecar"])
@@ -412,7 +420,7 @@ def test_a_lost_input_is_one_line_before_any_work(lost):
     run_chain()
     (CACHE if lost == "file" else store.sidecar(CACHE)).unlink()
     with pytest.raises(BadInputError, match=r"cache\.h5: (not made|no provenance)"):
-        store.make(RESULT, "fit", "demo", PARAMS, [CACHE], pytest.fail, force=True)
+        store.make(RESULT, "fit", "demo", under(PARAMS), [CACHE], pytest.fail, force=True)
 
 
 @given(splits=st.integers(1, 50), low=st.floats(1e-6, 1), model=st.sampled_from(["ridge"]))
@@ -420,8 +428,8 @@ def test_parameters_survive_the_way_through_a_sidecar(tmp_path_factory, splits, 
     path = tmp_path_factory.mktemp("t") / "x"
     path.write_text("x")
     params = changed("regression", splits=splits, alphas=(low, 1e6, 3), model=model)
-    store.seal(path, "fit", "demo", relevant(params, "fit"), {})
-    assert store.Freshness.under(params).fresh(path)
+    store.seal(path, "fit", "demo", parameters_of(params, "fit", "demo"), {})
+    assert store.Freshness(under(params)).fresh(path)
 
 
 # Stamps

@@ -15,6 +15,7 @@ from reiqa.ablations import table
 from reiqa.ablations.matrix import Cell, Matrix
 from reiqa.data import index as indices
 from reiqa.errors import WorkFailedError
+from reiqa.identity import parameters_of
 from reiqa.params import Params
 from reiqa.pretrain import probing
 from reiqa.progress import say
@@ -147,7 +148,7 @@ def _judge_on(folder: Path, dataset: str, count: int | None, params: Params) -> 
     text = indices.thinned(path, count)
     with contextlib.chdir(folder):
         store.write_text(path, text)
-        store.seal(path, "index", dataset, parameters.relevant(params, "index"), {})
+        store.seal(path, "index", dataset, parameters_of(params, "index", dataset), {})
 
 
 def _link(link: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ from reiqa import params as parameters
 from reiqa.cli.ending import EXPECTED, ending
 from reiqa.cli.given import Dataset, Force, Mirror, ParamsFile, bound, known_set, load
 from reiqa.errors import BadInputError
+from reiqa.identity import under
 from reiqa.progress import say
 
 
@@ -53,7 +54,7 @@ def fetch(
         work = bound(fetching.fetch, name, mirror, force)
         path, folder = layout.receipt(name), layout.raw(name)
         anew = force or not fetching.stands(name)
-        store.make(path, "fetch", name, params, [], work, anew, [folder])
+        store.make(path, "fetch", name, under(params), [], work, anew, [folder])
 
     failed = [error for job in each(bring, names, fetching.AT_ONCE) if (error := job.exception())]
     for error in failed:
@@ -89,7 +90,7 @@ def index(
         params = params.model_copy(update={"data": tolerant})
     work = bound(indexing.build, dataset, params.data.allow_missing, verify)
     sources = [layout.receipt(dataset)]
-    store.make(layout.index(dataset), "index", dataset, params, sources, work, force)
+    store.make(layout.index(dataset), "index", dataset, under(params), sources, work, force)
 
 
 def index_anew(name: str, file: Path) -> None:
@@ -164,7 +165,9 @@ def chunks(
         return
     for number in numbers:
         work = bound(shards.write, corpus, number, len(paths), params)
-        store.make(paths[number], "chunks", corpus, params, [layout.index(corpus)], work, force)
+        store.make(
+            paths[number], "chunks", corpus, under(params), [layout.index(corpus)], work, force
+        )
 
 
 def _shard_numbers(given: str, count: int) -> list[int]:

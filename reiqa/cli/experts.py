@@ -10,6 +10,7 @@ import typer
 from reiqa import devices, layout, store
 from reiqa.cli.given import Force, ParamsFile, bound, load
 from reiqa.errors import BadInputError
+from reiqa.identity import under
 from reiqa.params import EXPERTS, ExpertName, Params
 
 
@@ -59,7 +60,9 @@ def probe(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
         *(layout.model(name) for name in EXPERTS),
         *(layout.index(corpus) for corpus in params.unseen()),
     ]
-    store.make(layout.PROBE, "probe", "", params, inputs, bound(probing.write, params), force)
+    store.make(
+        layout.PROBE, "probe", "", under(params), inputs, bound(probing.write, params), force
+    )
 
 
 def weights_import(
@@ -113,4 +116,4 @@ def _make_model(
 ) -> bool:
     path = layout.model(expert)
     beside = [layout.beside(path, kind) for kind in layout.MODELLED]
-    return store.make(path, "model", expert, params, inputs, work, force, beside)
+    return store.make(path, "model", expert, under(params), inputs, work, force, beside)

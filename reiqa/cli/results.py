@@ -10,6 +10,7 @@ from reiqa import layout, store
 from reiqa.cli.data import index_anew
 from reiqa.cli.given import Dataset, Force, ParamsFile, bound, load, rated_set
 from reiqa.errors import BadInputError
+from reiqa.identity import under
 from reiqa.params import EXPERTS, ExpertName
 from reiqa.progress import say
 
@@ -50,7 +51,7 @@ def features(
     rated_set(dataset)
     if not layout.index(dataset).exists():
         index_anew(dataset, file)
-    freshness = store.Freshness.under(params)
+    freshness = store.Freshness(under(params))
     stale = [name for name in wanted if not freshness.fresh(layout.features(dataset, name))]
     if len(stale) > 1:
         # In one pass each image is decoded once for both; below each takes its rows from there.
@@ -64,7 +65,7 @@ def features(
         work = bound(extraction.extract, dataset, name, params, strict)
         # A cache with error rows is what a run that may not have any must not find up to date.
         anew = force or (strict and extraction.flawed(path))
-        store.make(path, "features", f"{dataset}/{name}", params, inputs, work, anew)
+        store.make(path, "features", f"{dataset}/{name}", under(params), inputs, work, anew)
 
 
 def fit(
@@ -93,7 +94,7 @@ def fit(
     inputs = layout.fitted_on(dataset, *params.copies())
     beside = [layout.beside(path, kind) for kind in layout.FITTED]
     work = bound(regression.fit, dataset, params, splits)
-    store.make(path, "fit", dataset, recorded, inputs, work, force, beside)
+    store.make(path, "fit", dataset, under(recorded), inputs, work, force, beside)
 
 
 def cross(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
@@ -105,7 +106,9 @@ def cross(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
 
     params = load(file)
     inputs = [*map(layout.result, params.datasets), *layout.fitted_on(*params.seen())]
-    store.make(layout.CROSS, "cross", "", params, inputs, bound(regression.cross, params), force)
+    store.make(
+        layout.CROSS, "cross", "", under(params), inputs, bound(regression.cross, params), force
+    )
 
 
 def report(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
@@ -119,6 +122,6 @@ def report(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
     results = [layout.result(name) for name in params.datasets]
     inputs = [*results, layout.CROSS, *(layout.model(name) for name in EXPERTS), layout.PROBE]
     work = bound(reporting.write, params)
-    store.make(layout.ALL_SRCC, "report", "", params, inputs, work, force, layout.REPORTED)
+    store.make(layout.ALL_SRCC, "report", "", under(params), inputs, work, force, layout.REPORTED)
     typer.echo(reporting.table_text())
     typer.echo(f"Table:  {layout.ALL_SRCC}\nReport: {layout.REPORT.absolute().as_uri()}")

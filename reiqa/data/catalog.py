@@ -7,12 +7,13 @@ read at every parse of the Snakefile.
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reiqa.errors import BadInputError
+from reiqa.mistakes import one_line, read_yaml
 
 FILE = Path(__file__).with_name("catalog.yaml")
 
@@ -62,6 +63,8 @@ class Ratings(_Record):
         file: instead of it, a CSV inside the set with the same columns.
         low: worst possible rating, before turning.
         high: best possible rating, before turning; the other way round for a DMOS.
+        least: published ratings may lie below ``low``, down to here (realigned scores).
+        most: published ratings may lie above ``high``, up to here.
         higher_is_better: False for a DMOS.
         measure: what is rated.
         tail: trailing parts of a listed path that the path on disk must match at least.
@@ -72,10 +75,26 @@ class Ratings(_Record):
     file: str = ""
     low: float
     high: float
+    least: float | None = None
+    most: float | None = None
     higher_is_better: bool = True
     measure: str = "MOS"
     tail: Annotated[int, Field(ge=1)] = 1
     pictures: str = ""
+
+    @model_validator(mode="after")
+    def _sound(self) -> "Ratings":
+        if not self.low < self.high:
+            raise ValueError(f"low: {self.low:g} is not below high: {self.high:g}")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and greatest number that a published rating may be."""
+        return (
+            self.low if self.least is None else self.least,
+            self.high if self.most is None else self.most,
+        )
 
 
 class SplitFile(_Record):
@@ -112,6 +131,18 @@ class Listing(_Record):
     column: str
     value: str
     folder: str
+
+
+#: Fields of an entry that decide what each stage makes of the set.
+_FACTS: dict[str, frozenset[str]] = {
+    "fetch": frozenset({"made_by", "shares", "linked"}),
+    "index": frozenset(
+        {"kind", "authentic", "images", "references", "ratings", "official", "left_out", "level"}
+        | {"keep", "keep_listed", "beside"}
+    ),
+    "features": frozenset({"resize"}),
+    "fit": frozenset({"references", "proxy"}),
+}
 
 
 class Entry(_Record):
@@ -185,6 +216,22 @@ class Entry(_Record):
             raise ValueError("parts: nothing says where the set comes from")
         return self
 
+    def facts(self, stage: str) -> dict[str, Any] | None:
+        """Return what of this entry decides what a stage makes of the set, as plain JSON data.
+
+        Where a set is found and how it is described (addresses, titles, citations) decides nothing.
+        None where a stage does not depend on the catalog.
+        """
+        if stage not in _FACTS:
+            return None
+        facts = self.model_dump(mode="json", include=set(_FACTS[stage]), exclude_defaults=True)
+        if stage == "fetch":
+            facts["into"] = [piece.into for piece in self.parts]
+            if self.made_by:
+                # A set made here has as many images as its entry says.
+                facts["images"] = self.images
+        return facts
+
     @property
     def grouped(self) -> bool:
         """Whether several images come from one reference."""
@@ -199,15 +246,35 @@ class Entry(_Record):
 @cache
 def load() -> dict[str, Entry]:
     """Return every entry by name, in the catalog's order."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    tree = yaml.load(FILE.read_text(encoding="utf-8"), Loader=loader)
-    entries = {}
-    for name, fields in tree["datasets"].items():
-        for piece in fields.get("parts", ()):
-            for source in piece["sources"]:
-                source["url"] = _spelled_out(source["url"], tree["mirrors"])
-        entries[name] = Entry(name=name, **fields)
-    return entries
+    try:
+        tree = read_yaml(FILE)
+        mirrors, sets = tree["mirrors"], tree["datasets"].items()
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise BadInputError(f"{FILE}: {' '.join(str(error).split())}") from None
+    return {name: _entry(name, fields, mirrors) for name, fields in sets}
+
+
+def _entry(name: str, fields: Any, mirrors: dict[str, str]) -> Entry:
+    try:
+        entry = Entry.model_validate({**fields, "name": name})
+    except (ValidationError, TypeError) as error:
+        if isinstance(error, ValidationError):
+            told = one_line(FILE, error, Entry)
+        else:
+            told = f"{FILE}: should hold keys and values"
+        raise BadInputError(told.replace(f"{FILE}: ", f"{FILE}: datasets.{name}: ", 1)) from None
+    parts = tuple(
+        piece.model_copy(
+            update={
+                "sources": tuple(
+                    source.model_copy(update={"url": _spelled_out(source.url, mirrors)})
+                    for source in piece.sources
+                )
+            }
+        )
+        for piece in entry.parts
+    )
+    return entry.model_copy(update={"parts": parts})
 
 
 def get(name: str) -> Entry:

@@ -82,7 +82,8 @@ def _obtain(entry: Entry, mirrors: list[Path], force: bool, patience: Patience) 
         store.sweep(mark)
         # What is made here is made anew: it depends on the bank, not on an archive.
         for record in () if force or entry.made_by else (mark, receipt):
-            if told := records.vouched(record, raw):
+            told = records.vouched(record, raw)
+            if told and told.get("catalog") == entry.facts("fetch"):
                 store.write_json(receipt, told)
                 return receipt
         mark.unlink(missing_ok=True)
@@ -105,7 +106,12 @@ def _obtain(entry: Entry, mirrors: list[Path], force: bool, patience: Patience) 
         else:
             staging.replace(raw)
         folders.remove(work)
-        about = {"name": entry.name, "title": entry.title, "expected_images": entry.images}
+        about = {
+            "name": entry.name,
+            "title": entry.title,
+            "expected_images": entry.images,
+            "catalog": entry.facts("fetch"),
+        }
         told = {**about, **origin, **records.holdings(raw)}
         for record in (mark, receipt):
             store.write_json(record, told)

@@ -87,6 +87,7 @@ def rated(
     """
     assert entry.ratings is not None
     table = tables.read(entry, raw)
+    _check_counts(entry, table.rows, allow_missing)
     official = tables.read_official(entry, raw, files)
     faults = Faults()
     chosen: dict[str, tables.Row] = {}
@@ -124,6 +125,24 @@ def rated(
     about = _about(entry, len(table.rows), rows)
     header = {**about, "official_split": state, **_left_out(entry, rows)}
     return LinedUp(rows, header, faults)
+
+
+def _check_counts(entry: Entry, listed: list[tables.Row], allow_missing: bool) -> None:
+    """Hold the table of a set to the counts that its catalog entry names.
+
+    Raises:
+        BadInputError: it lists more images or references, or fewer and none may be missing.
+    """
+    counts = {"images": (entry.images, len(listed))}
+    if entry.references is not None:
+        counts["references"] = (entry.references, len({_group(row) for row in listed}))
+    for what, (declared, found) in counts.items():
+        if found > declared or (found < declared and not allow_missing):
+            raise BadInputError(
+                f"{entry.name}: its table lists {found:,} {what}, the catalog says {what}:"
+                f" {declared}; correct the entry, or bring the set again with: reiqa fetch"
+                f" --dataset {entry.name} --force"
+            )
 
 
 def corpus(entry: Entry, raw: Path, files: Pictures) -> LinedUp:

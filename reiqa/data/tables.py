@@ -77,7 +77,7 @@ def read(entry: Entry, raw: Path) -> Table:
         rows.append(
             Row(
                 path=image,
-                score=_number(line["score"], path, image),
+                score=_score(line["score"], path, image, entry),
                 distortion="" if entry.authentic else kind,
                 reference=reference,
                 level=int(found[1]) if found else 0,
@@ -225,6 +225,19 @@ def _number(text: str, path: Path, image: str) -> float:
         score = math.nan
     if not math.isfinite(score):
         raise BadInputError(f"{path}: {image}: {text!r} is no rating")
+    return score
+
+
+def _score(text: str, path: Path, image: str, entry: Entry) -> float:
+    """Read a rating, and hold it to the range that its set declares."""
+    assert entry.ratings is not None
+    score = _number(text, path, image)
+    least, most = entry.ratings.bounds
+    if not least <= score <= most:
+        raise BadInputError(
+            f"{entry.name}: {path}: {image} is rated {score:g}, outside the declared {least:g} to"
+            f" {most:g}; correct ratings.low and ratings.high of the set in the catalog, or the row"
+        )
     return score
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from reiqa.backbone_names import EFFICIENTNET_LITE0
 from reiqa.devices import default_torch_state
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName
@@ -29,9 +30,6 @@ NORMALISATION: dict[ExpertName, Normalisation] = {
     "content": Normalisation("imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "quality": Normalisation("none", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
-
-#: The one backbone that torchvision has not: timm's, for the weights that a package ships.
-LITE = "efficientnet_lite0"
 
 # Names under which torchvision's families keep their classifier.
 _HEADS = ("fc", "classifier", "head")
@@ -97,7 +95,7 @@ def build(backbone: str, expert: ExpertName, seed: int = 0) -> Encoder:
     """
     with default_torch_state(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = _lite() if backbone == LITE else _torchvision(backbone)
+        body = _lite() if backbone == EFFICIENTNET_LITE0 else _torchvision(backbone)
         return Encoder(backbone, expert, body, _pooled_width(backbone, body))
 
 
@@ -114,7 +112,7 @@ def _torchvision(backbone: str) -> nn.Module:
     known = models.list_models(module=models)
     if backbone not in known:
         raise BadInputError(
-            f"backbone: unknown name {backbone!r}; allowed: {LITE} and torchvision's "
+            f"backbone: unknown name {backbone!r}; allowed: {EFFICIENTNET_LITE0} and torchvision's "
             f"classification models, such as resnet50, convnext_tiny, swin_t ({len(known)} in all)"
         )
     body: nn.Module = models.get_model(backbone, weights=None)

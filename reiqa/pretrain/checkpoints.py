@@ -12,17 +12,15 @@ from typing import Any
 
 import torch
 
+from reiqa import devices, progress, store
 from reiqa import params as parameters
-from reiqa import progress, store
 from reiqa.encoders.files import load_checkpoint
 from reiqa.errors import BadInputError, WorkFailedError
+from reiqa.identity import parameters_of
 from reiqa.params import ExpertName, Params
 
 #: Raised by one when what a checkpoint holds changes.
 FORMAT = 1
-
-# Settings that change what is kept, and not what is learnt.
-_HOUSEKEEPING = ("checkpoint_every", "keep")
 
 
 def identity(expert: ExpertName, params: Params, inputs: list[Path]) -> dict[str, Any]:
@@ -35,11 +33,9 @@ def identity(expert: ExpertName, params: Params, inputs: list[Path]) -> dict[str
         BadInputError: an input is not what was written.
     """
     read = progress.track(inputs, "check of inputs", unit="files")
-    tree = parameters.relevant(params, "model", expert)
-    training = {k: v for k, v in tree[expert]["training"].items() if k not in _HOUSEKEEPING}
     return {
         "format": FORMAT,
-        "parameters": {**tree, expert: {**tree[expert], "training": training}},
+        "parameters": devices.resolved(parameters_of(params, "model", expert)),
         "inputs": {path.as_posix(): store.verified(path) for path in read},
     }
 

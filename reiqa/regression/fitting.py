@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from reiqa import layout, store, text
 from reiqa import params as parameters
 from reiqa.data import catalog
+from reiqa.identity import parameters_of
 from reiqa.params import EXPERTS, VARIANTS, Params, Regression, Variant
 from reiqa.regression import regressor, splits
 from reiqa.regression.evaluation import Evaluation, evaluate, summarise
@@ -128,7 +129,7 @@ def key_of(sample: Sample, params: Params, splits_file: Path | None = None) -> s
     """Return the digest of everything that decides a dataset's regressors."""
     return parameters.digest(
         {
-            "parameters": parameters.relevant(params, "fit", sample.dataset),
+            "parameters": parameters_of(params, "fit", sample.dataset),
             "recipes": sample.recipes,
             "index": store.file_digest(layout.index(sample.dataset)),
             "images": sample.digests,

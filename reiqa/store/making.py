@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from reiqa import layout
+from reiqa.devices import resolved
 from reiqa.errors import BadInputError
-from reiqa.params import Params, relevant
+from reiqa.params import same
 from reiqa.progress import say
 from reiqa.store.files import WORK, file_digest, locked, sweep, write_text
 from reiqa.store.provenance import (
@@ -30,7 +31,7 @@ def make(
     path: Path,
     stage: str,
     item: str,
-    params: Params,
+    parameters_of: ParametersOf,
     inputs: Sequence[Path],
     work: Callable[[], object],
     force: bool = False,
@@ -42,7 +43,8 @@ def make(
         path: the artifact that ``work`` writes.
         stage: a key of `FORMATS`.
         item: what the stage is given: a dataset, an expert, or both with a slash.
-        params: the whole parameters; the part that matters is recorded.
+        parameters_of: gives what decides the content besides the inputs, by stage and item
+            (`reiqa.identity.under`).
         inputs: artifacts that ``work`` reads; each must be there.
         work: does it, and replaces ``path`` only when the new one is whole.
         force: make it even if it is fresh.
@@ -51,7 +53,7 @@ def make(
     Raises:
         BadInputError: an input is missing, or not the bytes that were written.
     """
-    freshness = Freshness.under(params)
+    freshness = Freshness(parameters_of)
     with locked(path):
         if not force and freshness.fresh(path):
             spoilt = damaged(path)
@@ -74,7 +76,7 @@ def make(
             sweep(part)
         with _unsealed(path):
             work()
-        seal(path, stage, item, relevant(params, stage, item), digests, companions)
+        seal(path, stage, item, resolved(parameters_of(stage, item)), digests, companions)
         return True
 
 
@@ -100,11 +102,6 @@ class Freshness:
         self._parameters_of = parameters_of
         self._known: dict[Path, bool] = {}
 
-    @classmethod
-    def under(cls, params: Params) -> "Freshness":
-        """Judge by these parameters."""
-        return cls(lambda stage, item: relevant(params, stage, item))
-
     def fresh(self, path: Path) -> bool:
         """Say whether ``path`` is there and making it anew would only repeat it.
 
@@ -126,7 +123,7 @@ class Freshness:
         parts = {path: made.size, **{Path(name): size for name, size in made.companions.items()}}
         if any(not part.exists() or size_of(part) != size for part, size in parts.items()):
             return False
-        if dict(made.parameters) != dict(self._parameters_of(made.stage, made.item)):
+        if not same(made.parameters, self._parameters_of(made.stage, made.item)):
             return False
         return all(self._stands(Path(source), digest) for source, digest in made.inputs.items())
 

@@ -84,7 +84,7 @@ def seal(
         path: the artifact.
         stage: the stage that made it; a key of `FORMATS`.
         item: what the stage was given.
-        parameters: ``params.relevant(params, stage, item)``.
+        parameters: what decides the content besides the inputs, ``auto`` resolved.
         inputs: path and digest of each artifact it was made from, as `recorded` before the work.
         companions: what the stage wrote beside it.
     """

@@ -16,6 +16,7 @@ from reiqa.ablations import Matrix, running
 from reiqa.ablations import table as table_of
 from reiqa.cli import project
 from reiqa.errors import BadInputError, WorkFailedError
+from reiqa.identity import parameters_of
 from reiqa.pretrain import loop, probing
 
 PROBED = {"type_accuracy": 0.25, "level_srcc": 0.5, "distance_srcc": 0.75}
@@ -55,7 +56,7 @@ def write_index(name: str, columns: str, rows: list[str], base: params.Params) -
     path = layout.index(name)
     header = ["# name: " + json.dumps(name), "# listed: 20", "# missing: 0"]
     store.write_text(path, "\n".join([*header, columns, *rows]) + "\n")
-    store.seal(path, "index", name, params.relevant(base, "index"), {})
+    store.seal(path, "index", name, parameters_of(base, "index", name), {})
 
 
 @pytest.fixture

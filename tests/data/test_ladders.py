@@ -70,7 +70,9 @@ def test_too_few_photographs_are_refused_by_the_folders_name(tmp_path: Path) -> 
 
 
 def test_the_set_is_fetched_and_indexed_like_any_other(project, change_catalog) -> None:
-    change_catalog(catalog.get("biq2021_ladders").model_copy(update={"images": EACH}))
+    change_catalog(
+        catalog.get("biq2021_ladders").model_copy(update={"images": EACH, "references": 1})
+    )
     change_catalog(catalog.get("biq2021").model_copy(update={"images": 1}))
     mirror = project / "mirror"
     photographs(mirror / "biq2021", 1)

@@ -277,7 +277,8 @@ def _sheet(xml: bytes) -> bytes:
 def _json_readers() -> Iterator[Reader]:
     from reiqa import store
     from reiqa.data import records
-    from reiqa.params import Params, relevant
+    from reiqa.identity import parameters_of, under
+    from reiqa.params import Params
     from reiqa.scoring import bundle
 
     told = b'{"name": "demo", "images": 3, "bytes": 1200, "files": [{"file": "a.zip"}]}\n'
@@ -298,7 +299,8 @@ def _json_readers() -> Iterator[Reader]:
         }
     )  # fmt: skip
     made = {
-        "stage": "index", "item": "demo", "format": 1, "parameters": relevant(settings, "index"),
+        "stage": "index", "item": "demo", "format": 1,
+        "parameters": parameters_of(settings, "index", "demo"),
         "inputs": {"a.json": "0" * 64}, "digest": "1" * 64, "size": 3, "companions": {"b.csv": 2},
         "companion_digests": {"b.csv": "2" * 64}, "command": "reiqa index", "revision": "r",
     }  # fmt: skip
@@ -307,7 +309,7 @@ def _json_readers() -> Iterator[Reader]:
         artifact = path.with_name(path.name.removesuffix(".prov.json"))
         if not artifact.exists():
             artifact.write_text("abc")
-        return store.Freshness.under(settings).fresh(artifact)
+        return store.Freshness(under(settings)).fresh(artifact)
 
     for seal, inputs in ((True, 30_000), (False, 100_000)):
         text = json.dumps(store.with_seal(made) if seal else made).encode()

@@ -19,7 +19,8 @@ from reiqa.encoders import Encoder, save
 from reiqa.encoders import load as load_encoder
 from reiqa.errors import BadInputError
 from reiqa.features import extraction, plan
-from reiqa.params import EXPERTS, Params, relevant
+from reiqa.identity import parameters_of
+from reiqa.params import EXPERTS, Params
 
 SIZES = [(40, 56), (56, 40), (40, 56), (33, 47), (40, 56), (64, 64), (40, 56)]
 
@@ -263,10 +264,10 @@ def sealed(project: list[str]) -> list[str]:
     settings = parameters()
     Path("params.yaml").write_text(json.dumps(settings.model_dump(mode="json")))
     path = layout.index("clive")
-    store.seal(path, "index", "clive", relevant(settings, "index"), {})
+    store.seal(path, "index", "clive", parameters_of(settings, "index", "clive"), {})
     for expert in EXPERTS:
         path = layout.model(expert)
-        store.seal(path, "model", expert, relevant(settings, "model", expert), {})
+        store.seal(path, "model", expert, parameters_of(settings, "model", expert), {})
     return project
 
 

@@ -8,6 +8,7 @@ from support.project import Project
 
 from reiqa import layout, params, store
 from reiqa.data import catalog
+from reiqa.identity import parameters_of
 from reiqa.params import EXPERTS, Params
 
 
@@ -78,7 +79,7 @@ def _put(
     for each in (path, *beside):
         _write(each)
     digests = store.recorded(inputs)
-    store.seal(path, stage, item, params.relevant(tree, stage, item), digests, beside)
+    store.seal(path, stage, item, parameters_of(tree, stage, item), digests, beside)
 
 
 def _write(path: Path) -> None:

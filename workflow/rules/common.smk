@@ -13,7 +13,8 @@ from snakemake.exceptions import WorkflowError
 from reiqa import chunks, distortions, layout, pretrain, resources
 from reiqa.data import catalog
 from reiqa.errors import BadInputError
-from reiqa.params import EXPERTS, load, relevant
+from reiqa.identity import parameters_of, under
+from reiqa.params import EXPERTS, load
 from reiqa.store import Freshness, write_stamp
 
 # The `reiqa` of the environment that runs this engine, activated or not.
@@ -25,7 +26,7 @@ try:
 except BadInputError as error:
     raise WorkflowError(str(error)) from None
 
-FRESHNESS = Freshness.under(PARAMS)
+FRESHNESS = Freshness(under(PARAMS))
 GPU = 0 if PARAMS.compute.device == "cpu" else 1
 
 # Of one pretraining, from the command line: snakemake --config gpus=3 nodes=6 (GPUs of each node).
@@ -52,7 +53,7 @@ SEVERAL = (
 
 
 def stamp(path, stage, item=""):
-    return write_stamp(path, relevant(PARAMS, stage, item), FRESHNESS.fresh(path))
+    return write_stamp(path, parameters_of(PARAMS, stage, item), FRESHNESS.fresh(path))
 
 
 def made(*paths):

@@ -1,0 +1,35 @@
+"""Names of the backbones that an expert may have, known without loading torchvision.
+
+A wrong name is refused when params.yaml is read, not after hours of earlier stages. A test holds
+the list to what torchvision offers.
+"""
+
+#: timm's, for the weights that a package ships; the others are torchvision's.
+EFFICIENTNET_LITE0 = "efficientnet_lite0"
+
+#: Networks of torchvision that accept images of one size only, or have no classifier to remove.
+FIXED_SIZE = frozenset(
+    {"maxvit_t", "squeezenet1_0", "squeezenet1_1"}
+    | {"vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32"}
+)
+
+_FAMILIES = {
+    "": "alexnet googlenet inception_v3 wide_resnet50_2 wide_resnet101_2",
+    "convnext_": "tiny small base large",
+    "densenet": "121 161 169 201",
+    "efficientnet_": "b0 b1 b2 b3 b4 b5 b6 b7 v2_s v2_m v2_l",
+    "mnasnet": "0_5 0_75 1_0 1_3",
+    "mobilenet_": "v2 v3_small v3_large",
+    "regnet_x_": "400mf 800mf 1_6gf 3_2gf 8gf 16gf 32gf",
+    "regnet_y_": "400mf 800mf 1_6gf 3_2gf 8gf 16gf 32gf 128gf",
+    "resnet": "18 34 50 101 152",
+    "resnext": "50_32x4d 101_32x8d 101_64x4d",
+    "shufflenet_v2_x": "0_5 1_0 1_5 2_0",
+    "swin_": "t s b v2_t v2_s v2_b",
+    "vgg": "11 11_bn 13 13_bn 16 16_bn 19 19_bn",
+}
+
+BACKBONES = frozenset(
+    {EFFICIENTNET_LITE0}
+    | {prefix + name for prefix, names in _FAMILIES.items() for name in names.split()}
+)
