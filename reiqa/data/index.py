@@ -184,7 +184,7 @@ def _as_csv(
 def _lines(path: Path) -> list[str]:
     try:
         # Not splitlines: a file name may hold what Unicode counts as the end of a line.
-        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
     except FileNotFoundError:
         raise BadInputError(
             f"{path}: not made yet; run: reiqa index --dataset {path.stem}"
