@@ -1,7 +1,6 @@
 """Text: tables aligned for people or as CSV for programs, and lines that are safe to show."""
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
 
 
@@ -15,13 +14,24 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+class _Lines:
+    """Takes rows with CSV's own line end, keeps them with a plain one."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        self.lines.append(line.removesuffix("\r\n") + "\n")
+
+
 def as_csv(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     """Return rows under their heads as CSV: fields quoted where they must be, None empty."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    stream = _Lines()
+    # Python quotes what its line end is made of, and a name may hold either character.
+    writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow(heads)
     writer.writerows(rows)
-    return stream.getvalue()
+    return "".join(stream.lines)
 
 
 def printable(line: str) -> str:

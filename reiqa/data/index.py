@@ -184,7 +184,8 @@ def _as_csv(
 def _lines(path: Path) -> list[str]:
     try:
         # Not splitlines: a file name may hold what Unicode counts as the end of a line.
-        return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+        lines = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+        return [f"{line}\n" for line in lines]
     except FileNotFoundError:
         raise BadInputError(
             f"{path}: not made yet; run: reiqa index --dataset {path.stem}"

@@ -186,7 +186,9 @@ def test_an_entry_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("project")
-@pytest.mark.parametrize("letter", ["\u2028", "\x85", "\x0c", "\x1c", "\x1e", "#", ",", '"', "\r"])
+@pytest.mark.parametrize(
+    "letter", ["\u2028", "\x85", "\x0c", "\x1c", "\x1e", "#", ",", '"', "\r", "\n"]
+)
 def test_an_index_with_odd_names_reads_back(
     change_catalog: Callable[[Entry], Entry], letter: str
 ) -> None:
