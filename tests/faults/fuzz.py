@@ -480,6 +480,7 @@ def _tar(kind: Literal["gz", "xz", "bz2"]) -> bytes:
 def _picture_readers() -> Iterator[Reader]:
     import numpy as np
     from PIL import Image
+    from support import icc
 
     from reiqa import images
 
@@ -496,13 +497,20 @@ def _picture_readers() -> Iterator[Reader]:
         image.save(stream, kind, **how)
         return stream.getvalue()
 
+    tags = Image.Exif()
+    tags[0x0112], tags[0x010E] = 6, "a photograph"
+    told = {"exif": tags, "icc_profile": icc.rgb_profile()}
     packed = [
         saved("TIFF", image, compression=how)
         for how in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
         for image in (colour, grey)
     ]
     kinds = {
-        "PNG": (".png", [saved("PNG", each) for each in (colour, clear, grey, few, two, deep)]),
+        "PNG": (
+            ".png",
+            [saved("PNG", each) for each in (colour, clear, grey, few, two, deep)]
+            + [saved("PNG", colour, **told), saved("PNG", few, transparency=bytes(range(9)))],
+        ),
         "JPEG": (
             ".jpg",
             [
@@ -510,15 +518,26 @@ def _picture_readers() -> Iterator[Reader]:
                 saved("JPEG", grey),
                 saved("JPEG", colour, progressive=True),
                 saved("JPEG", colour.convert("CMYK")),
+                saved("JPEG", colour, **told),
+                saved("MPO", colour, save_all=True, append_images=[grey], **told),
             ],
         ),
         "BMP": (".bmp", [saved("BMP", each) for each in (colour, clear, grey, few, two)]),
         "GIF": (".gif", [saved("GIF", colour), saved("GIF", few, transparency=0)]),
         "TIFF": (
             ".tif",
-            [saved("TIFF", each) for each in (colour, clear, grey, few, two, deep, real)] + packed,
+            [saved("TIFF", each) for each in (colour, clear, grey, few, two, deep, real)]
+            + [saved("TIFF", colour, **told), saved("TIFF", colour, big_tiff=True, **told)]
+            + packed,
         ),
-        "WEBP": (".webp", [saved("WEBP", colour), saved("WEBP", clear, lossless=True)]),
+        "WEBP": (
+            ".webp",
+            [
+                saved("WEBP", colour),
+                saved("WEBP", clear, lossless=True),
+                saved("WEBP", colour, **told),
+            ],
+        ),
         "PPM": (
             ".ppm",
             [saved("PPM", each) for each in (colour, grey, two, deep)]
@@ -526,9 +545,9 @@ def _picture_readers() -> Iterator[Reader]:
         ),
     }
 
-    # Pillow goes by the content, whatever the name says.
-    others = ("AVIF", "JPEG2000", "TGA", "PCX", "ICO", "SGI")
-    kinds["other kinds"] = (".png", [saved(kind, colour) for kind in others])
+    # The content decides, whatever the name says.
+    others = [saved(kind, colour) for kind in ("AVIF", "JPEG2000")]
+    kinds["other kinds"] = (".png", [*others, saved("AVIF", colour, **told)])
 
     def shown(path: Path) -> object:
         images.read_size(path)
@@ -539,11 +558,13 @@ def _picture_readers() -> Iterator[Reader]:
 
     for kind, (suffix, seeds) in kinds.items():
         yield Reader(f"photograph, {kind}", 40_000, suffix, tuple(seeds), shown)
+    # Mutations of a whole file hardly ever leave a profile that can be opened.
+    yield Reader("photograph, its profile", 20_000, ".tif", (told["icc_profile"],), shown,
+                 lambda profile: saved("TIFF", colour, icc_profile=profile))  # fmt: skip
 
 
 def main() -> None:
     """Fuzz all readers, or those named, and print a table of what came of it."""
-
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--share", type=float, default=1.0, help="of each reader's inputs")
     options.add_argument("--only", default="", help="readers with this in their name")
