@@ -1,6 +1,5 @@
 """Whether an artifact still stands, and making it anew where it does not."""
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from reiqa.devices import resolved
 from reiqa.errors import BadInputError
 from reiqa.params import same
 from reiqa.progress import say
-from reiqa.store.files import WORK, file_digest, locked, sweep, write_text
+from reiqa.store.files import file_digest, locked, sweep, write_text
 from reiqa.store.provenance import (
     FORMATS,
     damaged,
@@ -134,16 +133,21 @@ class Freshness:
         return made.digest == digest and self.fresh(source)
 
 
-def write_stamp(path: Path, parameters: Mapping[str, Any], fresh: bool) -> Path:
+def write_stamp(folder: Path, path: Path, fresh: bool) -> Path:
     """Write the stamp of an artifact: the file whose age tells an engine whether to make it.
 
-    Its text is the artifact's parameters. Its modification time is the epoch where the artifact
-    is fresh, and now where it is stale, whatever the times of the artifact itself: those mean
-    nothing after a checkout.
+    Its modification time is the epoch where the artifact is fresh, and now where it is stale,
+    whatever the times of the artifact itself: those mean nothing after a checkout.
+
+    Args:
+        folder: of this engine process alone. A stamp that another process left would be newer
+            than what has been made since.
+        path: the artifact.
+        fresh: as `Freshness.fresh` says.
     """
-    stamp = WORK / "stamps" / f"{path.as_posix()}.json"
-    text = json.dumps(parameters, indent=2, sort_keys=True) + "\n"
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != text:
-        write_text(stamp, text)
-    os.utime(stamp, (1, 1) if fresh else None)
+    stamp = folder / f"{path.as_posix()}.stamp"
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.touch()
+    if fresh:
+        os.utime(stamp, (1, 1))
     return stamp

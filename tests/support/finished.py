@@ -24,20 +24,20 @@ def finish(project: Project, photographs: int = 0) -> int:
     """
     with contextlib.chdir(project.folder):
         tree = params.load(layout.PARAMS)
-        sets = [*tree.datasets, *tree.corpora()]
+        sets = [*tree.seen(), *tree.corpora()]
         for place, name in enumerate(sets):
             _photographs(layout.raw(name), len(range(place, photographs, len(sets))))
-        made = list(_artifacts(tree))
+        made = list(artifacts(tree))
         for each in made:
             _put(tree, *each)
         return len(made)
 
 
-def _artifacts(
+def artifacts(
     tree: Params,
 ) -> Iterable[tuple[Path, str, str, list[Path], list[Path]]]:
     """Path, stage, item, inputs and companions of every artifact, inputs first."""
-    for name in [*tree.datasets, *tree.corpora()]:
+    for name in [*tree.seen(), *tree.corpora()]:
         yield layout.receipt(name), "fetch", name, [], [layout.raw(name)]
         yield layout.index(name), "index", name, [layout.receipt(name)], []
     shards = []
@@ -57,20 +57,19 @@ def _artifacts(
     models = [layout.model(expert) for expert in EXPERTS]
     unseen = [layout.index(corpus) for corpus in tree.unseen()]
     yield layout.PROBE, "probe", "", [*models, *unseen], []
-    used = []
-    for name in tree.datasets:
+    for name in tree.seen():
         features = [layout.features(name, expert) for expert in EXPERTS]
         for expert, path in zip(EXPERTS, features, strict=True):
             inputs = [layout.index(name), layout.model(expert)]
             yield path, "features", f"{name}/{expert}", inputs, []
+    for name in tree.datasets:
         beside = [layout.beside(layout.result(name), kind) for kind in layout.FITTED]
-        yield layout.result(name), "fit", name, [layout.index(name), *features], beside
-        used += [layout.result(name), layout.index(name), *features]
+        yield layout.result(name), "fit", name, layout.fitted_on(name, *tree.copies()), beside
+    used = [*map(layout.result, tree.datasets), *layout.fitted_on(*tree.seen())]
     yield layout.CROSS, "cross", "", used, []
     results = [layout.result(name) for name in tree.datasets]
-    yield layout.ALL_SRCC, "report", "", [*results, layout.CROSS, *models, layout.PROBE], []
-    for path in layout.REPORTED:
-        _write(path)
+    inputs = [*results, layout.CROSS, *models, layout.PROBE]
+    yield layout.ALL_SRCC, "report", "", inputs, layout.REPORTED
 
 
 def _put(

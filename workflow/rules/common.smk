@@ -2,18 +2,23 @@
 #
 # Modification times mean nothing after a checkout, so content decides (reiqa.store.Freshness):
 # - a rule's `stamp` is older than everything while the artifact on disk is the one that today's
-#   parameters and inputs make, and newer than everything once it is not;
+#   parameters and inputs make, and newer than everything once it is not; each engine process writes
+#   its own, into a folder that goes with it;
 # - an input that is fresh is `ancient`, so that its own time cannot trigger anything; one that is
 #   stale is not, so that its job takes those downstream along.
+import atexit
 import os
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from reiqa import chunks, distortions, layout, pretrain, resources
 from reiqa.data import catalog
 from reiqa.errors import BadInputError
-from reiqa.identity import parameters_of, under
+from reiqa.identity import under
 from reiqa.params import EXPERTS, load
 from reiqa.store import Freshness, write_stamp
 
@@ -52,8 +57,20 @@ SEVERAL = (
 )
 
 
-def stamp(path, stage, item=""):
-    return write_stamp(path, parameters_of(PARAMS, stage, item), FRESHNESS.fresh(path))
+STAMPS = Path(tempfile.mkdtemp(prefix="reiqa-stamps-"))
+
+
+def remove_stamps(owner=os.getpid()):
+    # Not by a process that Snakemake forks.
+    if os.getpid() == owner:
+        shutil.rmtree(STAMPS, ignore_errors=True)
+
+
+atexit.register(remove_stamps)
+
+
+def stamp(path):
+    return write_stamp(STAMPS, path, FRESHNESS.fresh(path))
 
 
 def made(*paths):

@@ -8,7 +8,7 @@ localrules:
 
 rule fetch:
     input:
-        stamp=lambda w: stamp(layout.receipt(w.dataset), "fetch", w.dataset),
+        stamp=lambda w: stamp(layout.receipt(w.dataset)),
     output:
         layout.receipt("{dataset}"),
     log:
@@ -26,7 +26,7 @@ rule fetch:
 rule index:
     input:
         receipt=lambda w: made(layout.receipt(w.dataset)),
-        stamp=lambda w: stamp(layout.index(w.dataset), "index", w.dataset),
+        stamp=lambda w: stamp(layout.index(w.dataset)),
     output:
         layout.index("{dataset}"),
     log:
@@ -43,7 +43,7 @@ rule index:
 rule cut_chunks:
     input:
         index=lambda w: made(layout.index(w.corpus)),
-        stamp=lambda w: stamp(layout.shard(w.corpus, int(w.number)), "chunks", w.corpus),
+        stamp=lambda w: stamp(layout.shard(w.corpus, int(w.number))),
     output:
         "data/chunks/{corpus}/shard-{number}.h5",
     log:

@@ -4,7 +4,7 @@
 rule make_expert:
     input:
         source=training_inputs,
-        stamp=lambda w: stamp(layout.model(w.expert), "model", w.expert),
+        stamp=lambda w: stamp(layout.model(w.expert)),
     output:
         layout.model("{expert}"),
         layout.beside(layout.model("{expert}"), "json"),
@@ -29,7 +29,7 @@ rule probe_experts:
     input:
         models=made(*(layout.model(expert) for expert in EXPERTS)),
         unseen=made(*(layout.index(corpus) for corpus in PARAMS.unseen())),
-        stamp=lambda w: stamp(layout.PROBE, "probe"),
+        stamp=lambda w: stamp(layout.PROBE),
     output:
         layout.PROBE,
     log:
@@ -48,9 +48,7 @@ rule extract_features:
     input:
         index=lambda w: made(layout.index(w.dataset)),
         model=lambda w: made(layout.model(w.expert)),
-        stamp=lambda w: stamp(
-            layout.features(w.dataset, w.expert), "features", f"{w.dataset}/{w.expert}"
-        ),
+        stamp=lambda w: stamp(layout.features(w.dataset, w.expert)),
     output:
         layout.features("{dataset}", "{expert}"),
     log:

@@ -4,7 +4,7 @@
 rule fit_dataset:
     input:
         fitted_on=lambda w: made(*layout.fitted_on(w.dataset, *PARAMS.copies())),
-        stamp=lambda w: stamp(layout.result(w.dataset), "fit", w.dataset),
+        stamp=lambda w: stamp(layout.result(w.dataset)),
     output:
         layout.result("{dataset}"),
         [layout.beside(layout.result("{dataset}"), kind) for kind in layout.FITTED],
@@ -25,7 +25,7 @@ rule cross_datasets:
         # The regressors that fit kept are used again here.
         results=made(*(layout.result(name) for name in PARAMS.datasets)),
         fitted_on=made(*layout.fitted_on(*PARAMS.seen())),
-        stamp=lambda w: stamp(layout.CROSS, "cross"),
+        stamp=lambda w: stamp(layout.CROSS),
     output:
         layout.CROSS,
     log:
@@ -45,7 +45,7 @@ rule write_report:
         results=made(*(layout.result(name) for name in PARAMS.datasets)),
         cross=made(layout.CROSS),
         models=made(*(layout.model(expert) for expert in EXPERTS), layout.PROBE),
-        stamp=lambda w: stamp(layout.ALL_SRCC, "report"),
+        stamp=lambda w: stamp(layout.ALL_SRCC),
     output:
         layout.ALL_SRCC,
         layout.REPORTED,
