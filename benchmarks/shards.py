@@ -143,7 +143,7 @@ def alternatives(photographs: list[Path]) -> list[str]:
         def stored(image: np.ndarray) -> tuple[int, Callable[[], object]]:
             memory = io.BytesIO()
             Image.fromarray(image).save(memory, kind, **options)
-            return memory.tell(), lambda: np.asarray(Image.open(memory))
+            return memory.tell(), lambda: np.asarray(Image.open(memory, formats=[kind]))
 
         return stored
 

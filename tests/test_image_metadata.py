@@ -519,11 +519,20 @@ def test_every_kind_that_is_listed_is_read() -> None:
         assert images.read_size(file) == images.read_rgb(file).shape[:2] == (40, 60)
 
 
+def test_a_file_that_asks_for_too_much_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(BadInputError, match="needs more memory than there is"):
+        images.read_rgb(io.BytesIO(encoded("PNG")))
+
+
 def test_every_place_that_opens_an_image_names_its_formats() -> None:
     root = Path(images.__file__).parents[1]
     opened = [
         line.strip()
-        for path in root.rglob("*.py")
+        for path in [*root.rglob("*.py"), *(root.parent / "benchmarks").rglob("*.py")]
         for line in path.read_text(encoding="utf-8").splitlines()
         if "Image.open(" in line
     ]

@@ -159,6 +159,9 @@ def _opened(source: Source) -> Iterator[tuple[Image.Image, int, bytes]]:
         raise BadInputError(f"{name}: {error.strerror}; an image file is needed") from None
     except (_UnknownRangeError, tiff.ReducedCopyError) as error:
         raise BadInputError(f"{name}: {error}") from None
+    except MemoryError:
+        # Numbers of a damaged file may ask for any amount.
+        raise BadInputError(f"{name}: needs more memory than there is") from None
     except _DAMAGED as error:
         raise BadInputError(f"{name}: damaged or cut off ({error})") from None
 
