@@ -90,7 +90,7 @@ def _rows(project: Project, name: str) -> list[dict[str, str]]:
 
 
 def test_snakemake_makes_eight_datasets_by_three_variants_and_all_cross_pairs(log: Log) -> None:
-    log.run("snakemake", "--cores", "16", "--resources", "gpu=4", "--", TABLE)
+    log.run("snakemake", TABLE, "--cores", "16", "--resources", "gpu=4")
     found = [(row["dataset"], row["variant"]) for row in _rows(log.project, TABLE)]
     assert found == [(name, variant) for name in DATASETS for variant in VARIANTS]
     pairs = _rows(log.project, "results/cross.csv")
