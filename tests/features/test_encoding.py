@@ -31,3 +31,17 @@ def test_on_a_cpu_no_more_pixels_than_a_cache_holds_go_through_at_once(monkeypat
     torch.testing.assert_close(
         torch.from_numpy(rows[4:]), torch.from_numpy(alone), atol=1e-5, rtol=0
     )
+
+
+@pytest.mark.parametrize("pooling", ["last", "stages"])
+def test_threads_and_batch_change_features_by_rounding_alone(pooling):
+    kept = encoding.Encoding(
+        build("efficientnet_lite0", "content", seed=1), [1.0], torch.device("cpu"), pooling=pooling
+    )
+    batch = torch.rand(4, 3, 96, 80, generator=torch.Generator().manual_seed(0))
+    expected = torch.from_numpy(kept.rows([batch[:1]]))
+    bound = 1e-5 * float(expected.abs().max())
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found = torch.from_numpy(kept.rows([batch])[:1])
+        torch.testing.assert_close(found, expected, atol=bound, rtol=0)
