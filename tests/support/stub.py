@@ -39,7 +39,9 @@ def jobs(tree: Params) -> Iterator[Job]:
     """Every job of a project, inputs first."""
     shards: dict[str, int] = {}
     for path, stage, item, inputs, beside in finished.artifacts(tree):
-        number = shards[item] = shards.get(item, -1) + 1 if stage == "chunks" else 0
+        number = shards.get(item, 0)
+        if stage == "chunks":
+            shards[item] = number + 1
         yield Job(_argv(tree, stage, item, number), path, stage, item, tuple(inputs), tuple(beside))
 
 
