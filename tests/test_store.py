@@ -435,14 +435,21 @@ def test_parameters_survive_the_way_through_a_sidecar(tmp_path_factory, splits, 
 # Stamps
 
 
-def test_a_stamp_is_old_while_fresh_and_new_once_stale():
+def test_a_stamp_is_old_while_fresh_and_new_once_stale(tmp_path):
     path = Path("results/x.json")
-    stamp = store.write_stamp(path, {"a": 1}, fresh=True)
-    assert stamp.stat().st_mtime == 1
-    store.write_stamp(path, {"a": 1}, fresh=False)
+    stamp = store.write_stamp(tmp_path, path, fresh=True)
+    assert stamp.is_relative_to(tmp_path) and stamp.stat().st_mtime == 1
+    assert store.write_stamp(tmp_path, path, fresh=False) == stamp
     assert abs(stamp.stat().st_mtime - time.time()) < 5
-    store.write_stamp(path, {"a": 2}, fresh=True)
-    assert stamp.stat().st_mtime == 1 and json.loads(stamp.read_text()) == {"a": 2}
+    store.write_stamp(tmp_path, path, fresh=True)
+    assert stamp.stat().st_mtime == 1
+
+
+def test_engines_at_once_have_a_stamp_each(tmp_path):
+    path = Path("results/x.json")
+    one = store.write_stamp(tmp_path / "one", path, fresh=True)
+    other = store.write_stamp(tmp_path / "other", path, fresh=False)
+    assert one.stat().st_mtime == 1 < other.stat().st_mtime
 
 
 # Revision

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support import stub
+from support import nodes, stub
 from support.project import Project
 
 from reiqa import layout, params, store
@@ -136,6 +136,37 @@ CHANGES: dict[str, tuple[Callable[[Stubbed], None], str]] = {
 }  # fmt: skip
 
 
+def seed(number: int) -> Callable[[Stubbed], None]:
+    def change(stubbed: Stubbed) -> None:
+        with stubbed.here():
+            tree = params.read_yaml(layout.PARAMS)
+        stubbed.project.write_parameters(tree | {"seed": number})
+
+    return change
+
+
+SHARD = Path("data/chunks/demo_corpus/shard-00001.h5")
+
+#: Run with the slow tests: what differs from the above in its place in the graph alone.
+FURTHER: dict[str, tuple[Callable[[Stubbed], None], str]] = {
+    "the seed": (seed(1), SHARD.as_posix()),
+    "chunks": (parameter("chunks", "swap", False), SHARD.as_posix()),
+    "precision": (parameter("compute", "precision", "bf16"), "models/content.safetensors"),
+    "bytes of a corpus's index": (
+        other_bytes(layout.index("demo_corpus"), "index", "demo_corpus"), SHARD.as_posix(),
+    ),
+    "bytes of a shard": (
+        other_bytes(SHARD, "chunks", "demo_corpus"), "models/quality.safetensors",
+    ),
+    "bytes of a model": (
+        other_bytes(layout.model("quality"), "model", "quality"), "features/demo/quality.h5",
+    ),
+    "bytes of the probe": (other_bytes(layout.PROBE, "probe", ""), TABLE),
+    "bytes of a fit": (other_bytes(layout.result("demo"), "fit", "demo"), "results/cross.csv"),
+    "bytes of the cross test": (other_bytes(layout.CROSS, "cross", ""), TABLE),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("what", CHANGES)
 def test_whatever_was_made_before_a_cut_the_rest_is_planned(stubbed: Stubbed, what: str) -> None:
     change, _ = CHANGES[what]
@@ -149,6 +180,34 @@ def test_whatever_was_made_before_a_cut_the_rest_is_planned(stubbed: Stubbed, wh
         done = cut
         assert stubbed.planned() == {job.path.as_posix() for job in stale[cut:]}, cut
     stubbed.make(stale[done:])
+    assert stubbed.planned() == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", CHANGES | FURTHER)
+def test_whatever_job_a_cut_comes_after_the_rest_is_planned(stubbed: Stubbed, what: str) -> None:
+    change, _ = (CHANGES | FURTHER)[what]
+    change(stubbed)
+    stale = stubbed.stale()
+    assert stale
+    for cut, job in enumerate(stale):
+        assert stubbed.planned() == {left.path.as_posix() for left in stale[cut:]}, cut
+        stubbed.make([job])
+    assert stubbed.planned() == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", CHANGES | FURTHER)
+def test_dvc_ends_a_run_that_was_cut_half_way(
+    finished: Stubbed, stubbed: Stubbed, what: str
+) -> None:
+    stubbed.must("dvc", "repro")
+    change, _ = (CHANGES | FURTHER)[what]
+    change(stubbed)
+    stale = stubbed.stale()
+    stubbed.make(stale[: len(stale) // 2])
+    stubbed.must("dvc", "repro")
+    assert stubbed.stale() == []
     assert stubbed.planned() == set()
 
 
@@ -196,7 +255,25 @@ def test_a_dry_run_writes_nothing_and_leaves_nothing(stubbed: Stubbed, tmp_path:
     scratch.mkdir()
     stubbed.must("snakemake", "-n", "--", TABLE, TMPDIR=str(scratch))
     assert files() == before
-    assert not list(scratch.glob("reiqa-stamps-*"))
+    assert not list(scratch.rglob("*.stamp"))
+    assert not list((stubbed.folder / ".snakemake").rglob("*.stamp"))
+
+
+def test_a_job_on_another_node_needs_the_shared_folder_alone(
+    stubbed: Stubbed, tmp_path: Path
+) -> None:
+    epochs(2)(stubbed)
+    slurm = nodes.install(tmp_path / "slurm")
+    scripts = os.pathsep.join([slurm["PATH"].split(os.pathsep)[0], stubbed.environment["PATH"]])
+    options = ("--latency-wait", "2", "--retries", "0", "--slurm-status-command", "squeue")
+    options += ("--slurm-init-seconds-before-status-checks", "1")
+    stubbed.must(
+        *("snakemake", "models/content.safetensors", "--workflow-profile", "profiles/slurm"),
+        *options,
+        **{**slurm, "PATH": scripts},
+    )
+    assert "models/content.safetensors" not in {job.path.as_posix() for job in stubbed.stale()}
+    assert stubbed.planned() == {job.path.as_posix() for job in stubbed.stale()} != set()
 
 
 SIGNALS = [("snakemake", signal.SIGINT), ("snakemake", signal.SIGKILL), ("dvc", signal.SIGINT),
@@ -253,18 +330,23 @@ def preset(name: str) -> dict:
     return tree
 
 
-def imported(*experts: str) -> dict:
+def imported() -> dict:
     tree = preset("demo")
-    for expert in experts:
+    for expert in ("content", "quality"):
         tree[expert] = {"source": "import", "backbone": "resnet18", "file": f"{expert}.pth"}
     return tree
 
 
+def packaged(expert: str) -> dict:
+    return preset("demo") | {expert: {"source": "package", "backbone": "efficientnet_lite0"}}
+
+
+# Each source of either expert: the demo itself, which pretrains both, is run above.
 PROJECTS: dict[str, Callable[[], dict]] = {
-    "biq2021": lambda: preset("biq2021"),
+    "biq2021, content packaged": lambda: preset("biq2021"),
     "paper": lambda: preset("paper"),
-    "both imported": lambda: imported("content", "quality"),
-    "quality imported": lambda: imported("quality"),
+    "both imported": imported,
+    "quality packaged": lambda: packaged("quality"),
 }
 
 

@@ -3,7 +3,8 @@
 # Modification times mean nothing after a checkout, so content decides (reiqa.store.Freshness):
 # - a rule's `stamp` is older than everything while the artifact on disk is the one that today's
 #   parameters and inputs make, and newer than everything once it is not; each engine process writes
-#   its own, into a folder that goes with it;
+#   its own, into a folder that goes with it and that the nodes of a cluster see: a job there waits
+#   for all of its inputs, as the process that sent it named them;
 # - an input that is fresh is `ancient`, so that its own time cannot trigger anything; one that is
 #   stale is not, so that its job takes those downstream along.
 import atexit
@@ -57,7 +58,9 @@ SEVERAL = (
 )
 
 
-STAMPS = Path(tempfile.mkdtemp(prefix="reiqa-stamps-"))
+ENGINE = Path(".snakemake")
+ENGINE.mkdir(exist_ok=True)
+STAMPS = Path(tempfile.mkdtemp(prefix="stamps-", dir=ENGINE))
 
 
 def remove_stamps(owner=os.getpid()):
