@@ -87,7 +87,7 @@ def test_the_widths_are_those_of_the_encoders(backbone: str, pooling: params.Poo
     st.sampled_from(["flive", "spaq", "csiq"]),
     st.integers(1, 8),
     st.integers(1, 4),
-    st.sampled_from(["resnet18", "resnet50", "vit_b_16"]),
+    st.sampled_from(["resnet18", "resnet50", "swin_t"]),
 )
 def test_no_job_asks_for_less_than_a_process_takes_or_more_than_a_day(
     dataset: str, threads: int, gpus: int, backbone: str

@@ -3,6 +3,7 @@
 Nothing heavy is imported at the top of a module here: ``reiqa --help`` must answer at once.
 """
 
+import contextlib
 import io
 import logging
 import os
@@ -83,7 +84,9 @@ def _mend_streams() -> None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            # Where a stream was a file and has become a pipe, Python asks for its position in vain.
+            with contextlib.suppress(OSError):
+                stream.reconfigure(errors="backslashreplace")
 
 
 def main() -> NoReturn:

@@ -210,7 +210,10 @@ def _header(path: Path, lines: list[str]) -> tuple[dict[str, Any], int]:
 def _read(path: Path, columns: tuple[str, ...]) -> tuple[dict[str, Any], list[list[str]]]:
     lines = _lines(path)
     header, count = _header(path, lines)
-    heads, *rows = list(csv.reader(lines[count:])) or [[]]
+    try:
+        heads, *rows = list(csv.reader(lines[count:])) or [[]]
+    except csv.Error as error:
+        raise _not_a_table(path, str(error)) from None
     if tuple(heads) != columns or any(len(row) != len(columns) for row in rows):
         raise _not_a_table(path, f"columns {', '.join(columns)} expected")
     return header, rows

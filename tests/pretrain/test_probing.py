@@ -27,7 +27,7 @@ def settings(project, monkeypatch):
             "preset": "test",
             "datasets": ["demo"],
             "bank": {"types": ["gaussian_blur", "white_noise"]},
-            "chunks": {"corpora": ["kodak", "cid22"]},
+            "chunks": {"corpora": ["kodak", "cid22"], "n_aug": 2},
             "content": {**expert, "corpora": ["cid22"]},
             "quality": expert,
         }
