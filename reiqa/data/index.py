@@ -203,7 +203,7 @@ def _header(path: Path, lines: list[str]) -> tuple[dict[str, Any], int]:
         try:
             header[key] = json.loads(value)
         except ValueError:
-            raise _not_a_table(path, line) from None
+            raise _not_a_table(path, line.rstrip()) from None
     return header, len(told)
 
 

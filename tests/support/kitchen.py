@@ -43,7 +43,7 @@ _PARCEL = Entry(
     parts=(Piece(sources=(Source(url=f"https://example.org/{disturbed.ARCHIVE}"),)),),
 )
 _entries = dict(catalog.load()) | {"parcel": _PARCEL}
-for _name, _count in {"demo": 4 * 6, "demo_mixed": 3 * 5}.items():
+for _name, _count in {"demo": 4 * 31, "demo_mixed": 3 * 5}.items():
     _entries[_name] = _entries[_name].model_copy(update={"images": _count})
 catalog.load = lambda: _entries  # type: ignore[assignment]
 
