@@ -11,17 +11,24 @@ from pydantic_core import ErrorDetails
 class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """A safe loader that refuses a key given twice: YAML says so, PyYAML takes the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else None
-            if name is not None and name != "<<" and name in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {name!r} is given twice", key.start_mark
-                )
-            seen.add(name)
-        tree: dict[Any, Any] = super().construct_mapping(node, deep)
-        return tree
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._checked: set[yaml.MappingNode] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        # Called before each mapping is built, and again wherever it is merged into another by
+        # `<<`. What was merged in then stands beside the keys that override it, so look only once.
+        if node not in self._checked:
+            self._checked.add(node)
+            seen = set()
+            for key, _ in node.value:
+                name = key.value if isinstance(key, yaml.ScalarNode) else None
+                if name is not None and name != "<<" and name in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {name!r} is given twice", key.start_mark
+                    )
+                seen.add(name)
+        super().flatten_mapping(node)
 
 
 def read_yaml(path: Path) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from reiqa import params
+from reiqa import mistakes, params
 from reiqa.errors import BadInputError
 from reiqa.params import Params, relevant
 
@@ -229,7 +229,7 @@ def test_the_lists_that_spare_an_import_are_those_of_the_libraries():
 
     offered = set(models.list_models(module=models))
     assert offered | {"efficientnet_lite0"} == backbone_names.BACKBONES | backbone_names.FIXED_SIZE
-    assert len(distortions.resolve(params.Bank())) == params.PUBLISHED_TYPES
+    assert set(distortions.resolve(params.Bank())) == params.PUBLISHED_TYPES
 
 
 def test_a_key_given_twice_is_refused_by_name(tmp_path):
@@ -237,6 +237,43 @@ def test_a_key_given_twice_is_refused_by_name(tmp_path):
     path.write_text(yaml.safe_dump(preset()) + "\nregression:\n  splits: 3\n")
     with pytest.raises(BadInputError, match="the key 'regression' is given twice"):
         params.load(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "base: &b {x: 1}\nnear: {<<: *b, x: 2}\n",
+        # `far` is built before `inner`, which then holds what was merged into it.
+        "base: &b {x: 1}\nouter: {inner: &a {<<: *b, x: 2}}\nfar: {<<: *a, y: 3}\n",
+    ],
+)
+def test_a_key_that_overrides_a_merged_one_is_not_given_twice(tmp_path, text):
+    path = tmp_path / "merged.yaml"
+    path.write_text(text)
+    assert mistakes.read_yaml(path) == yaml.safe_load(text)
+
+
+def test_a_key_given_twice_below_a_merge_is_refused(tmp_path):
+    path = tmp_path / "merged.yaml"
+    path.write_text("base: &b {x: 1, x: 2}\nfar: {<<: *b, y: 3}\n")
+    with pytest.raises(yaml.YAMLError, match="the key 'x' is given twice"):
+        mistakes.read_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("bank", "count"),
+    [
+        ({}, 25),
+        ({"extras": ["motion_blur"]}, 26),
+        ({"extras": ["jpeg", "motion_blur"]}, 26),
+        ({"types": ["jpeg", "darken"], "extras": ["jpeg"]}, 2),
+    ],
+)
+def test_a_type_named_twice_is_one_type_to_draw_from(tmp_path, bank, count):
+    tree = put(put(preset(), "bank", bank), "chunks.n_aug", count)
+    assert load(tmp_path, tree).bank.count == count
+    said = fault(tmp_path, put(tree, "chunks.n_aug", count + 1))
+    assert said.startswith(f"chunks.n_aug: {count + 1} distinct types are wanted, the bank has")
 
 
 def test_every_section_is_seen_by_some_stage():

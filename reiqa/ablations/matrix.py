@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from reiqa import params as parameters
 from reiqa.errors import BadInputError
-from reiqa.mistakes import one_line
+from reiqa.mistakes import one_line, read_yaml
 from reiqa.params import Params, Section
 
 #: Factor of the cell that all others differ from in one key.
@@ -116,12 +116,13 @@ class Matrix:
 
 def _read(path: Path) -> _File:
     try:
-        return _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return _File.model_validate(read_yaml(path))
     except FileNotFoundError:
         known = ", ".join(sorted(file.stem for file in _HERE.glob("*.yaml")))
         raise BadInputError(f"{path}: no such matrix; allowed: {known}, or a .yaml file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadInputError(f"{path}: not readable as YAML: {error}") from None
+        reason = " ".join(str(error).split())
+        raise BadInputError(f"{path}: not readable as YAML: {reason}") from None
     except ValidationError as error:
         raise BadInputError(one_line(path, error, _File)) from None
 

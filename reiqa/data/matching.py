@@ -89,7 +89,8 @@ def rated(
     table = tables.read(entry, raw)
     _check_counts(entry, table.rows, allow_missing)
     official = tables.read_official(entry, raw, files)
-    faults = Faults()
+    # Rows that the table itself lacks: `_check_counts` let them pass, the header has to tell.
+    faults = Faults(unnamed=entry.images - len(table.rows))
     chosen: dict[str, tables.Row] = {}
     for row in table.rows:
         found = files.find(row.path, entry.ratings.tail)

@@ -256,3 +256,10 @@ def test_the_page_says_which_changes_go_beyond_chance(base):
     page = table_of.page(Matrix.read("published", base), rows)
     assert "2 runs" in page and "lie 0.020 apart" in page and "4 minutes" in page
     assert "from all of them: `chunks.swap: false` of 2 changes" in page
+
+
+def test_a_matrix_that_gives_a_key_twice_is_refused_in_one_line(base):
+    store.write_text(Path("matrix.yaml"), "vary:\n  seed: [1]\nvary:\n  seed: [2]\n")
+    with pytest.raises(BadInputError, match="the key 'vary' is given twice") as refusal:
+        Matrix.read("matrix.yaml", base)
+    assert "\n" not in str(refusal.value)

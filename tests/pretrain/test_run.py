@@ -108,6 +108,24 @@ def test_a_checkpoint_of_another_configuration_is_refused_with_the_keys(project,
         pretrain("quality", make())
 
 
+def test_a_run_goes_on_from_its_checkpoint_under_other_free_choices(project, patterns, make):
+    params = make()
+    pretrain("quality", params)
+    made = checkpoints(project)
+    reads = len(patterns.reads)
+    for path in (project / "models").iterdir():
+        path.unlink()
+    free = {
+        "compute": params.compute.model_copy(update={"threads": 2, "device": "auto"}),
+        "features": params.features.model_copy(update={"batch": 3}),
+    }
+    pretrain("quality", params.model_copy(update=free))
+    assert checkpoints(project) == made, "one run, in one folder"
+    assert len(patterns.reads) == reads, "nothing was learnt anew"
+    pretrain("quality", make(images=2))
+    assert len(list((project / "work/pretrain").iterdir())) == 2, "a batch of another size is"
+
+
 def test_the_encoder_of_a_checkpoint_can_be_had(project, patterns, make):
     end = encoders.load(pretrain("quality", make()))
     kept = sorted(project.glob("work/pretrain/*/step-*.pt"))
