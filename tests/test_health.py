@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reiqa import health, store
+from reiqa.params import Params
 
 
 @pytest.fixture
@@ -47,3 +48,42 @@ def test_an_input_made_anew_since_breaks_the_link(
     store.seal(Path("result.json"), "fit", "demo", {}, {})
     assert not health.lineage(table)
     assert "result.json: made anew since it was used here" in capsys.readouterr().out
+
+
+def chosen(**sections: object) -> Params:
+    expert = {"source": "package", "backbone": "efficientnet_lite0"}
+    tree = {"preset": "t", "datasets": ["demo"], "chunks": {"corpora": ["demo_corpus"]}}
+    return Params.model_validate({**tree, "content": expert, "quality": expert, **sections})
+
+
+def test_what_a_late_stage_would_miss_on_this_machine_is_told_by_the_doctor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(health, "_installed", lambda name: False)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    imported = {"source": "import", "file": "a.pth"}
+    found = list(health._lacking(chosen(quality=imported, compute={"compile": True})))
+    assert [line.partition(":")[0] for line in found] == [
+        "content.source",
+        "quality.file",
+        "compute.compile",
+    ]
+    Path("a.pth").write_bytes(b"weights")
+    monkeypatch.setattr(health, "_installed", lambda name: True)
+    assert list(health._lacking(chosen(quality=imported))) == []
+
+
+def test_the_doctor_fails_where_something_is_lacking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(health, "_imports", lambda name: True)
+    monkeypatch.setattr(health, "_installed", lambda name: True)
+    file = tmp_path / "params.yaml"
+    tree = chosen(quality={"source": "import", "file": str(tmp_path / "a.pth")})
+    file.write_text(tree.model_dump_json())
+    assert not health.machine(file)
+    assert "BAD        quality.file: " in capsys.readouterr().out
+    (tmp_path / "a.pth").write_bytes(b"weights")
+    assert health.machine(file)
+    assert f"ok         {file}" in capsys.readouterr().out

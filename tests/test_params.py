@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -220,6 +221,32 @@ def test_what_a_late_stage_would_refuse_is_refused_when_it_is_read(tmp_path, key
     with pytest.raises(BadInputError, match=says) as refusal:
         params.load(path)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("expert", params.EXPERTS)
+def test_a_backbone_without_stages_is_refused_before_it_is_trained(tmp_path, expert):
+    tree = put(preset(), f"{expert}.backbone", "vgg11")
+    assert load(tmp_path, tree)
+    said = fault(tmp_path, put(tree, "features.pooling", "stages"))
+    assert said.startswith("features.pooling: the stages of vgg11 cannot be told apart")
+    assert f"{expert}.backbone" in said
+
+
+def test_the_list_of_backbones_without_stages_is_that_of_the_pooling():
+    from torchvision import models
+
+    from reiqa import backbone_names
+    from reiqa.encoders.pooling import _stages
+
+    # RegNets compute their widths with tensors, so they cannot be built without memory.
+    names = [n for n in backbone_names.BACKBONES if n in models.list_models(module=models)]
+    found = set()
+    with torch.device("meta"):
+        for name in (n for n in names if not n.startswith("regnet")):
+            quick = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+            if not any(_stages(models.get_model(name, weights=None, **quick))):
+                found.add(name)
+    assert found == backbone_names.WITHOUT_STAGES
 
 
 def test_the_lists_that_spare_an_import_are_those_of_the_libraries():
