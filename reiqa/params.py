@@ -29,7 +29,33 @@ VARIANTS: tuple[Variant, ...] = ("content", "quality", "both")
 #: Distortion types of the paper, which ``bank.types: published`` stands for; a test holds them to
 #: the bank, which takes seconds to load.
 PUBLISHED_TYPES = frozenset(
-    ["gaussian_blur", "lens_blur", "colour_diffusion", "colour_shift", "desaturation", "saturation", "jpeg", "white_noise", "colour_noise", "impulse_noise", "multiplicative_noise", "denoise", "brighten", "darken", "mean_shift", "resize_bicubic", "sharpen", "contrast", "colour_blocks", "pixelate", "displaced_patches", "jitter", "resize_bilinear", "resize_nearest", "resize_lanczos"]
+    [
+        "gaussian_blur",
+        "lens_blur",
+        "colour_diffusion",
+        "colour_shift",
+        "desaturation",
+        "saturation",
+        "jpeg",
+        "white_noise",
+        "colour_noise",
+        "impulse_noise",
+        "multiplicative_noise",
+        "denoise",
+        "brighten",
+        "darken",
+        "mean_shift",
+        "resize_bicubic",
+        "sharpen",
+        "contrast",
+        "colour_blocks",
+        "pixelate",
+        "displaced_patches",
+        "jitter",
+        "resize_bilinear",
+        "resize_nearest",
+        "resize_lanczos",
+    ]
 )
 
 Positive: TypeAlias = Annotated[int, Field(ge=1)]
