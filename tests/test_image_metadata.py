@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from support import icc
 from reiqa import images
 from reiqa.errors import BadInputError
 from reiqa.features.plan import Viewing
-from reiqa.images import metadata
+from reiqa.images import jpeg, metadata
 
 
 def picture(height: int = 40, width: int = 60) -> np.ndarray:
@@ -293,6 +294,22 @@ ODD_SEGMENTS = {
     "profile without numbers": segment(0xE2, b"ICC_PROFILE\0"),
     "comment and junk": segment(0xFE, b"\xff\xd8") + b"junk" + b"\xff\xff",
 }
+
+
+def test_a_profile_in_more_pieces_than_a_byte_counts_is_passed_over() -> None:
+    head = encoded("JPEG", Image.fromarray(picture()))
+    piece = segment(0xE2, b"ICC_PROFILE\0" + bytes([1, 600 & 255]) + bytes(65_000))
+    file = io.BytesIO(head[:2] + piece * 600 + head[2:])
+    tracemalloc.start()
+    try:
+        found = jpeg.stripped(file)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.profile == b""
+    # 256 pieces of 600: what a file holds beyond them is never kept.
+    assert peak < 20 * 2**20
+    assert np.array_equal(images.read_rgb(file), images.read_rgb(io.BytesIO(head)))
 
 
 @pytest.mark.parametrize("what", ODD_SEGMENTS)

@@ -20,6 +20,8 @@ _BARE = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})
 #: The application segments that say how colours are stored, and their least length.
 _COLOR = {0xE0: (b"JFIF\0", 16), 0xEE: (b"Adobe", 14)}
 _EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
+#: Pieces of a profile, which one byte counts, of 64 KiB each; one of more is passed over.
+_MAX_PIECES = 255
 #: Segments beyond which a file is taken as it is.
 _MAX_SEGMENTS = 10_000
 
@@ -27,7 +29,8 @@ _MAX_SEGMENTS = 10_000
 def stripped(file: IO[bytes]) -> Stripped:
     """Keep the segments that make the picture."""
     parts: list[Part] = [(0, 2)]
-    exif, pieces = b"", []
+    exif = b""
+    pieces: list[bytes] = []
     end = file.seek(0, io.SEEK_END)
     at = file.seek(2)
     for _ in range(_MAX_SEGMENTS):
@@ -48,7 +51,7 @@ def stripped(file: IO[bytes]) -> Stripped:
                 parts.append((at, stop))
             elif code == 0xE1 and body.startswith(_EXIF) and not exif:
                 exif = body
-            elif code == 0xE2 and body.startswith(_PROFILE):
+            elif code == 0xE2 and body.startswith(_PROFILE) and len(pieces) <= _MAX_PIECES:
                 pieces.append(body[len(_PROFILE) :])
         at = file.seek(stop)
     parts.append((at, end))
@@ -68,6 +71,6 @@ def _next_marker(file: IO[bytes]) -> int | None:
 def _profile(pieces: list[bytes]) -> bytes:
     """Join a profile by the numbers of its pieces; empty where one is missing."""
     pieces.sort(key=lambda piece: piece[:1])
-    if not pieces or pieces[0][1:2] != bytes([len(pieces) & 255]):
+    if not 0 < len(pieces) <= _MAX_PIECES or pieces[0][1:2] != bytes([len(pieces)]):
         return b""
     return b"".join(piece[2:] for piece in pieces)
