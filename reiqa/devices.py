@@ -6,12 +6,13 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from reiqa.errors import BadInputError
 from reiqa.params import Compute
@@ -20,6 +21,8 @@ from reiqa.progress import say
 if TYPE_CHECKING:
     import torch
     from filelock import FileLock
+
+Result = TypeVar("Result")
 
 # How long a process waits for the first of its job, which may wait for GPUs that another job holds
 # or for the artifact that it makes.
@@ -195,34 +198,46 @@ def _names(listed: str) -> list[str]:
     return list(dict.fromkeys(name for name in known if name))
 
 
+class _ThisThread(threading.local):
+    is_worker = False
+
+
+_this_thread = _ThisThread()
 _threads_lock = threading.Lock()
-# How many blocks of `one_torch_thread` are open, and the setting before the first of them.
-_open_blocks, _threads_before = 0, 1
 
 
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Let torch compute on one thread inside the block, and leave the caller's setting as it was.
+def one_thread_workers(count: int) -> ThreadPoolExecutor:
+    """Return a pool of threads in each of which torch computes on that thread alone.
 
     An image is then scored by the same arithmetic whatever the machine, and several images at a
-    time do not compete for processors. torch keeps its setting once for each thread and once for
-    threads that are still to come; blocks of several threads may overlap in any order.
+    time do not compete for processors. The setting of every other thread stays as it is, also
+    while the pool works; autocast, inference mode and the default device, which torch keeps per
+    thread, do not reach into the pool.
     """
-    global _open_blocks, _threads_before
+    return ThreadPoolExecutor(count, initializer=_become_worker)
+
+
+def on_one_thread(work: Callable[[], Result]) -> Result:
+    """Run a function as a thread of `one_thread_workers` does: here, if this thread is one."""
+    if _this_thread.is_worker:
+        return work()
+    with one_thread_workers(1) as pool:
+        return pool.submit(work).result()
+
+
+def _become_worker() -> None:
     import torch
 
-    own = torch.get_num_threads()
     with _threads_lock:
-        if not _open_blocks:
-            _threads_before = own
-        _open_blocks += 1
+        # torch.set_num_threads sets this thread's number and that of threads which have not used
+        # torch yet. The latter is what this thread, being new, was given; another new thread
+        # restores it without touching anybody else's.
+        of_new_threads = torch.get_num_threads()
         torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        with _threads_lock:
-            _open_blocks -= 1
-            torch.set_num_threads(own if _open_blocks else _threads_before)
+        restore = threading.Thread(target=torch.set_num_threads, args=(of_new_threads,))
+        restore.start()
+        restore.join()
+    _this_thread.is_worker = True
 
 
 _dtype_lock = threading.RLock()
@@ -251,12 +266,20 @@ def default_torch_state() -> Iterator[None]:
             torch.set_default_dtype(before)
 
 
+_ieee_lock = threading.Lock()
+_ieee_blocks = 0
+_ieee_before: list[str] = []
+
+
 @contextmanager
 def ieee_float32(processor: "torch.device") -> Iterator[None]:
-    """Multiply float32 as float32 on a GPU: torch lets cuDNN round to TF32 if nobody objects.
+    """Multiply float32 as float32 on a GPU, where PyTorch's default lets cuDNN round to TF32.
 
     ``compute.precision: bf16`` is the fast choice; float32 is the same to about 1e-6 everywhere.
+    The setting belongs to the process: the first of several overlapping blocks sets it, the last
+    restores it.
     """
+    global _ieee_blocks, _ieee_before
     import torch
 
     if processor.type != "cuda":
@@ -265,14 +288,20 @@ def ieee_float32(processor: "torch.device") -> Iterator[None]:
     # cudnn's attribute is added at import, where type checkers do not see it.
     cudnn: Any = torch.backends.cudnn
     backends: list[Any] = [torch.backends.cuda.matmul, cudnn.conv]
-    before = [backend.fp32_precision for backend in backends]
-    for backend in backends:
-        backend.fp32_precision = "ieee"
+    with _ieee_lock:
+        if not _ieee_blocks:
+            _ieee_before = [backend.fp32_precision for backend in backends]
+            for backend in backends:
+                backend.fp32_precision = "ieee"
+        _ieee_blocks += 1
     try:
         yield
     finally:
-        for backend, value in zip(backends, before, strict=True):
-            backend.fp32_precision = value
+        with _ieee_lock:
+            _ieee_blocks -= 1
+            if not _ieee_blocks:
+                for backend, value in zip(backends, _ieee_before, strict=True):
+                    backend.fp32_precision = value
 
 
 def check_compiler() -> None:

@@ -76,7 +76,8 @@ class Encoder(nn.Module):
         return pooled.flatten(1)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Return images as the first layer takes them."""
+        """Return images as the first layer takes them, in the type of the network's numbers."""
+        images = images.to(self.mean.dtype)
         if NORMALISATION[self.expert].name == "none":
             return images
         return (images - self.mean) / self.std

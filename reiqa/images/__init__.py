@@ -247,6 +247,8 @@ def _shown(image: Image.Image, orientation: int, profile: bytes) -> Pixels:
 
 def _flattened(image: Image.Image, profile: bytes) -> Image.Image:
     """Bring an image of any mode to RGB, on white where it is transparent."""
+    if image.mode == "RGBa":  # Pillow's own way to RGB from premultiplied colours forgets alpha
+        image = image.convert("RGBA")
     if image.mode.startswith("I") or image.mode == "F":
         image = _eight_bits(image)
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:

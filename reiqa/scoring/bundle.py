@@ -205,9 +205,14 @@ def find(name: str | Path) -> Path:
     Raises:
         BadInputError: there is none.
     """
-    folder = Path(name)
-    if (folder / MANIFEST).is_file():
-        return folder
+    try:
+        folder = Path(name)
+        if (folder / MANIFEST).is_file():
+            return folder
+    except TypeError:
+        raise BadInputError(f"bundle {name!r}: give a name or a path") from None
+    except OSError as error:
+        raise BadInputError(f"{name}: no bundle can be read here ({error.strerror})") from None
     if str(name) == folder.name and (SHIPPED / folder.name / MANIFEST).is_file():
         return SHIPPED / folder.name
     installed = sorted(path.parent.name for path in SHIPPED.glob(f"*/{MANIFEST}"))
@@ -227,6 +232,13 @@ def load(name: str | Path = "lite") -> Bundle:
         BadInputError: it is not there, of a newer format, damaged, or holds something else.
     """
     folder = find(name)
+    try:
+        return _read(folder)
+    except OSError as error:
+        raise BadInputError(f"{error.filename or folder}: {error.strerror}") from None
+
+
+def _read(folder: Path) -> Bundle:
     text = (folder / MANIFEST).read_bytes()
     manifest = _checked(folder / MANIFEST, text)
     for path in sorted(folder.iterdir()):

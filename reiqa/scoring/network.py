@@ -1,6 +1,7 @@
 """The scorer as one network: from pixels to points, each step differentiable."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 import torch
 from safetensors import SafetensorError
@@ -81,6 +82,16 @@ class Head(nn.Module):
         self.register_buffer("slope", slope.double())
         self.register_buffer("mean", mean.double())
         self.register_buffer("reach", reach.double())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move to another device, and stay float64 under ``module.half()`` and the like."""
+
+        def moved(numbers: Tensor) -> Tensor:
+            result = fn(numbers)
+            return result if result.dtype == numbers.dtype else numbers.to(result.device)
+
+        applied: Self = super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
+        return applied
 
     def forward(self, answers: Mapping[ExpertName, Tensor]) -> Tensor:
         """Return the points of the experts' answers, ``(N,)`` each; who is not given is mean."""
@@ -198,8 +209,15 @@ class Network(nn.Module):
         Returns:
             ``(N,)`` of the same type: 0 to 100, and beyond where an image is worse or better than
             any rated one.
+
+        Raises:
+            BadInputError: the batch is not of floats.
         """
-        seen = views(sized(batch, self.viewing), self.scales)
+        if not batch.is_floating_point():
+            raise BadInputError(f"batch of {batch.dtype}: give floats in [0, 1]")
+        # PyTorch's antialiased resize knows no smaller types.
+        images = batch.to(torch.promote_types(batch.dtype, torch.float32))
+        seen = views(sized(images, self.viewing), self.scales)
         return self.points(seen).to(batch.dtype)
 
     def points(self, seen: Sequence[Tensor]) -> Tensor:

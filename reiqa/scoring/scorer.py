@@ -4,10 +4,9 @@ Every image is encoded alone, so that its score cannot depend on the company it 
 """
 
 import copy
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self, cast, overload
+from typing import Any, Self, TypeVar, cast, overload
 
 import torch
 from torch import Tensor
@@ -24,6 +23,8 @@ from reiqa.scoring.budget import PixelBudget
 from reiqa.scoring.bundle import Bundle
 from reiqa.scoring.inputs import Picture, Seen
 from reiqa.scoring.network import Network, read_experts, read_head
+
+Result = TypeVar("Result")
 
 #: Pixels that are encoded at one time, unless they are of one image: some 200 bytes a pixel.
 _IN_FLIGHT = 16_000_000
@@ -75,8 +76,9 @@ class Scorer:
     """Scores images with a bundle. One scorer may be used by many threads at once.
 
     Each image is computed on one thread, whatever ``torch.set_num_threads`` says, and a list of
-    images on as many threads as there are processors; torch's setting is the caller's again after
-    the call. On a GPU float32 is multiplied as float32 (no TF32).
+    images on as many threads as there are processors. These are threads of its own: torch's
+    settings in the caller's threads neither count nor change. On a GPU float32 is multiplied as
+    float32 (no TF32). It may be copied and pickled; a copy reads the bundle's folder again.
 
     Attributes:
         bundle: what it scores with.
@@ -166,25 +168,48 @@ class Scorer:
             return self._score_all(picture)
         return self._score_one(cast("Picture", picture))
 
+    def __reduce__(self) -> tuple[Any, tuple[Bundle, str]]:
+        """Pass between processes, and be copied, as the name of what to read."""
+        return _reloaded, (self.bundle, str(self._device))
+
     def _score_one(self, picture: Picture) -> Score:
+        picture = self._in_reach(picture)
+        return self._isolated(lambda: self._score_here(picture))
+
+    def _score_here(self, picture: Picture) -> Score:
         with self.budget.hold(inputs.pixel_count(picture)):
             return self.judge(self.see(picture))
 
     def _score_all(self, pictures: Sequence[Picture]) -> list[Score]:
-        workers = min(len(pictures), devices.processors()) if self._device.type == "cpu" else 1
+        # An object that is given several times is read once: two threads must not read one file.
+        unique = {id(picture): self._in_reach(picture) for picture in pictures}
+        workers = min(len(unique), devices.processors()) if self._device.type == "cpu" else 1
         if workers <= 1:
-            return [self._score_one(picture) for picture in pictures]
-        with ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(self._score_one, pictures))
+            scores = [self._score_one(picture) for picture in unique.values()]
+        else:
+            with devices.one_thread_workers(workers) as pool:
+                scores = list(pool.map(self._score_here, unique.values()))
+        score_of = dict(zip(unique, scores, strict=True))
+        return [score_of[id(picture)] for picture in pictures]
+
+    def _in_reach(self, picture: Picture) -> Picture:
+        """Fetch a tensor from a GPU on the caller's thread, whose CUDA stream made it."""
+        if isinstance(picture, Tensor) and picture.is_cuda and self._device.type == "cpu":
+            return picture.cpu()
+        return picture
+
+    def _isolated(self, work: Callable[[], Result]) -> Result:
+        """Compute away from the caller's settings; on a GPU in its thread, whose stream counts."""
+        return devices.on_one_thread(work) if self._device.type == "cpu" else work()
 
     def see(self, picture: Picture) -> Seen:
         """Read or convert one image, and bring it to the size that the experts see."""
-        return inputs.seen(picture, self._viewing)
+        return self._isolated(lambda: inputs.seen(picture, self._viewing))
 
     def judge(self, seen: Seen) -> Score:
         """Score an image that has been read."""
-        with devices.one_torch_thread(), devices.ieee_float32(self._device):
-            points, content, quality = self._judged(seen.batch)
+        with devices.ieee_float32(self._device):
+            points, content, quality = self._isolated(lambda: self._judged(seen.batch))
         expected = self.bundle.manifest.residuals.around(points)
         return Score(points, expected, (content, quality), (seen.height, seen.width))
 
@@ -208,13 +233,13 @@ class Scorer:
             expert: which.
             batch: ``(N, 3, H, W)`` float32 in [0, 1], of the size that the experts see.
         """
-        with (
-            torch.inference_mode(),
-            devices.one_torch_thread(),
-            devices.ieee_float32(self._device),
-        ):
-            answer = self._answer(expert, views(batch.to(self._device), self._scales))
-            added: Tensor = self._head({expert: answer}) - self._head({})
+        with devices.ieee_float32(self._device):
+            return self._isolated(lambda: self._share(expert, batch))
+
+    @torch.inference_mode()
+    def _share(self, expert: ExpertName, batch: Tensor) -> Tensor:
+        answer = self._answer(expert, views(batch.to(self._device), self._scales))
+        added: Tensor = self._head({expert: answer}) - self._head({})
         return added
 
     @torch.inference_mode()
@@ -228,6 +253,21 @@ class Scorer:
     def _answer(self, expert: ExpertName, seen: list[Tensor]) -> Tensor:
         rows = torch.from_numpy(self._encodings[expert].rows(seen))
         return self._head.answer(expert, rows)
+
+
+def _reloaded(bundle: Bundle, device: str) -> Scorer:
+    """Read a bundle again.
+
+    Raises:
+        BadInputError: it is no longer there, or another one is.
+    """
+    found = bundles.load(bundle.folder)
+    if found.digest != bundle.digest:
+        raise BadInputError(
+            f"{bundle.folder}: another bundle ({found.identity}) than the copied scorer's"
+            f" ({bundle.identity}); load it again"
+        )
+    return Scorer(found, device)
 
 
 def _checked_device(device: str | torch.device) -> torch.device:

@@ -2,10 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
-from reiqa import images, store
+from reiqa import devices, images, store
 from reiqa.errors import BadInputError
 from reiqa.scoring.inputs import Seen
 from reiqa.scoring.listing import Listed
@@ -45,7 +45,7 @@ def stream(
     def one(item: Listed) -> Record:
         return _record(scorer, item, earlier.get(item.name), also)
 
-    with ThreadPoolExecutor(threads) as pool:
+    with devices.one_thread_workers(threads) as pool:
         running: deque[Future[Record]] = deque()
         try:
             for item in items:

@@ -4,6 +4,7 @@ import copy
 import io
 import os
 import pickle
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,7 @@ from torch import nn
 
 from reiqa import Scorer, devices
 from reiqa.errors import BadInputError
+from reiqa.scoring import inputs
 
 #: Points; the module pools in float32 what the scorer folds into convolutions.
 TOLERANCE = 1e-3
@@ -75,6 +77,51 @@ def test_the_module_in_double_precision_is_the_same(lite: Scorer, batch: torch.T
     single, double = lite.as_module(), lite.as_module().double()
     with torch.no_grad():
         np.testing.assert_allclose(double(batch.double()), single(batch), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_module_in_half_precision_loses_what_its_encoders_round(
+    lite: Scorer, photograph: np.ndarray, batch: torch.Tensor, dtype: torch.dtype
+) -> None:
+    module = lite.as_module().to(dtype)
+    # A regressor of bfloat16 numbers would be off by points.
+    assert {value.dtype for value in module.head.buffers()} == {torch.float64}
+    with torch.no_grad():
+        assert module(batch).dtype == torch.float32
+        assert float(module(batch)[0]) == pytest.approx(float(lite(photograph)), abs=0.5)
+        assert module(batch.to(dtype)).dtype == dtype
+
+
+def test_images_of_another_type_than_the_modules_are_taken(
+    lite: Scorer, batch: torch.Tensor
+) -> None:
+    module = lite.as_module()
+    with torch.no_grad():
+        found = module(batch.double())
+        np.testing.assert_allclose(found, module(batch), atol=TOLERANCE)
+    assert found.dtype == torch.float64
+    with pytest.raises(BadInputError, match="floats"):
+        module((batch * 255).to(torch.uint8))
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda scorer: pickle.loads(pickle.dumps(scorer))]
+)
+def test_a_copy_of_the_scorer_scores_the_same(
+    lite: Scorer, photograph: np.ndarray, copied: Callable[[Scorer], Scorer]
+) -> None:
+    assert copied(lite)(photograph) == lite(photograph)
+
+
+def test_a_copy_refuses_a_folder_that_holds_another_bundle_now(
+    lite: Scorer, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(lite.bundle.folder, tmp_path / "mine")
+    packed = pickle.dumps(Scorer.load(folder))
+    manifest = folder / "bundle.json"
+    manifest.write_bytes(manifest.read_bytes() + b"\n")
+    with pytest.raises(BadInputError, match="another bundle"):
+        pickle.loads(packed)
 
 
 def test_two_threads_may_share_the_module(lite: Scorer, batch: torch.Tensor) -> None:
@@ -174,6 +221,95 @@ def test_torch_computes_on_one_thread_and_the_callers_setting_returns(
     finally:
         torch.set_num_threads(before)
     assert set(seen) == {1}
+
+
+def in_new_thread(work: Callable[[], object]) -> object:
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_other_threads_keep_their_setting_while_an_image_is_scored(
+    lite: Scorer, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that use torch for the first time meanwhile, and those that score as well."""
+    before, judged = torch.get_num_threads(), lite._judged
+    new, scoring = [], []
+
+    def judging(batch: torch.Tensor) -> tuple[float, float, float]:
+        if not new:
+            new.append(in_new_thread(torch.get_num_threads))
+            scoring.append(in_new_thread(lambda: (lite(photograph), torch.get_num_threads())[1]))
+        return judged(batch)
+
+    monkeypatch.setattr(lite, "_judged", judging)
+    torch.set_num_threads(3)
+    try:
+        lite(photograph)
+        assert (new, scoring, torch.get_num_threads()) == ([3], [3], 3)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_floats_are_resized_on_one_thread_too(
+    lite: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, used, sized = torch.get_num_threads(), [], inputs.sized
+    monkeypatch.setattr(
+        inputs, "sized", lambda *given: used.append(torch.get_num_threads()) or sized(*given)
+    )
+    torch.set_num_threads(2)
+    try:
+        lite([torch.rand(3, 40, 40), torch.rand(3, 40, 40)])
+        lite(torch.rand(3, 40, 40))
+    finally:
+        torch.set_num_threads(before)
+    assert used == [1, 1, 1]
+
+
+def test_one_object_given_several_times_is_read_once(
+    lite: Scorer, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(photograph).save(stream, "PNG")
+    lazy, read, see = Image.open(io.BytesIO(stream.getvalue())), [], Scorer.see
+    monkeypatch.setattr(devices, "processors", lambda: 4)
+    monkeypatch.setattr(Scorer, "see", lambda self, given: read.append(given) or see(self, given))
+    expected = lite(photograph)
+    read.clear()
+    assert lite([lazy, stream, lazy, stream, lazy]) == [expected] * 5
+    assert len(read) == 2
+
+
+def test_tf32_is_off_until_the_last_of_several_threads_is_done() -> None:
+    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = matmul.fp32_precision, convolution.fp32_precision
+    gpu = torch.device("cuda")
+    matmul.fp32_precision = convolution.fp32_precision = "tf32"
+    try:
+        first, second = devices.ieee_float32(gpu), devices.ieee_float32(gpu)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert (matmul.fp32_precision, convolution.fp32_precision) == ("ieee", "ieee")
+        second.__exit__(None, None, None)
+        assert (matmul.fp32_precision, convolution.fp32_precision) == ("tf32", "tf32")
+    finally:
+        matmul.fp32_precision, convolution.fp32_precision = before
+
+
+def test_premultiplied_colours_are_seen_on_white(lite: Scorer) -> None:
+    clear = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    assert lite(clear.convert("RGBa")) == lite(clear) == lite(Image.new("RGB", (32, 32), "white"))
+
+
+@pytest.mark.parametrize("name", [None, 3, b"lite", "x" * 300, "nul\0", "", Path("nowhere")])
+def test_what_names_no_bundle_is_refused(name: object) -> None:
+    with pytest.raises(BadInputError) as refusal:
+        Scorer.load(name)  # type: ignore[arg-type]
+    assert "\n" not in str(refusal.value)
 
 
 def test_paths_and_binary_files_of_every_kind(

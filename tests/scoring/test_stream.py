@@ -87,13 +87,22 @@ def test_few_images_are_at_hand_however_long_the_list(run, scorer, judged) -> No
     assert len(judged) < len(several) // 4
 
 
-def test_torchs_threads_are_given_back(run, scorer: Scorer) -> None:
-    before = torch.get_num_threads()
-    rows = stream.stream(scorer, items(run.photographs[:3]), 1)
-    next(rows)
-    assert torch.get_num_threads() == 1
-    rows.close()
-    assert torch.get_num_threads() == before
+def test_each_image_has_one_thread_and_the_callers_setting_stays(run, scorer, monkeypatch) -> None:
+    before, used = torch.get_num_threads(), set()
+    see = Scorer.see
+    monkeypatch.setattr(
+        Scorer, "see", lambda self, path: used.add(torch.get_num_threads()) or see(self, path)
+    )
+    torch.set_num_threads(2)
+    try:
+        rows = stream.stream(scorer, items(run.photographs[:3]), 2)
+        next(rows)
+        assert torch.get_num_threads() == 2
+        rows.close()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert used == {1}
 
 
 def test_an_unexpected_fault_is_not_swallowed(run, scorer, monkeypatch) -> None:
