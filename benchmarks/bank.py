@@ -29,7 +29,7 @@ from skimage import data
 from torch import Tensor
 
 from reiqa import params, store
-from reiqa.chunks.recipe import Recipe, draw
+from reiqa.chunks.recipe import ChunkRecipe, draw_recipe
 from reiqa.chunks.render import render
 from reiqa.distortions import TYPES, Frame, distort, resolve
 
@@ -41,8 +41,8 @@ CORE = 608
 #: Where the window of the table by type lies: on no grid line of any type.
 TOP, LEFT = 81, 203
 BATCH = 8
-CHUNKS = params.Chunks(corpora=["benchmark"])
-NAMES = resolve(params.Bank())
+CHUNKS = params.ChunkParams(corpora=["benchmark"])
+NAMES = resolve(params.BankParams())
 UNMEASURED = (
     "Not measured, for want of a GPU: 600 images/s and under 8 GiB on one, which were asked for;"
     " that CUDA and CPU agree has tests (`pytest -m gpu`), which have never run."
@@ -59,16 +59,16 @@ def photographs() -> list[Photo]:
     ]
 
 
-def recipes(count: int) -> list[Recipe]:
+def recipes(count: int) -> list[ChunkRecipe]:
     """Draw what to do in ``count`` chunks."""
     drawn = [
-        draw(CHUNKS, NAMES, 0, "benchmark", f"photograph {number}", 0, HEIGHT, WIDTH)
+        draw_recipe(CHUNKS, NAMES, 0, "benchmark", f"photograph {number}", 0, HEIGHT, WIDTH)
         for number in range(count)
     ]
     return [recipe for recipe in drawn if recipe is not None]
 
 
-def plain_chunk(photo: Photo, recipe: Recipe) -> None:
+def plain_chunk(photo: Photo, recipe: ChunkRecipe) -> None:
     """(a): the whole photograph, one type at a time, then halved, then cropped."""
     versions = [photo]
     for name, level, seed in zip(recipe.types, recipe.levels, recipe.seeds, strict=True):
@@ -83,7 +83,7 @@ def plain_chunk(photo: Photo, recipe: Recipe) -> None:
                 np.asarray(scaled.crop((left, top, left + side, top + side))) / np.float32(255)
 
 
-def window(photo: Photo, recipe: Recipe) -> Tensor:
+def window(photo: Photo, recipe: ChunkRecipe) -> Tensor:
     """Cut what a shard would store: ``(3, H, W)`` uint8."""
     frame = recipe.frame
     rows = slice(frame.top, frame.top + recipe.height)

@@ -17,8 +17,8 @@ import yaml
 
 from reiqa import layout, params, store
 from reiqa.regression import splits, statistics
-from reiqa.regression.evaluation import evaluate, measure
-from reiqa.regression.sample import gather
+from reiqa.regression.evaluation import cross_validate, split_metrics
+from reiqa.regression.dataset import load_rated_features
 
 SHARED = ("data/raw", "data/index")
 
@@ -44,14 +44,14 @@ def judged(folder: Path, dataset: str) -> dict[str, float]:
     ):
         subprocess.run([sys.executable, "-m", "reiqa", *verb], cwd=folder, check=True)
     with contextlib.chdir(folder):
-        settings = params.load(layout.PARAMS)
-        sample = gather(dataset, ["quality"])
+        settings = params.load_params(layout.PARAMS)
+        sample = load_rated_features(dataset, ["quality"])
         how = settings.regression
         parts = splits.make_splits(
             sample.index, how.protocol, how.splits, how.fractions, settings.seed
         )
-        found = evaluate(sample, parts, how, settings.compute.threads, ["quality"])
-        return statistics.spread(measure(found, sample.ratings, "quality").values["srcc"])
+        found = cross_validate(sample, parts, how, settings.compute.threads, ["quality"])
+        return statistics.summary_statistics(split_metrics(found, sample.ratings, "quality").values["srcc"])
 
 
 def main() -> None:

@@ -79,8 +79,8 @@ def hours(seconds: float) -> str:
 
 def learnt_from(preset: Params) -> dict[str, int]:
     """Items that an epoch of each expert goes through."""
-    quality = sum(catalog.get(name).images for name in preset.chunks.corpora)
-    content = sum(catalog.get(name).images for name in preset.content.corpora)
+    quality = sum(catalog.get_entry(name).images for name in preset.chunks.corpora)
+    content = sum(catalog.get_entry(name).images for name in preset.content.corpora)
     return {"quality": quality * preset.chunks.draws, "content": content}
 
 
@@ -161,11 +161,11 @@ def pretraining(preset: Params, decoded: float) -> str:
 
 def rest(preset: Params) -> str:
     """Hours of everything but pretraining, on the CPUs of one node."""
-    rated = sum(catalog.get(name).images for name in preset.datasets)
+    rated = sum(catalog.get_entry(name).images for name in preset.datasets)
     quality = learnt_from(preset)["quality"]
-    size = sum(catalog.get(name).gigabytes or 0 for name in preset.datasets + preset.corpora())
+    size = sum(catalog.get_entry(name).gigabytes or 0 for name in preset.datasets + preset.corpora())
     area = 1024 * 768 / (288 * 384)
-    fits = [0.7 * catalog.get(name).images for name in preset.datasets]
+    fits = [0.7 * catalog.get_entry(name).images for name in preset.datasets]
     flops = [rows * min(rows, 8192) * 8192 + 4 / 3 * min(rows, 8192) ** 3 for rows in fits]
     one = 7000 * 7000 * 8192 + 4 / 3 * 7000**3
     splits = preset.regression.splits
@@ -202,14 +202,14 @@ def rest(preset: Params) -> str:
 def disk(preset: Params) -> str:
     """Terabytes."""
     photographs = learnt_from(preset)["quality"]
-    rated = sum(catalog.get(name).images for name in preset.datasets)
+    rated = sum(catalog.get_entry(name).images for name in preset.datasets)
     raw = sum(
-        catalog.get(name).gigabytes or 0
+        catalog.get_entry(name).gigabytes or 0
         for name in preset.datasets + preset.corpora()
-        if not catalog.get(name).linked
+        if not catalog.get_entry(name).linked
     )
     linked = sum(
-        catalog.get(name).gigabytes or 0 for name in preset.corpora() if catalog.get(name).linked
+        catalog.get_entry(name).gigabytes or 0 for name in preset.corpora() if catalog.get_entry(name).linked
     )
     windows = photographs * MEASURED["window"].value / 1e3
     # Two encoders and LARS's momentum, float32, and the queue.
@@ -260,7 +260,7 @@ def main() -> None:
     parser.add_argument("--params", type=Path, default=default)
     parser.add_argument("--write", action="store_true", help=f"put it into {PAGE}")
     given = parser.parse_args()
-    text = page(params.load(given.params))
+    text = page(params.load_params(given.params))
     print(text)
     if given.write:
         whole = PAGE.read_text(encoding="utf-8")

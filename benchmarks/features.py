@@ -28,7 +28,7 @@ from PIL import Image
 from ratios import Ratio, add_option, put
 
 from reiqa import features, images, layout, tensors
-from reiqa.encoders import build, load, save
+from reiqa.encoders import build_encoder, load_encoder, save_encoder
 from reiqa.features import cache
 from reiqa.params import EXPERTS, Params
 
@@ -49,12 +49,12 @@ def make_images(folder: Path, count: int, side: int) -> list[Path]:
 
 def take_images(source: Path, folder: Path, count: int) -> list[Path]:
     """The first photographs of a folder, by name."""
-    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in layout.SUFFIXES)
+    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in layout.IMAGE_SUFFIXES)
     return [Path(shutil.copy(path, folder)) for path in found[:count]]
 
 
 def plain_loop(paths: list[Path], device: torch.device) -> np.ndarray:
-    encoders = [load(layout.model(expert)).to(device) for expert in EXPERTS]
+    encoders = [load_encoder(layout.model(expert)).to(device) for expert in EXPERTS]
     rows = []
     with torch.no_grad():
         for path in paths:
@@ -71,7 +71,7 @@ def ours(folder: Path, params: Params) -> np.ndarray:
         if path.exists():
             path.rename(tempfile.mkdtemp(dir=".") + "/old")
     features.extract_folder(folder, EXPERTS, params, out, strict=True)
-    return features.read(out).values
+    return features.read_features(out).values
 
 
 @dataclass(frozen=True)
@@ -104,18 +104,18 @@ def cache_seconds(count: int, width: int) -> float:
     rng = np.random.default_rng(0)
     values = rng.standard_normal((count, width), dtype=np.float32)
     names = [f"1024x768/{number:010d}.jpg" for number in range(count)]
-    whole = cache.Features(
+    whole = cache.FeatureTable(
         names,
         values,
         [f"{number:064x}" for number in range(count)],
         [""] * count,
         np.ones(count, dtype=np.float32),
-        cache.Recipe({"quality": "w"}, {}),
+        cache.FeatureRecipe({"quality": "w"}, {}),
         "",
     )
-    cache.write(Path("large.h5"), whole)
+    cache.write_features(Path("large.h5"), whole)
     start = time.perf_counter()
-    cache.read(Path("large.h5"))
+    cache.read_features(Path("large.h5"))
     return time.perf_counter() - start
 
 
@@ -164,7 +164,7 @@ def main() -> None:
             paths = make_images(Path("images"), given.images, given.side)
         sizes = sorted({f"{width}x{height}" for height, width in map(images.read_size, paths)})
         for seed, (expert, backbone) in enumerate(zip(EXPERTS, given.backbones, strict=True)):
-            save(build(backbone, expert, seed=seed), layout.model(expert), {})
+            save_encoder(build_encoder(backbone, expert, seed=seed), layout.model(expert), {})
         loop, own = Job(folder, given.device, None), Job(folder, given.device, params)
         (_, expected), (_, found) = loops.submit(loop.run).result(), runs.submit(own.run).result()
         difference = np.abs(found - expected).max() / np.abs(expected).max()

@@ -25,11 +25,11 @@ from usage import processor
 from reiqa import store
 from reiqa.chunks.render import render
 from reiqa.devices import device
-from reiqa.encoders import build
-from reiqa.features.encoding import Encoding, stacked, views
-from reiqa.params import Compute
-from reiqa.regression.banded import ShiftedSystem
-from reiqa.regression.standard import Scaling, Standardised
+from reiqa.encoders import build_encoder
+from reiqa.features.encoding import FrozenEncoder, to_batch, scaled_views
+from reiqa.params import ComputeParams
+from reiqa.regression.banded_solver import ShiftedSystem
+from reiqa.regression.scaler import FeatureScaler, ScaledRows
 
 OUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "paths.md"
 SHOWN = 8
@@ -59,9 +59,9 @@ def rendering() -> list[tuple[str, float]]:
 
 
 def encoding(backbone: str) -> list[tuple[str, float]]:
-    encoder = Encoding(build(backbone, "content"), (1.0, 0.5), torch.device("cpu"))
+    encoder = FrozenEncoder(build_encoder(backbone, "content"), (1.0, 0.5), torch.device("cpu"))
     photo = photographs()[0]
-    return operators(lambda: encoder.rows(views(stacked([photo], torch.device("cpu")), (1.0, 0.5))))
+    return operators(lambda: encoder.encode(scaled_views(to_batch([photo], torch.device("cpu")), (1.0, 0.5))))
 
 
 def seconds(work: Callable[[], object]) -> tuple[object, float]:
@@ -75,13 +75,13 @@ def regression() -> list[tuple[str, float, float]]:
     values, ratings = made_up(ROWS, WIDTH)
     rows = np.arange(ROWS)
     tried = np.geomspace(1e-3, 1e6, ALPHAS).tolist()
-    scaling, scaled_s = seconds(lambda: Scaling.of(values, rows))
-    features = Standardised(values, rows, scaling)
+    scaling, scaled_s = seconds(lambda: FeatureScaler.fit(values, rows))
+    features = ScaledRows(values, rows, scaling)
     gram, gram_s = seconds(features.gram)
     system, reduced_s = seconds(lambda: ShiftedSystem(gram))
     target = (ratings - ratings.mean())[:, None]
     dual, solved_s = seconds(lambda: system.solve(target, tried))
-    _, back_s = seconds(lambda: features.transposed_times(dual))
+    _, back_s = seconds(lambda: features.rmatmul(dual))
     return [
         ("mean and deviation", scaled_s, 3e-9 * ROWS * WIDTH),
         ("products of all pairs of rows", gram_s, 1e-9 * ROWS**2 * WIDTH),
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"to {OUT.name} in docs/benchmarks")
     add_option(parser)
     given = parser.parse_args()
-    with device(Compute(device="cpu", threads=1)):
+    with device(ComputeParams(device="cpu", threads=1)):
         text, ratio = measured()
     print(text)
     put(given, [ratio])

@@ -5,7 +5,7 @@ import importlib.util
 from pathlib import Path
 
 from reiqa import layout, params, store
-from reiqa.data import catalog, records
+from reiqa.data import catalog, receipts
 from reiqa.identity import parameters_of
 
 
@@ -21,6 +21,6 @@ def listed(table: str) -> list[dict[str, str]]:
 def receive(name: str) -> None:
     """Write and seal the receipt of what lies in the set's folder; params.yaml must be there."""
     raw, receipt = layout.raw(name), layout.receipt(name)
-    store.write_json(receipt, {"name": name, **records.holdings(raw)})
-    known = params.load(layout.PARAMS, catalog.rated(), catalog.corpora())
-    store.seal(receipt, "fetch", name, parameters_of(known, "fetch", name), {}, [raw])
+    store.write_json(receipt, {"name": name, **receipts.folder_contents(raw)})
+    known = params.load_params(layout.PARAMS, catalog.rated_names(), catalog.corpus_names())
+    store.sign_sidecar(receipt, "fetch", name, parameters_of(known, "fetch", name), {}, [raw])

@@ -26,8 +26,8 @@ from ratios import Ratio, add_option, put
 from torch import Tensor, nn
 
 from reiqa import devices, encoders, params
-from reiqa.pretrain import loop, moco, parallel
-from reiqa.pretrain.views import views
+from reiqa.pretrain import loop, moco, distributed
+from reiqa.pretrain.views import view_source
 
 Result = TypeVar("Result")
 
@@ -51,10 +51,10 @@ def main() -> None:
     if chosen.memory:
         told("memory", [counted(bf16) for bf16 in (False, True)], chosen.write)
         return
-    settings = params.load(chosen.params)
+    settings = params.load_params(chosen.params)
     with devices.device(settings.compute) as device:
-        source = views(chosen.expert, settings)
-        run = loop.Run(chosen.expert, settings, source, device, parallel.Ranks())
+        source = view_source(chosen.expert, settings)
+        run = loop.PretrainingRun(chosen.expert, settings, source, device, distributed.DistContext())
         row = measured(run, chosen.steps)
         told("step", [row], chosen.write)
         put(
@@ -71,7 +71,7 @@ def main() -> None:
         )
 
 
-def measured(run: loop.Run, steps: int) -> dict[str, object]:
+def measured(run: loop.PretrainingRun, steps: int) -> dict[str, object]:
     """Take ``steps`` steps after three to warm up, and tell where the time went."""
     waits, renders, learns, bares = [], [], [], []
     loaded = iter(run.loaded())
@@ -81,7 +81,7 @@ def measured(run: loop.Run, steps: int) -> dict[str, object]:
             lambda read=read: run.source.render(read, run.device), run.device
         )
         bare, _ = timed(lambda q=query, k=key: encoders_alone(run, q, k), run.device)
-        learn, _ = timed(lambda q=query, k=key: run.learn(q, k), run.device)
+        learn, _ = timed(lambda q=query, k=key: run.train_step(q, k), run.device)
         if number >= 3:
             waits.append(wait)
             renders.append(render)
@@ -112,8 +112,8 @@ def counted(bf16: bool) -> dict[str, object]:
     Bytes that autograd saves grow by the same amount with each pair; two small batches tell it.
     """
     torch.manual_seed(0)
-    settings = params.Training(epochs=1, images=1)
-    models = moco.Moco(encoders.build("resnet50", "quality"), settings, 0)
+    settings = params.TrainingParams(epochs=1, images=1)
+    models = moco.MoCo(encoders.build_encoder("resnet50", "quality"), settings, 0)
     small, large = (saved_bytes(models.query, count, bf16) for count in (2, 4))
     pair = (large - small) // 2
     weights = sum(p.numel() * 4 for p in models.query.parameters())
@@ -161,7 +161,7 @@ def told(part: str, rows: list[dict[str, object]], write: bool) -> None:
     PAGE.write_text(before + start + table + end + after, encoding="utf-8")
 
 
-def encoders_alone(run: loop.Run, query: Tensor, key: Tensor) -> None:
+def encoders_alone(run: loop.PretrainingRun, query: Tensor, key: Tensor) -> None:
     """Do what no contrastive step can do without; leaves no gradient behind."""
     with run.precision():
         run.query(run.laid_out(query)).sum().backward()

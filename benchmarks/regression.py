@@ -23,11 +23,11 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from reiqa.params import Regression
-from reiqa.regression.linear import alphas, grid, ridge
-from reiqa.regression.protocol import attempt
+from reiqa.params import RegressionParams
+from reiqa.regression.ridge_path import alpha_grid, penalty_grid, ridge
+from reiqa.regression.protocol import run_split
 from reiqa.regression.splits import Split
-from reiqa.regression.standard import Scaling, Standardised
+from reiqa.regression.scaler import FeatureScaler, ScaledRows
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "regression.md"
 
@@ -69,15 +69,15 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"add to {PAGE}")
     add_option(parser)
     given = parser.parse_args()
-    settings = Regression()
+    settings = RegressionParams()
     values, ratings = made_up(given.images, given.width)
     splits = [split(given.images, number) for number in range(given.splits)]
-    tried = alphas(settings)
+    tried = alpha_grid(settings)
 
     # Ours: everything a split needs, all splits.
     def ours() -> None:
         with threadpool_limits(1), ThreadPoolExecutor(given.threads) as pool:
-            list(pool.map(lambda part: attempt(values, ratings, part, grid(settings)), splits))
+            list(pool.map(lambda part: run_split(values, ratings, part, penalty_grid(settings)), splits))
 
     start = time.perf_counter()
     whole = seconds(ours)
@@ -92,7 +92,7 @@ def main() -> None:
     worst = 0.0
     some = tried[:: max(1, len(tried) // given.fits)][: given.fits]
     with threadpool_limits(1):
-        features = Standardised(values, part.train, Scaling.of(values, part.train))
+        features = ScaledRows(values, part.train, FeatureScaler.fit(values, part.train))
         own = ridge(features, target / target.std(), some) * target.std()
         for column, alpha in enumerate(some):
             model = Ridge(alpha, fit_intercept=False)

@@ -25,10 +25,10 @@ from PIL import Image, ImageFilter
 from ratios import Ratio, add_option, put
 
 from reiqa.images import read_rgb
-from reiqa.layout import SUFFIXES
+from reiqa.layout import IMAGE_SUFFIXES
 from reiqa.scoring import Scorer
-from reiqa.scoring.listing import listed
-from reiqa.scoring.stream import stream
+from reiqa.scoring.find_images import find_images
+from reiqa.scoring.pipeline import score_images
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "score.md"
 
@@ -79,7 +79,7 @@ SERIES: dict[str, tuple[Worsen, tuple[float, ...]]] = {
 
 
 def photographs(folder: Path, count: int | None) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     return found[:: max(1, len(found) // count)][:count] if count else found
 
 
@@ -123,7 +123,7 @@ def rates(scorer: Scorer, folder: Path, paths: Sequence[Path]) -> tuple[float, f
     for path in paths:
         scorer(path)
     between = time.perf_counter()
-    rows = list(stream(scorer, listed([str(folder)], ()), threads))
+    rows = list(score_images(scorer, find_images([str(folder)], ()), threads))
     end = time.perf_counter()
     return len(paths) / (between - start), len(rows) / (end - between)
 

@@ -25,7 +25,7 @@ from torchvision.transforms.functional import rgb_to_grayscale
 from reiqa import store
 from reiqa.distortions import TYPES, Distortion, Frame, distort
 from reiqa.images import read_rgb
-from reiqa.layout import SUFFIXES
+from reiqa.layout import IMAGE_SUFFIXES
 from reiqa.progress import track
 
 SIDE = 256
@@ -112,7 +112,7 @@ def embedded() -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
 def pristine(mirror: Path) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
     """Yield name and pixels of the undistorted photographs of a mirror."""
     for path in sorted((mirror / "pristine").rglob("*")):
-        if path.suffix in SUFFIXES:
+        if path.suffix in IMAGE_SUFFIXES:
             yield path.stem, read_rgb(path)
 
 

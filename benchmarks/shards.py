@@ -91,16 +91,16 @@ def measure(name: str, photographs: list[Path]) -> Row:
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         index(photographs)
         start = time.process_time()
-        path = shards.write("corpus", 0, 1, settings())
+        path = shards.write_shard("corpus", 0, 1, settings())
         written = time.process_time() - start
-        reader = shards.Reader([path])
+        reader = shards.ShardReader([path])
         raw = 0
         for number in range(len(reader)):
             window, recipe = reader.window(number)
             # Reflected pixels are not stored; counting them would flatter the ratio.
             height, width = images.read_size(layout.raw("corpus") / recipe.image)
             raw += 3 * min(height, window.shape[1]) * min(width, window.shape[2])
-        read = cpu_seconds(lambda: shards.verify(path))
+        read = cpu_seconds(lambda: shards.verify_shard(path))
         return Row(name, len(reader), raw, path.stat().st_size, written, read)
 
 
@@ -177,7 +177,7 @@ def evenly(paths: list[Path]) -> list[Path]:
 
 
 def photographs_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in layout.SUFFIXES)
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in layout.IMAGE_SUFFIXES)
 
 
 def report(folders: list[Path]) -> tuple[str, list[Row]]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reiqa.errors import BadInputError
-from reiqa.params import Compute
-from reiqa.progress import say
+from reiqa.params import ComputeParams
+from reiqa.progress import log
 
 if TYPE_CHECKING:
     import torch
@@ -42,16 +42,16 @@ def visible_gpus() -> list[str]:
     """
     faked, assigned = os.environ.get(FAKE_GPUS), os.environ.get("CUDA_VISIBLE_DEVICES")
     if faked is not None:
-        allowed = _names(faked if assigned is None else assigned)
-        return [gpu for gpu in _names(faked) if gpu in allowed]
+        allowed = _parse_names(faked if assigned is None else assigned)
+        return [gpu for gpu in _parse_names(faked) if gpu in allowed]
     if assigned is not None:
-        return _names(assigned)
+        return _parse_names(assigned)
     import torch
 
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
-def processors() -> int:
+def cpu_count() -> int:
     """Return how many processors this process may use: those of its job, where it is in one."""
     affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
     return len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -71,7 +71,7 @@ def resolved(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def leased_gpus(count: int = 1) -> Iterator[list[str]]:
+def lease_gpus(count: int = 1) -> Iterator[list[str]]:
     """Hold ``count`` GPUs that no other reiqa process on this machine holds.
 
     The leases are kernel locks on files in a folder of the machine: they go with the process,
@@ -99,7 +99,7 @@ def leased_gpus(count: int = 1) -> Iterator[list[str]]:
         with FileLock(folder / "choosing.lock"):
             _take(gpus, count, folder, held)
             if len(held) < count:
-                say(f"waiting for a free GPU: all of {', '.join(gpus)} are leased")
+                log(f"waiting for a free GPU: all of {', '.join(gpus)} are leased")
             while len(held) < count:
                 _take(gpus, count, folder, held)
         yield list(held)
@@ -115,7 +115,7 @@ def _take(gpus: list[str], count: int, folder: Path, held: "dict[str, FileLock]"
     for gpu in gpus:
         if gpu in held or len(held) == count:
             continue
-        lock = FileLock(folder / f"gpu-{_apart(gpu, gpus).replace('/', '_')}.lock")
+        lock = FileLock(folder / f"gpu-{_machine_wide_name(gpu, gpus).replace('/', '_')}.lock")
         try:
             lock.acquire(timeout=0.05)
         except Timeout:
@@ -123,7 +123,7 @@ def _take(gpus: list[str], count: int, folder: Path, held: "dict[str, FileLock]"
         held[gpu] = lock
 
 
-def _apart(gpu: str, gpus: list[str]) -> str:
+def _machine_wide_name(gpu: str, gpus: list[str]) -> str:
     """Return a name of a GPU that no other GPU has for any process of this machine.
 
     Inside a job of Slurm the first GPU may be called 0 in each of two jobs, and be another one.
@@ -132,44 +132,44 @@ def _apart(gpu: str, gpus: list[str]) -> str:
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return gpu
-    given = _names(os.environ.get("SLURM_STEP_GPUS", ""))
+    given = _parse_names(os.environ.get("SLURM_STEP_GPUS", ""))
     known = given[gpus.index(gpu)] if len(given) == len(gpus) else gpu
     return f"{job}-{os.environ.get('SLURMD_NODENAME', '')}-{known}"
 
 
 @contextmanager
-def _own_gpu() -> Iterator[str]:
+def _lease_own_gpu() -> Iterator[str]:
     """Hold this process's GPU; of the processes that torchrun started here, the first leases all.
 
     Were each to lease its own, two such jobs could hold half of what both need, and wait for ever.
     """
     count = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if count == 1:
-        with leased_gpus(1) as (gpu,):
+        with lease_gpus(1) as (gpu,):
             yield gpu
         return
-    place, node, table = int(os.environ["LOCAL_RANK"]), os.environ.get("GROUP_RANK", "0"), _table()
+    place, node, table = int(os.environ["LOCAL_RANK"]), os.environ.get("GROUP_RANK", "0"), _rendezvous_store()
     if place == 0:
-        with leased_gpus(count) as gpus:
+        with lease_gpus(count) as gpus:
             table.set(f"reiqa/gpus/{node}", ",".join(gpus))
             yield gpus[0]
     else:
         yield table.get(f"reiqa/gpus/{node}").decode().split(",")[place]
 
 
-def tell_of_work(wanted: bool) -> None:
+def broadcast_decision(wanted: bool) -> None:
     """Tell the other processes of a torchrun, where there are some, whether they are needed."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        _table().set(_WORK, str(wanted))
+        _rendezvous_store().set(_WORK, str(wanted))
 
 
-def told_of_work() -> bool:
+def receive_decision() -> bool:
     """Wait until the first process of this torchrun has told whether the others are needed."""
-    return bool(_table().get(_WORK) == str(True).encode())
+    return bool(_rendezvous_store().get(_WORK) == str(True).encode())
 
 
 @cache
-def _table() -> Any:
+def _rendezvous_store() -> Any:
     """Return the store in which the processes of a torchrun, on all its machines, tell each other.
 
     It is kept: where no agent of torchrun holds the store, it goes with the first process's own.
@@ -191,7 +191,7 @@ def _keep_freed_memory() -> None:
         mallopt(_MMAP_THRESHOLD, 2**25)
 
 
-def _names(listed: str) -> list[str]:
+def _parse_names(listed: str) -> list[str]:
     """Return the devices of a comma-separated list, each once; as for CUDA, -1 ends it."""
     names = [name.strip() for name in listed.split(",")]
     known = names[: names.index("-1")] if "-1" in names else names
@@ -319,7 +319,7 @@ def check_compiler() -> None:
 
 
 @contextmanager
-def device(compute: Compute) -> "Iterator[torch.device]":
+def device(compute: ComputeParams) -> "Iterator[torch.device]":
     """Set threads and determinism, lease a GPU if one is wanted, and give the torch device.
 
     Must be entered before CUDA is first used in the process.
@@ -339,8 +339,8 @@ def device(compute: Compute) -> "Iterator[torch.device]":
     if not gpus:
         yield torch.device("cpu")
         return
-    with _own_gpu() as gpu:
-        say(f"GPU {gpu} leased")
+    with _lease_own_gpu() as gpu:
+        log(f"GPU {gpu} leased")
         if FAKE_GPUS in os.environ:
             yield torch.device("cpu")
             return

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reiqa.data import catalog
-from reiqa.params import Params, relevant
+from reiqa.params import Params, stage_parameters
 
 
 def parameters_of(params: Params, stage: str, item: str = "") -> dict[str, Any]:
@@ -18,8 +18,8 @@ def parameters_of(params: Params, stage: str, item: str = "") -> dict[str, Any]:
         stage: as in `params.relevant`.
         item: what the stage is given: a dataset, an expert, or both with a slash.
     """
-    tree = relevant(params, stage, item)
-    entry = catalog.load().get(item.partition("/")[0])
+    tree = stage_parameters(params, stage, item)
+    entry = catalog.load_catalog().get(item.partition("/")[0])
     facts = entry.facts(stage) if entry is not None else None
     return tree if facts is None else {**tree, "catalog": facts}
 

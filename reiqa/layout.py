@@ -5,7 +5,7 @@ from pathlib import Path
 from reiqa.params import EXPERTS, ExpertName
 
 #: How the name of an image file ends, in lower case.
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 def is_hidden(name: str) -> bool:
@@ -47,7 +47,7 @@ def features(dataset: str, expert: ExpertName) -> Path:
     return Path("features") / dataset / f"{expert}.h5"
 
 
-def fitted_on(*sets: str) -> list[Path]:
+def regression_inputs(*sets: str) -> list[Path]:
     """What a regressor reads of sets: the index of each, and its features through both experts."""
     return [
         path
@@ -71,22 +71,22 @@ PLOTS = Path("results/plots")
 PARAMS = Path("params.yaml")
 
 #: What `report` writes beside the table, `fit` beside a result, and what lies beside a model.
-REPORTED = [
+REPORT_FILES = [
     SUMMARY,
     REPORT,
     REPORT.with_suffix(".md"),
     *(PLOTS / f"{name}.csv" for name in ("predictions", "alphas", "pretraining")),
 ]
-FITTED = ("predictions.csv", "splits.csv", "alphas.csv", "regressor.json", "regressor.safetensors")
-MODELLED = ("json", "curve.csv")
+RESULT_KINDS = ("predictions.csv", "splits.csv", "alphas.csv", "regressor.json", "regressor.safetensors")
+MODEL_KINDS = ("json", "curve.csv")
 
 
-def beside(path: Path, kind: str) -> Path:
+def companion(path: Path, kind: str) -> Path:
     """What lies beside an artifact: ``demo.json`` and ``splits.csv`` give ``demo.splits.csv``."""
     return path.with_name(f"{path.stem}.{kind}")
 
 
-def verb(path: Path) -> str:
+def command(path: Path) -> str:
     """Return the command that makes an artifact."""
     name = path.stem
     match (*path.parts, "", "")[:2]:

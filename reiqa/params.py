@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from reiqa.backbone_names import BACKBONES, EFFICIENTNET_LITE0, FIXED_SIZE, WITHOUT_STAGES
 from reiqa.errors import BadInputError
-from reiqa.mistakes import one_line, read_yaml
+from reiqa.validation import describe_validation_error, read_yaml
 
 ExpertName: TypeAlias = Literal["content", "quality"]
 Pooling: TypeAlias = Literal["last", "stages"]
@@ -62,34 +62,34 @@ Positive: TypeAlias = Annotated[int, Field(ge=1)]
 Fraction: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
 
 
-def _full_or_half(value: float) -> float:
+def _check_scale(value: float) -> float:
     if value not in (1.0, 0.5):
         raise ValueError("allowed: 1.0, 0.5")
     return value
 
 
-Scale: TypeAlias = Annotated[float, AfterValidator(_full_or_half)]
+Scale: TypeAlias = Annotated[float, AfterValidator(_check_scale)]
 
 
-def _each_once(values: list[Any]) -> list[Any]:
+def _check_unique(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
         raise ValueError(f"each may stand once, not {values!r}")
     return values
 
 
-Names: TypeAlias = Annotated[list[str], AfterValidator(_each_once)]
+Names: TypeAlias = Annotated[list[str], AfterValidator(_check_unique)]
 Scales: TypeAlias = Annotated[
-    list[Scale], Field(min_length=1, max_length=2), AfterValidator(_each_once)
+    list[Scale], Field(min_length=1, max_length=2), AfterValidator(_check_unique)
 ]
 
 
-class Section(BaseModel):
+class ParamsSection(BaseModel):
     """A part of params.yaml: no key but those declared, no change after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Compute(Section):
+class ComputeParams(ParamsSection):
     """Where and how numbers are computed; device and precision are part of a result's identity.
 
     Attributes:
@@ -106,7 +106,7 @@ class Compute(Section):
     compile: Annotated[bool, Field(exclude_if=lambda on: not on)] = False
 
 
-class Data(Section):
+class DataParams(ParamsSection):
     """What may be missing.
 
     Attributes:
@@ -116,7 +116,7 @@ class Data(Section):
     allow_missing: bool = False
 
 
-class Bank(Section):
+class BankParams(ParamsSection):
     """Which distortions the quality expert learns from.
 
     Attributes:
@@ -134,7 +134,7 @@ class Bank(Section):
         return len({*named, *self.extras})
 
 
-class Chunks(Section):
+class ChunkParams(ParamsSection):
     """How a photograph becomes a chunk: n_aug + 1 versions of one pair of crops.
 
     Attributes:
@@ -170,7 +170,7 @@ class Chunks(Section):
         return self
 
 
-class Training(Section):
+class TrainingParams(ParamsSection):
     """MoCo-v2's settings.
 
     Attributes:
@@ -225,7 +225,7 @@ def _known_backbone(name: str) -> str:
 Backbone: TypeAlias = Annotated[str, AfterValidator(_known_backbone)]
 
 
-class Expert(Section):
+class ExpertParams(ParamsSection):
     """One of the two encoders and where its weights come from.
 
     Attributes:
@@ -242,7 +242,7 @@ class Expert(Section):
     file: str | None = None
     corpora: Names = []
     view: Annotated[int, Field(ge=32)] = 224
-    training: Training | None = None
+    training: TrainingParams | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> "Expert":
@@ -257,7 +257,7 @@ class Expert(Section):
         return self
 
 
-class Features(Section):
+class FeatureParams(ParamsSection):
     """How a photograph becomes a feature vector.
 
     Attributes:
@@ -274,7 +274,7 @@ class Features(Section):
     max_pixels: Annotated[int, Field(ge=65_536)] = 50_000_000
 
 
-class Order(Section):
+class RankingParams(ParamsSection):
     """Copies of photographs, spoilt step by step, whose scores have to fall.
 
     Attributes:
@@ -288,7 +288,7 @@ class Order(Section):
     step: Annotated[float, Field(gt=0)] = 0.7
 
 
-class Regression(Section):
+class RegressionParams(ParamsSection):
     """How features become scores, and how that is judged.
 
     Attributes:
@@ -314,7 +314,7 @@ class Regression(Section):
     l1_ratios: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] = [0.5]
     target: Literal["ratings", "normal_scores"] = "ratings"
     clip: Annotated[float, Field(gt=0)] | None = None
-    order: Order | None = None
+    order: RankingParams | None = None
     splits: Positive = 10
     fractions: tuple[Fraction, Fraction, Fraction] = (0.7, 0.1, 0.2)
     protocol: Literal["official", "random"] = "official"
@@ -331,7 +331,7 @@ class Regression(Section):
         return self
 
 
-class Report(Section):
+class ReportParams(ParamsSection):
     """The page at the end.
 
     Attributes:
@@ -341,7 +341,7 @@ class Report(Section):
     thumbnails: Annotated[int, Field(ge=0, le=50)] = 6
 
 
-class Params(Section):
+class Params(ParamsSection):
     """The whole of params.yaml.
 
     Attributes:
@@ -353,18 +353,18 @@ class Params(Section):
     preset: str
     seed: Annotated[int, Field(ge=0)] = 0
     datasets: Annotated[Names, Field(min_length=1)]
-    compute: Compute = Compute()
-    data: Data = Data()
-    bank: Bank = Bank()
-    chunks: Chunks
-    content: Expert
-    quality: Expert
-    features: Features = Features()
-    regression: Regression = Regression()
-    report: Report = Report()
+    compute: ComputeParams = ComputeParams()
+    data: DataParams = DataParams()
+    bank: BankParams = BankParams()
+    chunks: ChunkParams
+    content: ExpertParams
+    quality: ExpertParams
+    features: FeatureParams = FeatureParams()
+    regression: RegressionParams = RegressionParams()
+    report: ReportParams = ReportParams()
 
     @model_validator(mode="after")
-    def _fed(self) -> "Params":
+    def _check_corpora(self) -> "Params":
         if self.content.source == "pretrain" and not self.content.corpora:
             raise ValueError("content.corpora: needed because content.source is pretrain")
         if self.quality.source == "pretrain" and self.chunks.n_aug > self.bank.count:
@@ -381,7 +381,7 @@ class Params(Section):
                 )
         return self
 
-    def expert(self, name: ExpertName) -> Expert:
+    def expert(self, name: ExpertName) -> ExpertParams:
         """Return the section of one expert."""
         return self.content if name == "content" else self.quality
 
@@ -392,15 +392,15 @@ class Params(Section):
             named += self.content.corpora
         return list(dict.fromkeys(named))
 
-    def seen(self) -> list[str]:
+    def feature_datasets(self) -> list[str]:
         """Return every set whose features are needed: those evaluated, and the copies."""
-        return list(dict.fromkeys([*self.datasets, *self.copies()]))
+        return list(dict.fromkeys([*self.datasets, *self.degraded_datasets()]))
 
-    def copies(self) -> list[str]:
+    def degraded_datasets(self) -> list[str]:
         """Return the set of copies whose order the regressors are held to, if any."""
         return [self.regression.order.dataset] if self.regression.order else []
 
-    def unseen(self) -> list[str]:
+    def probe_corpora(self) -> list[str]:
         """Return the corpora at hand that the content expert does not learn from."""
         learnt = self.content.corpora if self.content.source == "pretrain" else []
         return [name for name in self.corpora() if name not in learnt]
@@ -425,7 +425,7 @@ _FREE = {"features": {"batch"}}
 _HOUSEKEEPING = ("checkpoint_every", "keep")
 
 
-def _arithmetic(compute: Compute) -> dict[str, Any]:
+def _arithmetic(compute: ComputeParams) -> dict[str, Any]:
     """Return what of ``compute`` decides numbers beyond their last bits."""
     return {"device": compute.device, "precision": compute.precision}
 
@@ -442,7 +442,7 @@ def same(recorded: Mapping[str, Any], today: Mapping[str, Any]) -> bool:
     return dict(recorded) == dict(today)
 
 
-def relevant(params: Params, stage: str, item: str = "") -> dict[str, Any]:
+def stage_parameters(params: Params, stage: str, item: str = "") -> dict[str, Any]:
     """Return the parameters that decide what ``stage`` makes of ``item``, as plain JSON data.
 
     Args:
@@ -488,13 +488,13 @@ def _file_digest(file: str, _size: int, _changed: int) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def digest(tree: Any) -> str:
+def tree_digest(tree: Any) -> str:
     """Return the SHA-256 of JSON data, whatever the order of its keys."""
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load(
+def load_params(
     path: Path,
     datasets: Collection[str] | None = None,
     corpora: Collection[str] | None = None,
@@ -523,7 +523,7 @@ def load(
     try:
         params = Params.model_validate(tree)
     except ValidationError as error:
-        raise BadInputError(one_line(path, error, Params)) from None
+        raise BadInputError(describe_validation_error(path, error, Params)) from None
     _check_known(path, "datasets", params.datasets, datasets)
     _check_known(path, "regression.order.dataset", params.copies(), datasets)
     _check_known(path, "chunks.corpora", params.chunks.corpora, corpora)

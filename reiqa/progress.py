@@ -41,7 +41,7 @@ class _PlainMeter:
         of = f"/{self._total}" if self._total else ""
         left = f", {_clock((self._total - reached) / rate)} left" if self._total and rate else ""
         words = f", {note}" if note else ""
-        say(f"{self._label}: {reached}{of} {self._unit}, {rate:.1f}/s{left}{words}")
+        log(f"{self._label}: {reached}{of} {self._unit}, {rate:.1f}/s{left}{words}")
 
 
 class _BarMeter:
@@ -100,7 +100,7 @@ def close() -> None:
 
 
 @contextmanager
-def meter(
+def progress_bar(
     label: str, total: int | None = None, unit: str = "images", done: int = 0
 ) -> Iterator[Meter]:
     """Show progress on stderr: a bar with rate and time left, or lines when not a terminal.
@@ -150,13 +150,13 @@ def track(
     """Yield ``items`` one by one while showing progress (see `meter`)."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    with meter(label, total, unit) as shown:
+    with progress_bar(label, total, unit) as shown:
         for item in items:
             yield item
             shown.advance()
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Print one line for a person to stderr, where it never mixes with results."""
     # In one piece: lines of several threads must not run into each other.
     print(f"{text}\n", end="", file=sys.stderr, flush=True)

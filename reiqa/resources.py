@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from reiqa.data import catalog
-from reiqa.params import EXPERTS, Expert, ExpertName, Params, Pooling
+from reiqa.params import EXPERTS, ExpertParams, ExpertName, Params, Pooling
 
 #: Python with torch and the project's libraries, and a photograph or two, resident, in MB.
 BASE_MB = 1500
@@ -75,7 +75,7 @@ def fetch(name: str) -> Needs:
 
 def index(name: str) -> Needs:
     """Return what indexing a set needs; a corpus is read whole."""
-    entry = catalog.get(name)
+    entry = catalog.get_entry(name)
     # Archives of rated sets hold references and patches as well.
     files = entry.images * (4 if entry.kind == "rated" else 1)
     return _needs(BASE_MB + files * _FILE_MB, _megabytes(name) / _READ_MB_PER_S)
@@ -83,7 +83,7 @@ def index(name: str) -> Needs:
 
 def chunks(corpus: str, params: Params) -> Needs:
     """Return what one shard of a corpus needs."""
-    images = min(params.chunks.images_per_shard, catalog.get(corpus).images)
+    images = min(params.chunks.images_per_shard, catalog.get_entry(corpus).images)
     return _needs(BASE_MB, images * params.chunks.draws / WINDOWS_PER_S)
 
 
@@ -103,7 +103,7 @@ def pretraining_gmacs(name: ExpertName, params: Params) -> float:
         side, corpora, draws = params.chunks.patch, params.chunks.corpora, params.chunks.draws
     else:
         side, corpora, draws = expert.view, expert.corpora, 1
-    items = draws * sum(catalog.get(corpus).images for corpus in corpora)
+    items = draws * sum(catalog.get_entry(corpus).images for corpus in corpora)
     pairs = items * pairs_per_step(name, params) / expert.training.images
     return pairs * expert.training.epochs * _gmacs(expert) * side**2 / _REFERENCE * _PASSES
 
@@ -139,7 +139,7 @@ def probe(params: Params) -> Needs:
 
 def features(dataset: str, name: ExpertName, params: Params, gpus: int = 1) -> Needs:
     """Return what encoding a dataset by one expert needs."""
-    images = catalog.get(dataset).images
+    images = catalog.get_entry(dataset).images
     area = sum(scale**2 for scale in params.features.scales) * _RATED_PIXELS / _REFERENCE
     work = images * area * _gmacs(params.expert(name))
     decoding = images / (5 * params.compute.threads)
@@ -151,13 +151,13 @@ def features(dataset: str, name: ExpertName, params: Params, gpus: int = 1) -> N
 
 def fit(dataset: str, params: Params) -> Needs:
     """Return what fitting a dataset's regressor needs."""
-    images = catalog.get(dataset).images
+    images = catalog.get_entry(dataset).images
     return _regression(images, params, params.regression.splits)
 
 
 def cross(params: Params) -> Needs:
     """Return what judging each dataset's regressor on all others needs."""
-    largest = max(catalog.get(name).images for name in params.datasets)
+    largest = max(catalog.get_entry(name).images for name in params.datasets)
     return _regression(largest, params, len(params.datasets))
 
 
@@ -170,7 +170,7 @@ def _regression(images: int, params: Params, fits: int) -> Needs:
     width = len(params.features.scales) * sum(
         _width(params.expert(name), params.features.pooling) for name in EXPERTS
     )
-    copies = sum(catalog.get(name).images for name in params.copies())
+    copies = sum(catalog.get_entry(name).images for name in params.copies())
     if copies:
         # Pairs of copies mix rows: the system is one of rows, whatever the width; it is largest for
         # the regressor that is kept, and twice more in memory while its rows are mixed.
@@ -188,7 +188,7 @@ def _regression(images: int, params: Params, fits: int) -> Needs:
 
 
 def _megabytes(name: str) -> float:
-    entry = catalog.get(name)
+    entry = catalog.get_entry(name)
     return 1000 * entry.gigabytes if entry.gigabytes is not None else float(entry.images)
 
 
@@ -196,11 +196,11 @@ def _speed(params: Params, gpus: int) -> float:
     return gpus * GPU_GMACS_PER_S if gpus else params.compute.threads * CPU_GMACS_PER_S
 
 
-def _gmacs(expert: Expert) -> float:
+def _gmacs(expert: ExpertParams) -> float:
     return _GMACS.get(expert.backbone, _GMACS[_OTHERS])
 
 
-def _width(expert: Expert, pooling: Pooling) -> int:
+def _width(expert: ExpertParams, pooling: Pooling) -> int:
     return _WIDTHS.get(expert.backbone, _WIDTHS[_OTHERS])[pooling]
 
 

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Sequence
 
 
-def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def align_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows under their heads, each column as wide as its widest cell."""
     lines = [tuple(heads), *map(tuple, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -24,7 +24,7 @@ class _Lines:
         self.lines.append(line.removesuffix("\r\n") + "\n")
 
 
-def as_csv(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+def format_csv(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     """Return rows under their heads as CSV: fields quoted where they must be, None empty."""
     stream = _Lines()
     # Python quotes what its line end is made of, and a name may hold either character.
@@ -34,6 +34,6 @@ def as_csv(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     return "".join(stream.lines)
 
 
-def printable(line: str) -> str:
+def escape_control_characters(line: str) -> str:
     """Spell out what would steer a terminal: names may come from a stranger's archive."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -57,7 +57,7 @@ def test_a_ratio_comes_back_as_it_was_put_and_stands_in_a_row(load, tmp_path: Pa
 
 def test_the_estimate_in_the_docs_is_what_the_script_makes_today(load) -> None:
     estimate = load("estimate.py")
-    preset = params.load(ROOT / "reiqa" / "presets" / "paper.yaml")
+    preset = params.load_params(ROOT / "reiqa" / "presets" / "paper.yaml")
     text = (ROOT / "docs" / "cluster.md").read_text()
     assert estimate.work(preset) in text
     assert estimate.disk(preset) in text
@@ -66,7 +66,7 @@ def test_the_estimate_in_the_docs_is_what_the_script_makes_today(load) -> None:
 
 def test_twice_the_rate_is_half_the_hours(load) -> None:
     estimate = load("estimate.py")
-    preset = params.load(ROOT / "reiqa" / "presets" / "paper.yaml")
+    preset = params.load_params(ROOT / "reiqa" / "presets" / "paper.yaml")
     lines = estimate.pretraining(preset, 100.0).splitlines()
     hours = {
         tuple(cells[1:3]): float(cells[3])

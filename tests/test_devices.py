@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reiqa import devices
 from reiqa.errors import BadInputError
-from reiqa.params import Compute
+from reiqa.params import ComputeParams
 
 HOLD = """
 import sys, time
@@ -100,7 +100,7 @@ def test_one_that_wants_both_waits_for_both(hold):
 def test_a_job_on_the_cpu_does_not_queue_behind_those_that_wait_for_a_gpu(hold):
     hold(2).leased()
     assert "waiting" in hold().says()
-    with devices.leased_gpus(0) as gpus:
+    with devices.lease_gpus(0) as gpus:
         assert gpus == []
 
 
@@ -162,7 +162,7 @@ def test_faked_gpus_are_bounded_by_the_schedulers_assignment(monkeypatch):
 
 
 def test_more_gpus_than_there_are_is_one_line(hold):
-    with pytest.raises(BadInputError, match=r"3 GPU.*2 visible"), devices.leased_gpus(3):
+    with pytest.raises(BadInputError, match=r"3 GPU.*2 visible"), devices.lease_gpus(3):
         pass
 
 
@@ -198,7 +198,7 @@ def test_threads_are_those_of_the_parameters_and_auto_without_a_gpu_is_the_cpu(m
 
     monkeypatch.setenv("REIQA_FAKE_GPUS", "")
     before = torch.get_num_threads()
-    with devices.device(Compute(device="auto", threads=2)) as chosen:
+    with devices.device(ComputeParams(device="auto", threads=2)) as chosen:
         assert chosen.type == "cpu" and torch.get_num_threads() == 2
     torch.set_num_threads(before)
 
@@ -207,7 +207,7 @@ def test_cuda_asked_for_where_there_is_none_is_one_line(monkeypatch):
     monkeypatch.setenv("REIQA_FAKE_GPUS", "")
     with (
         pytest.raises(BadInputError, match=r"compute\.device: cuda asked for"),
-        devices.device(Compute(device="cuda")),
+        devices.device(ComputeParams(device="cuda")),
     ):
         pass
 

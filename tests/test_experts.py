@@ -17,7 +17,7 @@ from reiqa.identity import parameters_of
 
 DEMO = Path(__file__).parents[1] / "reiqa" / "presets" / "demo.yaml"
 MODEL = layout.model("quality")
-CARD = layout.beside(MODEL, "json")
+CARD = layout.companion(MODEL, "json")
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,7 @@ def test_a_torchrun_that_waited_for_another_job_ends_with_all_its_processes(
         "pretrain.pretrain = learn\n"
         "experts.pretrain('quality')\n"
     )
-    params = parameters.load(layout.PARAMS)
+    params = parameters.load_params(layout.PARAMS)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     with store.locked(MODEL):
         job = subprocess.Popen(
@@ -138,7 +138,7 @@ def test_a_torchrun_that_waited_for_another_job_ends_with_all_its_processes(
         for path in (MODEL, CARD):
             store.write_text(path, path.name)
         relevant = parameters_of(params, "model", "quality")
-        store.seal(MODEL, "model", "quality", relevant, {}, [CARD])
+        store.sign_sidecar(MODEL, "model", "quality", relevant, {}, [CARD])
     try:
         _, said = job.communicate(timeout=60)
     finally:

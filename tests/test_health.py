@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reiqa import health, store
+from reiqa import doctor, store
 from reiqa.params import Params
 
 
@@ -15,13 +15,13 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     result, table, page = (Path(name) for name in ("result.json", "table.csv", "page.html"))
     for path in (result, table, page):
         store.write_text(path, path.name)
-    made = store.seal(result, "fit", "demo", {}, {})
-    store.seal(table, "report", "", {}, {result.as_posix(): made.digest}, [page])
+    made = store.sign_sidecar(result, "fit", "demo", {}, {})
+    store.sign_sidecar(table, "report", "", {}, {result.as_posix(): made.digest}, [page])
     return table
 
 
 def test_a_whole_lineage_holds(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert health.lineage(table)
+    assert doctor.check_lineage(table)
     assert capsys.readouterr().out.splitlines() == ["ok  table.csv", "ok    result.json"]
 
 
@@ -37,7 +37,7 @@ def test_a_changed_file_is_told_of_where_it_stands(
     table: Path, capsys: pytest.CaptureFixture[str], changed: str, told: str
 ) -> None:
     Path(changed).write_text("other")
-    assert not health.lineage(table)
+    assert not doctor.check_lineage(table)
     assert any(line.startswith(told) for line in capsys.readouterr().out.splitlines())
 
 
@@ -45,8 +45,8 @@ def test_an_input_made_anew_since_breaks_the_link(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.write_text(Path("result.json"), "another result")
-    store.seal(Path("result.json"), "fit", "demo", {}, {})
-    assert not health.lineage(table)
+    store.sign_sidecar(Path("result.json"), "fit", "demo", {}, {})
+    assert not doctor.check_lineage(table)
     assert "result.json: made anew since it was used here" in capsys.readouterr().out
 
 
@@ -60,30 +60,30 @@ def test_what_a_late_stage_would_miss_on_this_machine_is_told_by_the_doctor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(health, "_installed", lambda name: False)
+    monkeypatch.setattr(doctor, "_installed", lambda name: False)
     monkeypatch.setenv("CXX", "no-such-compiler")
     imported = {"source": "import", "file": "a.pth"}
-    found = list(health._lacking(chosen(quality=imported, compute={"compile": True})))
+    found = list(doctor._lacking(chosen(quality=imported, compute={"compile": True})))
     assert [line.partition(":")[0] for line in found] == [
         "content.source",
         "quality.file",
         "compute.compile",
     ]
     Path("a.pth").write_bytes(b"weights")
-    monkeypatch.setattr(health, "_installed", lambda name: True)
-    assert list(health._lacking(chosen(quality=imported))) == []
+    monkeypatch.setattr(doctor, "_installed", lambda name: True)
+    assert list(doctor._lacking(chosen(quality=imported))) == []
 
 
 def test_the_doctor_fails_where_something_is_lacking(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(health, "_imports", lambda name: True)
-    monkeypatch.setattr(health, "_installed", lambda name: True)
+    monkeypatch.setattr(doctor, "_imports", lambda name: True)
+    monkeypatch.setattr(doctor, "_installed", lambda name: True)
     file = tmp_path / "params.yaml"
     tree = chosen(quality={"source": "import", "file": str(tmp_path / "a.pth")})
     file.write_text(tree.model_dump_json())
-    assert not health.machine(file)
+    assert not doctor.check_environment(file)
     assert "BAD        quality.file: " in capsys.readouterr().out
     (tmp_path / "a.pth").write_bytes(b"weights")
-    assert health.machine(file)
+    assert doctor.check_environment(file)
     assert f"ok         {file}" in capsys.readouterr().out

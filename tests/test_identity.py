@@ -42,7 +42,7 @@ def make_all(chosen: Params) -> set[str]:
         def work(path: Path = path) -> None:
             store.write_text(path, path.stem)
 
-        if store.make(path, stage, item, under(chosen), [], work):
+        if store.make_artifact(path, stage, item, under(chosen), [], work):
             done.add(stage)
     return done
 

@@ -19,7 +19,7 @@ from support import icc
 
 from reiqa import images
 from reiqa.errors import BadInputError
-from reiqa.features.plan import Viewing
+from reiqa.features.batching import ResizePolicy
 from reiqa.images import jpeg, metadata
 
 
@@ -449,7 +449,7 @@ def test_sizes_are_those_of_the_upright_pixels(
     shape = (60, 40) if orientation == 6 else (40, 60)
     assert images.read_size(path) == images.read_rgb(path).shape[:2] == shape
     # Scaled down for the encoder it keeps its proportions.
-    scaled, _ = Viewing(None, 600, 1).load(path)
+    scaled, _ = ResizePolicy(None, 600, 1).load(path)
     assert scaled.shape[:2] == ((30, 20) if orientation == 6 else (20, 30))
     if suffix in {"png", "tif"}:
         turns = {1: 0, 3: 2, 6: 3}[orientation]

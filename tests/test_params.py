@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from reiqa import mistakes, params
+from reiqa import validation, params
 from reiqa.errors import BadInputError
-from reiqa.params import Params, relevant
+from reiqa.params import Params, stage_parameters
 
 PRESETS = sorted(
     path.name.removesuffix(".yaml") for path in (resources.files("reiqa") / "presets").iterdir()
@@ -29,7 +29,7 @@ def preset(name: str = "demo") -> dict:
 def load(tmp_path: Path, tree: object, **known) -> Params:
     path = tmp_path / "params.yaml"
     path.write_text(tree if isinstance(tree, str) else yaml.safe_dump(tree), encoding="utf-8")
-    return params.load(path, **known)
+    return params.load_params(path, **known)
 
 
 def fault(tmp_path: Path, tree: object, **known) -> str:
@@ -112,7 +112,7 @@ def test_what_is_no_tree_of_parameters_is_one_line(tmp_path, text, words):
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):
     with pytest.raises(BadInputError, match="no such file; write one with: reiqa preset"):
-        params.load(tmp_path / "params.yaml")
+        params.load_params(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize("key", ["datasets", "chunks.corpora", "content.corpora"])
@@ -172,9 +172,9 @@ OTHER = {
 
 def records(tree: dict) -> dict[str, str]:
     read = Params.model_validate(tree)
-    found = {stage: relevant(read, stage) for stage in STAGES}
-    found |= {f"model/{e}": relevant(read, "model", e) for e in params.EXPERTS}
-    return {name: params.digest(record) for name, record in found.items()}
+    found = {stage: stage_parameters(read, stage) for stage in STAGES}
+    found |= {f"model/{e}": stage_parameters(read, "model", e) for e in params.EXPERTS}
+    return {name: params.tree_digest(record) for name, record in found.items()}
 
 
 @pytest.mark.parametrize(("key", "value"), OTHER.items())
@@ -219,7 +219,7 @@ def test_what_a_late_stage_would_refuse_is_refused_when_it_is_read(tmp_path, key
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(put(preset(), key, value)))
     with pytest.raises(BadInputError, match=says) as refusal:
-        params.load(path)
+        params.load_params(path)
     assert "\n" not in str(refusal.value)
 
 
@@ -256,14 +256,14 @@ def test_the_lists_that_spare_an_import_are_those_of_the_libraries():
 
     offered = set(models.list_models(module=models))
     assert offered | {"efficientnet_lite0"} == backbone_names.BACKBONES | backbone_names.FIXED_SIZE
-    assert set(distortions.resolve(params.Bank())) == params.PUBLISHED_TYPES
+    assert set(distortions.resolve(params.BankParams())) == params.PUBLISHED_TYPES
 
 
 def test_a_key_given_twice_is_refused_by_name(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(preset()) + "\nregression:\n  splits: 3\n")
     with pytest.raises(BadInputError, match="the key 'regression' is given twice"):
-        params.load(path)
+        params.load_params(path)
 
 
 @pytest.mark.parametrize(
@@ -277,14 +277,14 @@ def test_a_key_given_twice_is_refused_by_name(tmp_path):
 def test_a_key_that_overrides_a_merged_one_is_not_given_twice(tmp_path, text):
     path = tmp_path / "merged.yaml"
     path.write_text(text)
-    assert mistakes.read_yaml(path) == yaml.safe_load(text)
+    assert validation.read_yaml(path) == yaml.safe_load(text)
 
 
 def test_a_key_given_twice_below_a_merge_is_refused(tmp_path):
     path = tmp_path / "merged.yaml"
     path.write_text("base: &b {x: 1, x: 2}\nfar: {<<: *b, y: 3}\n")
     with pytest.raises(yaml.YAMLError, match="the key 'x' is given twice"):
-        mistakes.read_yaml(path)
+        validation.read_yaml(path)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_imported_weights_do_not_depend_on_the_bank_or_the_seed():
 @given(st.permutations(["b", "a", "c"]), st.permutations(["x", "y"]))
 def test_a_digest_does_not_depend_on_the_order_of_keys(outer, inner):
     tree = {key: {name: [1, 0.1] for name in inner} for key in outer}
-    assert params.digest(tree) == params.digest(dict(sorted(tree.items())))
+    assert params.tree_digest(tree) == params.tree_digest(dict(sorted(tree.items())))
 
 
 def test_corpora_are_those_that_some_expert_learns_from():
@@ -330,7 +330,7 @@ def test_corpora_are_those_that_some_expert_learns_from():
 
 @given(images=st.integers(0, 10**7), each=st.integers(1, 10**5))
 def test_shards_hold_every_photograph_and_none_is_empty(images, each):
-    chunks = params.Chunks(corpora=["kodak"], images_per_shard=each)
+    chunks = params.ChunkParams(corpora=["kodak"], images_per_shard=each)
     count = chunks.shard_count(images)
     assert (count - 1) * each < images <= count * each or images == count == 0
 
@@ -359,5 +359,5 @@ def test_compiling_is_recorded_where_it_is_on_and_leaves_no_trace_where_it_is_of
         params = Params.model_validate(
             {**tree, "content": expert, "quality": expert, "compute": {"compile": on}}
         )
-        recorded = relevant(params, "model", "quality")
+        recorded = stage_parameters(params, "model", "quality")
         assert ("compile" in recorded["compute"]) == on

@@ -47,7 +47,7 @@ def test_short_work_is_silent_and_every_item_is_given_once(capsys):
 
 
 def test_a_line_every_ten_seconds_with_rate_and_time_left(clock, capsys):
-    with progress.meter("features", total=100) as meter:
+    with progress.progress_bar("features", total=100) as meter:
         for _ in range(40):
             clock.now += 1
             meter.advance(note="ok")
@@ -57,35 +57,35 @@ def test_a_line_every_ten_seconds_with_rate_and_time_left(clock, capsys):
 
 
 def test_work_done_before_counts_towards_the_whole_and_not_towards_the_rate(clock, capsys):
-    with progress.meter("features", total=100, done=50) as meter:
+    with progress.progress_bar("features", total=100, done=50) as meter:
         clock.now += 10
         meter.advance(10)
     assert capsys.readouterr().err == "features: 60/100 images, 1.0/s, 0:40 left\n"
 
 
 def test_a_count_of_nothing_after_a_long_while_is_no_division_by_zero(clock, capsys):
-    with progress.meter("slow", total=5) as meter:
+    with progress.progress_bar("slow", total=5) as meter:
         clock.now += 60
         meter.advance(0, note="still reading")
     assert capsys.readouterr().err == "slow: 0/5 images, 0.0/s, still reading\n"
 
 
 def test_more_than_was_announced_leaves_no_negative_time(clock, capsys):
-    with progress.meter("work", total=5) as meter:
+    with progress.progress_bar("work", total=5) as meter:
         clock.now += 10
         meter.advance(9)
     assert "9/5" in (said := capsys.readouterr().err) and "0:00 left" in said
 
 
 def test_an_unknown_total_has_no_time_left(clock, capsys):
-    with progress.meter("work", unit="steps") as meter:
+    with progress.progress_bar("work", unit="steps") as meter:
         clock.now += 20
         meter.advance(40)
     assert capsys.readouterr().err == "work: 40 steps, 2.0/s\n"
 
 
 def test_nothing_goes_to_stdout(clock, capsys):
-    progress.say("a word")
+    progress.log("a word")
     for _ in progress.track([1, 2], "work"):
         clock.now += 11
     out, err = capsys.readouterr()
@@ -100,7 +100,7 @@ def test_a_consumer_may_stop_early():
 
 def test_on_a_terminal_it_is_a_bar_that_shows_count_and_unit(monkeypatch):
     screen = on_a_terminal(monkeypatch)
-    with progress.meter("fit", total=4, unit="splits", done=1) as meter:
+    with progress.progress_bar("fit", total=4, unit="splits", done=1) as meter:
         meter.advance(3, note="alpha 10")
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert "fit" in text and "4/4" in text and "splits" in text and "alpha 10" in text
@@ -111,7 +111,7 @@ def test_bars_of_several_threads_share_one_display(monkeypatch):
     both = threading.Barrier(2)
 
     def work(name: str) -> None:
-        with progress.meter(f"fetch {name}", total=4, unit="MB") as meter:
+        with progress.progress_bar(f"fetch {name}", total=4, unit="MB") as meter:
             both.wait(10)
             meter.advance(4)
 
@@ -129,7 +129,7 @@ def test_bars_of_several_threads_share_one_display(monkeypatch):
 
 def test_a_display_is_ended_from_outside_while_a_thread_still_works(monkeypatch):
     screen = on_a_terminal(monkeypatch)
-    with progress.meter("fetch", total=4) as meter:
+    with progress.progress_bar("fetch", total=4) as meter:
         progress.close()
         assert screen.getvalue().rstrip().endswith("\x1b[?25h")
         meter.advance()

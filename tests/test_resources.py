@@ -15,7 +15,7 @@ DAY = 24 * 60
 
 
 def preset(name: str = "paper", **changed: dict[str, Any]) -> Params:
-    tree = params.load(PRESETS / f"{name}.yaml").model_dump(exclude_none=True)
+    tree = params.load_params(PRESETS / f"{name}.yaml").model_dump(exclude_none=True)
     for section, values in changed.items():
         tree[section].update(values)
     return Params.model_validate(tree)
@@ -79,7 +79,7 @@ def test_copies_make_the_system_one_of_all_rows() -> None:
 def test_the_widths_are_those_of_the_encoders(backbone: str, pooling: params.Pooling) -> None:
     from reiqa import encoders
 
-    encoder = encoders.pooled(encoders.build(backbone, "quality"), pooling)
+    encoder = encoders.with_pooling(encoders.build_encoder(backbone, "quality"), pooling)
     assert encoder.width == resources._WIDTHS[backbone][pooling]
 
 

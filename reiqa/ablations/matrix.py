@@ -12,8 +12,8 @@ from pydantic import Field, ValidationError
 
 from reiqa import params as parameters
 from reiqa.errors import BadInputError
-from reiqa.mistakes import one_line, read_yaml
-from reiqa.params import Params, Section
+from reiqa.validation import describe_validation_error, read_yaml
+from reiqa.params import Params, ParamsSection
 
 #: Factor of the cell that all others differ from in one key.
 BASE = "base"
@@ -21,7 +21,7 @@ BASE = "base"
 _HERE = Path(__file__).parent
 
 
-class _File(Section):
+class _File(ParamsSection):
     """A matrix as it is written.
 
     Attributes:
@@ -54,7 +54,7 @@ class Cell:
     @property
     def folder(self) -> Path:
         """Where the cell's project lies: named by all that decides its result."""
-        key = parameters.digest([self.params.model_dump(mode="json"), self.images])
+        key = parameters.tree_digest([self.params.model_dump(mode="json"), self.images])
         return Path("work/ablations") / key[:16]
 
 
@@ -124,7 +124,7 @@ def _read(path: Path) -> _File:
         reason = " ".join(str(error).split())
         raise BadInputError(f"{path}: not readable as YAML: {reason}") from None
     except ValidationError as error:
-        raise BadInputError(one_line(path, error, _File)) from None
+        raise BadInputError(describe_validation_error(path, error, _File)) from None
 
 
 def _with(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -149,4 +149,4 @@ def _checked(path: Path, tree: dict[str, Any], label: str) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise BadInputError(f"{one_line(path, error, Params)} (in the cell {label})") from None
+        raise BadInputError(f"{describe_validation_error(path, error, Params)} (in the cell {label})") from None

@@ -17,11 +17,11 @@ from reiqa.data import index as indices
 from reiqa.errors import WorkFailedError
 from reiqa.identity import parameters_of
 from reiqa.params import Params
-from reiqa.pretrain import probing
-from reiqa.progress import say
+from reiqa.pretrain import run
+from reiqa.progress import log
 from reiqa.regression import statistics
-from reiqa.regression.evaluation import evaluate, measure
-from reiqa.regression.sample import gather
+from reiqa.regression.evaluation import cross_validate, split_metrics
+from reiqa.regression.dataset import load_rated_features
 from reiqa.regression.splits import make_splits
 
 _RESULT = Path("result.json")
@@ -46,7 +46,7 @@ def run(matrix: Matrix, stages: Callable[[Params], object]) -> list[dict[str, An
     failed = []
     for number, cell in enumerate(matrix.cells, start=1):
         if result(cell) is None:
-            say(f"ablate {number}/{len(matrix.cells)}: {label(cell)}")
+            log(f"ablate {number}/{len(matrix.cells)}: {label(cell)}")
             try:
                 _finish(cell, matrix.cells[0].params, stages)
             except WorkFailedError as error:
@@ -95,15 +95,15 @@ def _finish(cell: Cell, base: Params, stages: Callable[[Params], object]) -> Non
 def _judged(dataset: str, base: Params) -> dict[str, Any]:
     """Return how well the quality expert's features predict ratings, and what its probe says."""
     settings = base.regression
-    sample = gather(dataset, ["quality"])
+    sample = load_rated_features(dataset, ["quality"])
     splits = make_splits(
         sample.index, settings.protocol, settings.splits, settings.fractions, base.seed
     )
-    evaluation = evaluate(sample, splits, settings, base.compute.threads, ["quality"])
-    srcc = statistics.spread(measure(evaluation, sample.ratings, "quality").values["srcc"])
+    evaluation = cross_validate(sample, splits, settings, base.compute.threads, ["quality"])
+    srcc = statistics.summary_statistics(split_metrics(evaluation, sample.ratings, "quality").values["srcc"])
     expert = layout.model("quality")
-    card = store.read_json(layout.beside(expert, "json"))
-    probed = probing.beside_random(encoders.load(expert), probing.distorted(base.bank))
+    card = store.read_json(layout.companion(expert, "json"))
+    probed = run.compare_with_random(encoders.load_encoder(expert), run.probe_windows(base.bank))
     return {
         "srcc": srcc["median"],
         "srcc_std": srcc["std"],
@@ -120,7 +120,7 @@ def _lay_out(cell: Cell, dataset: str) -> None:
     """Make a cell's folder: its parameters, and everything that it shares by link."""
     folder, params = cell.folder, cell.params
     corpora = params.chunks.corpora
-    digests = store.recorded([layout.index(name) for name in [*corpora, dataset]])
+    digests = store.input_digests([layout.index(name) for name in [*corpora, dataset]])
     store.write_text(
         folder / layout.PARAMS,
         yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False),
@@ -131,7 +131,7 @@ def _lay_out(cell: Cell, dataset: str) -> None:
             _link(folder / path, path)
     # Chunks depend on less than a cell does: cells that only train otherwise share them.
     used = [digests[layout.index(name).as_posix()] for name in corpora]
-    key = parameters.digest([parameters.relevant(params, "chunks"), used])[:16]
+    key = parameters.tree_digest([parameters.stage_parameters(params, "chunks"), used])[:16]
     shared = Path("work/ablations/chunks") / key
     shared.mkdir(parents=True, exist_ok=True)
     _link(folder / "data/chunks", shared)
@@ -145,10 +145,10 @@ def _judge_on(folder: Path, dataset: str, count: int | None, params: Params) -> 
         for each in (path, store.sidecar(path)):
             _link(folder / each, each)
         return
-    text = indices.thinned(path, count)
+    text = indices.subsample(path, count)
     with contextlib.chdir(folder):
         store.write_text(path, text)
-        store.seal(path, "index", dataset, parameters_of(params, "index", dataset), {})
+        store.sign_sidecar(path, "index", dataset, parameters_of(params, "index", dataset), {})
 
 
 def _link(link: Path, target: Path) -> None:

@@ -30,7 +30,7 @@ Row = Mapping[str, Any]
 
 def write(path: Path, rows: Sequence[Row]) -> None:
     """Write the rows as CSV; what has no value is empty."""
-    store.write_text(path, text.as_csv(HEAD, ([row.get(name) for name in HEAD] for row in rows)))
+    store.write_text(path, text.format_csv(HEAD, ([row.get(name) for name in HEAD] for row in rows)))
 
 
 def page(matrix: Matrix, rows: Sequence[Row]) -> str:

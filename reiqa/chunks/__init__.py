@@ -8,14 +8,14 @@ from pathlib import Path
 
 from reiqa import layout
 from reiqa.data import catalog
-from reiqa.params import Chunks
+from reiqa.params import ChunkParams
 
 
-def paths(corpus: str, settings: Chunks) -> list[Path]:
+def shard_paths(corpus: str, settings: ChunkParams) -> list[Path]:
     """Return the shards of a corpus, in order: how many there are is known before any is made.
 
     Raises:
         BadInputError: no such corpus.
     """
-    count = settings.shard_count(catalog.get(corpus).images)
+    count = settings.shard_count(catalog.get_entry(corpus).images)
     return [layout.shard(corpus, number) for number in range(count)]

@@ -25,14 +25,14 @@ class Point(NamedTuple):
     left: int
 
 
-class Pair(NamedTuple):
+class CropPair(NamedTuple):
     """Upper left corners of two crops, in pixels of the frame at the pair's own scale."""
 
     first: Point
     second: Point
 
 
-def context(margin: int) -> int:
+def even_margin(margin: int) -> int:
     """Pixels to keep around what a filter that reads ``margin`` makes, so that it can be halved.
 
     Even, so that what is cut out stays in phase with the half-scale grid.
@@ -41,7 +41,7 @@ def context(margin: int) -> int:
     return needed + needed % 2
 
 
-def span(inner: range, margin: int, length: int) -> range:
+def padded_range(inner: range, margin: int, length: int) -> range:
     """Return the pixels of one axis of the frame that hold ``inner`` and a margin around it.
 
     At a border of the frame the span is moved inward instead of cut off, so that windows of large
@@ -52,12 +52,12 @@ def span(inner: range, margin: int, length: int) -> range:
     return range(first, first + size)
 
 
-def scaled(pixels: range, scale: float) -> range:
+def scale_range(pixels: range, scale: float) -> range:
     """Return at ``scale`` what ``pixels`` of the full frame are; both ends fall on whole pixels."""
     return range(int(pixels.start * scale), int(pixels.stop * scale))
 
 
-def box(pair: Pair, patch: int, scale: float) -> tuple[range, range]:
+def crops_extent(pair: CropPair, patch: int, scale: float) -> tuple[range, range]:
     """Rows and columns of the full frame that hold both crops, of side ``patch``, of a pair."""
     (top, bottom), (left, right) = (sorted(ends) for ends in zip(*pair, strict=True))
     return (

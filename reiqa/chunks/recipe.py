@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from reiqa import params, seeds
-from reiqa.chunks.geometry import Pair, Point, box, context, scaled, span
+from reiqa.chunks.geometry import CropPair, Point, crops_extent, even_margin, scale_range, padded_range
 from reiqa.distortions import LEVELS, TYPES, Frame
 from reiqa.errors import BadInputError
 
 
 @dataclass(frozen=True)
-class Plan:
+class ChunkSpec:
     """What all recipes of one run have in common.
 
     Attributes:
@@ -57,11 +57,11 @@ class Plan:
     @property
     def margin(self) -> int:
         """Pixels around the content that the widest filter of the bank reads; even."""
-        return context(max(TYPES[name].margin for name in self.types))
+        return even_margin(max(TYPES[name].margin for name in self.types))
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ChunkRecipe:
     """How one chunk is made from one window.
 
     Attributes:
@@ -77,7 +77,7 @@ class Recipe:
         pairs: one a scale.
     """
 
-    plan: Plan
+    plan: ChunkSpec
     corpus: str
     image: str
     draw: int
@@ -89,13 +89,13 @@ class Recipe:
     types: tuple[str, ...]
     levels: tuple[int, ...]
     seeds: tuple[int, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[CropPair, ...]
 
     @property
     def extent(self) -> tuple[range, range]:
         """Rows and columns of the frame in which all crops lie."""
         scale = min(self.plan.scales)
-        return box(self.pairs[self.plan.scales.index(scale)], self.plan.patch, scale)
+        return crops_extent(self.pairs[self.plan.scales.index(scale)], self.plan.patch, scale)
 
     def swapped(self, scale: int, version: int) -> bool:
         """Say whether the second crop is the query there (``scale`` is an index).
@@ -115,21 +115,21 @@ class Recipe:
             **tree["plan"],
             **{key: tuple(tree["plan"][key]) for key in ("types", "ola", "scales")},
         }
-        return Recipe(
+        return ChunkRecipe(
             **{
                 **tree,
-                "plan": Plan(**shared),
+                "plan": ChunkSpec(**shared),
                 "frame": Frame(**tree["frame"]),
                 "content": Point(*tree["content"]),
                 "types": tuple(tree["types"]),
                 "levels": tuple(tree["levels"]),
                 "seeds": tuple(tree["seeds"]),
-                "pairs": tuple(Pair(Point(*one), Point(*two)) for one, two in tree["pairs"]),
+                "pairs": tuple(CropPair(Point(*one), Point(*two)) for one, two in tree["pairs"]),
             }
         )
 
 
-def plan(chunks: params.Chunks, types: tuple[str, ...], seed: int) -> Plan:
+def chunk_spec(chunks: params.ChunkParams, types: tuple[str, ...], seed: int) -> ChunkSpec:
     """Gather what all recipes of one run share.
 
     Raises:
@@ -141,11 +141,11 @@ def plan(chunks: params.Chunks, types: tuple[str, ...], seed: int) -> Plan:
             " lower chunks.n_aug or add to bank.types or bank.extras"
         )
     scales = tuple(chunks.scales)
-    return Plan(seed, types, chunks.n_aug, chunks.patch, chunks.ola, scales, chunks.swap)
+    return ChunkSpec(seed, types, chunks.n_aug, chunks.patch, chunks.ola, scales, chunks.swap)
 
 
-def draw(
-    chunks: params.Chunks,
+def draw_recipe(
+    chunks: params.ChunkParams,
     types: tuple[str, ...],
     seed: int,
     corpus: str,
@@ -153,7 +153,7 @@ def draw(
     draw: int,
     height: int,
     width: int,
-) -> Recipe | None:
+) -> ChunkRecipe | None:
     """Draw a window of a photograph, and the recipe of its first epoch.
 
     Args:
@@ -173,7 +173,7 @@ def draw(
     Raises:
         BadInputError: the bank has fewer types than a chunk needs.
     """
-    shared = plan(chunks, types, seed)
+    shared = chunk_spec(chunks, types, seed)
     side = shared.content
     if 2 * min(height, width) - 1 < side:
         return None
@@ -183,11 +183,11 @@ def draw(
         2 * int(random.integers(0, (length - side) // 2, endpoint=True)) for length in (tall, wide)
     )
     rows, columns = (
-        span(range(start, start + side), shared.margin, length)
+        padded_range(range(start, start + side), shared.margin, length)
         for start, length in ((top, tall), (left, wide))
     )
-    blank = Recipe(
-        plan=shared,
+    blank = ChunkRecipe(
+        chunk_spec=shared,
         corpus=corpus,
         image=image,
         draw=draw,
@@ -201,10 +201,10 @@ def draw(
         seeds=(),
         pairs=(),
     )
-    return redraw(blank, 0)
+    return redraw_recipe(blank, 0)
 
 
-def redraw(recipe: Recipe, epoch: int) -> Recipe:
+def redraw_recipe(recipe: ChunkRecipe, epoch: int) -> ChunkRecipe:
     """Keep the window and draw everything else for another epoch.
 
     The draws depend on (seed, epoch, corpus, image, draw) alone; epoch 0 is what `draw` gives.
@@ -224,14 +224,14 @@ def redraw(recipe: Recipe, epoch: int) -> Recipe:
     )
 
 
-def _overlap_bounds(shared: Plan) -> tuple[int, int]:
+def _overlap_bounds(shared: ChunkSpec) -> tuple[int, int]:
     """Least and greatest overlap area in whole pixels."""
     area = shared.patch**2
     least = math.ceil(round(shared.ola[0] * area, 6))
     return least, max(least, math.floor(round(shared.ola[1] * area, 6)))
 
 
-def _overlap(random: np.random.Generator, shared: Plan) -> tuple[int, int]:
+def _overlap(random: np.random.Generator, shared: ChunkSpec) -> tuple[int, int]:
     """Draw the height and width of the region that two crops share.
 
     Its area is uniform between the bounds, to within half of its shorter side: the shorter side
@@ -249,7 +249,7 @@ def _overlap(random: np.random.Generator, shared: Plan) -> tuple[int, int]:
     return (shorter, longer) if random.random() < 0.5 else (longer, shorter)
 
 
-def _pairs(random: np.random.Generator, recipe: Recipe) -> tuple[Pair, ...]:
+def _pairs(random: np.random.Generator, recipe: ChunkRecipe) -> tuple[CropPair, ...]:
     """Draw a pair for each scale: the half-scale one in the content, the other within its box.
 
     So there is less to distort than the content: about three fifths.
@@ -258,13 +258,13 @@ def _pairs(random: np.random.Generator, recipe: Recipe) -> tuple[Pair, ...]:
     rows, columns = (range(start, start + shared.content) for start in recipe.content)
     pairs = {}
     for scale in sorted(shared.scales):
-        pair = _pair(random, shared, scaled(rows, scale), scaled(columns, scale))
+        pair = _pair(random, shared, scale_range(rows, scale), scale_range(columns, scale))
         pairs[scale] = pair
-        rows, columns = box(pair, shared.patch, scale)
+        rows, columns = crops_extent(pair, shared.patch, scale)
     return tuple(pairs[scale] for scale in shared.scales)
 
 
-def _pair(random: np.random.Generator, shared: Plan, rows: range, columns: range) -> Pair:
+def _pair(random: np.random.Generator, shared: ChunkSpec, rows: range, columns: range) -> CropPair:
     """Draw two crops within rows and columns of the frame at their own scale."""
     corners = []
     for overlap, side in zip(_overlap(random, shared), (rows, columns), strict=True):
@@ -274,4 +274,4 @@ def _pair(random: np.random.Generator, shared: Plan, rows: range, columns: range
         ends = (first, first + apart)
         corners.append(ends if random.random() < 0.5 else ends[::-1])
     (top, bottom), (left, right) = corners
-    return Pair(Point(top, left), Point(bottom, right))
+    return CropPair(Point(top, left), Point(bottom, right))

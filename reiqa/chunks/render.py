@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from reiqa import tensors
-from reiqa.chunks.geometry import HALVING_MARGIN, Point, context, span
-from reiqa.chunks.recipe import Recipe
+from reiqa.chunks.geometry import HALVING_MARGIN, Point, even_margin, padded_range
+from reiqa.chunks.recipe import ChunkRecipe
 from reiqa.distortions import TYPES, Frame, distort
 
 #: Pixels distorted at once, at about a dozen bytes each besides what the filters need.
@@ -21,7 +21,7 @@ _PIXELS_AT_ONCE = {"cpu": 2_000_000, "cuda": 200_000_000}
 
 
 @dataclass(frozen=True)
-class Pairs:
+class RenderedPairs:
     """Rendered chunks.
 
     Attributes:
@@ -45,7 +45,7 @@ class _Job:
 
     chunk: int
     version: int
-    recipe: Recipe
+    recipe: ChunkRecipe
     rows: range
     columns: range
 
@@ -57,8 +57,8 @@ class _Job:
 
 
 def render(
-    windows: Sequence[Tensor], recipes: Sequence[Recipe], device: torch.device | str = "cpu"
-) -> Pairs:
+    windows: Sequence[Tensor], recipes: Sequence[ChunkRecipe], device: torch.device | str = "cpu"
+) -> RenderedPairs:
     """Render chunks.
 
     Args:
@@ -69,7 +69,7 @@ def render(
     device = torch.device(device)
     plan = recipes[0].plan
     shape = (len(recipes), len(plan.scales), plan.versions, 3, plan.patch, plan.patch)
-    pairs = Pairs(torch.empty(shape, device=device), torch.empty(shape, device=device))
+    pairs = RenderedPairs(torch.empty(shape, device=device), torch.empty(shape, device=device))
     windows = [window.to(device, non_blocking=True) for window in windows]
     # A GPU is faster with few large calls; a CPU has the more to gain from fewer pixels.
     uniform = device.type != "cpu"
@@ -80,7 +80,7 @@ def render(
     return pairs
 
 
-def _batches(recipes: Sequence[Recipe], pixels: int, uniform: bool) -> Iterator[list[_Job]]:
+def _batches(recipes: Sequence[ChunkRecipe], pixels: int, uniform: bool) -> Iterator[list[_Job]]:
     """Gather what can be distorted in one call: parts of one shape, undistorted ones apart.
 
     ``uniform``: take the whole content of each window, so that shapes depend on the margin alone.
@@ -96,21 +96,21 @@ def _batches(recipes: Sequence[Recipe], pixels: int, uniform: bool) -> Iterator[
             yield jobs[first : first + size]
 
 
-def _part(recipe: Recipe, version: int, uniform: bool) -> tuple[range, range]:
+def _part(recipe: ChunkRecipe, version: int, uniform: bool) -> tuple[range, range]:
     """Return rows and columns of the frame that must be distorted for one version.
 
     What a crop shows does not depend on the choice where the distortion is local; where it is
     not, the whole content is taken.
     """
     kind = TYPES[recipe.types[version - 1]] if version else None
-    margin = context(kind.margin if kind else 0)
+    margin = even_margin(kind.margin if kind else 0)
     rows, columns = recipe.extent
     if uniform or (kind and not kind.local):
         side = recipe.plan.content
         rows, columns = (range(start, start + side) for start in recipe.content)
     return (
-        span(rows, margin, recipe.frame.height),
-        span(columns, margin, recipe.frame.width),
+        padded_range(rows, margin, recipe.frame.height),
+        padded_range(columns, margin, recipe.frame.width),
     )
 
 
@@ -130,7 +130,7 @@ def _distorted(jobs: Sequence[_Job], windows: Sequence[Tensor]) -> Tensor:
     )
 
 
-def _fill(pairs: Pairs, scale: int, versions: Tensor, jobs: Sequence[_Job]) -> None:
+def _fill(pairs: RenderedPairs, scale: int, versions: Tensor, jobs: Sequence[_Job]) -> None:
     """Put both crops of each version in their places; swapping only chooses the place."""
     queries, keys = [], []
     for job in jobs:
@@ -163,7 +163,7 @@ def _halved(versions: Tensor, jobs: Sequence[_Job], corners: Sequence[Point]) ->
     parts, places = [], []
     for version, job, (top, left) in zip(versions, jobs, corners, strict=True):
         rows, columns = (
-            span(range(2 * start, 2 * (start + patch)), HALVING_MARGIN, length)
+            padded_range(range(2 * start, 2 * (start + patch)), HALVING_MARGIN, length)
             for start, length in ((top, job.frame.height), (left, job.frame.width))
         )
         parts.append(_region(version, job.frame, rows, columns))

@@ -24,12 +24,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reiqa import distortions, hdf5, images, layout, progress, store, tensors
+from reiqa import distortions, images, layout, progress, store, tensors
 from reiqa.chunks import recipe as recipes
-from reiqa.chunks.recipe import Recipe
+from reiqa.chunks.recipe import ChunkRecipe
 from reiqa.data.index import CorpusImage, read_corpus
 from reiqa.errors import BadInputError
-from reiqa.params import Params, relevant
+from reiqa.params import Params, stage_parameters
+from reiqa.store import hdf5
 
 FORMAT = "reiqa chunks 1"
 
@@ -48,7 +49,7 @@ _DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def write(corpus: str, number: int, of: int, params: Params) -> Path:
+def write_shard(corpus: str, number: int, of: int, params: Params) -> Path:
     """Write one shard of a corpus: rows ``number N // of`` to ``(number + 1) N // of``.
 
     A photograph that cannot be read, has changed since it was indexed or is too small is named on
@@ -71,17 +72,17 @@ def write(corpus: str, number: int, of: int, params: Params) -> Path:
     rows = read_corpus(layout.index(corpus))
     rows = rows[number * len(rows) // of : (number + 1) * len(rows) // of]
     types = distortions.resolve(params.bank)
-    recipes.plan(params.chunks, types, params.seed)
+    recipes.chunk_spec(params.chunks, types, params.seed)
     path = layout.shard(corpus, number)
     # The latest file format puts a checksum on all that is not pixels; those have a digest.
-    with hdf5.written(path, libver="latest") as file:
+    with hdf5.create_file(path, libver="latest") as file:
         group = file.create_group("windows")
         skipped: dict[str, str] = {}
         for row in progress.track(rows, f"chunks {corpus} {number + 1}/{of}"):
             try:
                 _add(group, corpus, row, types, params)
             except BadInputError as error:
-                progress.say(f"skipped: {error}")
+                progress.log(f"skipped: {error}")
                 skipped[row.image] = str(error)
         _annotate(
             file,
@@ -92,7 +93,7 @@ def write(corpus: str, number: int, of: int, params: Params) -> Path:
             windows=len(group),
             photographs=len(rows) - len(skipped),
             skipped=json.dumps(skipped),
-            parameters=json.dumps(relevant(params, "chunks"), sort_keys=True),
+            parameters=json.dumps(stage_parameters(params, "chunks"), sort_keys=True),
             bank_version=distortions.VERSION,
         )
     return path
@@ -109,7 +110,7 @@ def _add(
         raise BadInputError(f"{path}: changed since it was indexed; run reiqa index again")
     height, width, _ = pixels.shape
     for number in range(params.chunks.draws):
-        recipe = recipes.draw(
+        recipe = recipes.draw_recipe(
             params.chunks, types, params.seed, corpus, row.image, number, height, width
         )
         if recipe is None:
@@ -119,7 +120,7 @@ def _add(
         _store(group, window, recipe, digest)
 
 
-def _store(group: h5py.Group, window: Pixels, recipe: Recipe, source: str) -> None:
+def _store(group: h5py.Group, window: Pixels, recipe: ChunkRecipe, source: str) -> None:
     planes = encode(window)
     dataset = _planes(group, f"{len(group):08d}", planes)
     text = json.dumps(recipe.to_dict(), separators=(",", ":"))
@@ -170,7 +171,7 @@ def _digest(planes: Pixels, recipe: str) -> str:
     return sha.hexdigest()
 
 
-class Reader:
+class ShardReader:
     """Windows and recipes of several shards, under one running number.
 
     Files are opened when first needed, by each process anew: a reader may be made before workers
@@ -187,7 +188,7 @@ class Reader:
         self._open: OrderedDict[Path, h5py.File] = OrderedDict()
         self._process = os.getpid()
         for path in self._paths:
-            _trust(path)
+            _check_file(path)
         counts = [int(self._file(path).attrs["windows"]) for path in self._paths]
         self._ends = np.cumsum([0, *counts])
         self.close()
@@ -198,7 +199,7 @@ class Reader:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict(), "_process": None}
 
-    def window(self, index: int) -> tuple[Tensor, Recipe]:
+    def window(self, index: int) -> tuple[Tensor, ChunkRecipe]:
         """Read one window and the recipe of its first epoch.
 
         Returns:
@@ -217,7 +218,7 @@ class Reader:
             planes = dataset[...]
             text = _text(dataset, "recipe")
             sound = _digest(planes, text) == _text(dataset, "digest")
-            recipe = Recipe.from_dict(json.loads(text))
+            recipe = ChunkRecipe.from_dict(json.loads(text))
         except _DAMAGE as error:
             raise _damaged(path, error) from None
         if not sound:
@@ -244,10 +245,10 @@ class Reader:
         return self._open[path]
 
 
-def _trust(path: Path) -> None:
+def _check_file(path: Path) -> None:
     if not path.exists():
-        raise BadInputError(f"{path}: no such file; make it with: {layout.verb(path)}")
-    if reason := hdf5.fault(path):
+        raise BadInputError(f"{path}: no such file; make it with: {layout.command(path)}")
+    if reason := hdf5.find_fault(path):
         raise _damaged(path, reason)
 
 
@@ -266,17 +267,17 @@ def _opened(path: Path) -> h5py.File:
     if bank != distortions.VERSION:
         raise BadInputError(
             f"{path}: made for version {bank} of the bank, this is {distortions.VERSION};"
-            f" delete it and run: {layout.verb(path)}"
+            f" delete it and run: {layout.command(path)}"
         )
     return file
 
 
 def _damaged(path: Path, reason: object) -> BadInputError:
     said = " ".join(str(reason).split())
-    return BadInputError(f"{path}: damaged ({said}); delete it and run: {layout.verb(path)}")
+    return BadInputError(f"{path}: damaged ({said}); delete it and run: {layout.command(path)}")
 
 
-def verify(path: Path) -> int:
+def verify_shard(path: Path) -> int:
     """Check every byte of a shard: by its provenance, or window by window where that is missing.
 
     Returns:
@@ -286,7 +287,7 @@ def verify(path: Path) -> int:
         BadInputError: the shard is missing, damaged or of another bank.
     """
     # What has provenance is held to it by the reader.
-    reader = Reader([path])
+    reader = ShardReader([path])
     if store.read_provenance(path) is None:
         for index in range(len(reader)):
             reader.window(index)

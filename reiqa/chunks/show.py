@@ -10,10 +10,10 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from reiqa import store, tensors
-from reiqa.chunks.geometry import Pair
-from reiqa.chunks.recipe import Recipe
-from reiqa.chunks.render import Pairs, render
-from reiqa.chunks.shards import Pixels, Reader
+from reiqa.chunks.geometry import CropPair
+from reiqa.chunks.recipe import ChunkRecipe
+from reiqa.chunks.render import RenderedPairs, render
+from reiqa.chunks.shards import Pixels, ShardReader
 from reiqa.distortions import LEVELS, TYPES
 from reiqa.errors import BadInputError
 
@@ -29,7 +29,7 @@ _CROP, _WINDOW = 160, 744
 _WORDS = 700
 
 
-def show(paths: Sequence[Path], number: int, out: Path) -> Path:
+def draw_chunk(paths: Sequence[Path], number: int, out: Path) -> Path:
     """Draw a chunk of its first epoch: the window with its crops outlined, and all versions.
 
     Args:
@@ -50,11 +50,11 @@ def show(paths: Sequence[Path], number: int, out: Path) -> Path:
     return out
 
 
-def _window(paths: Sequence[Path], number: int) -> tuple[Tensor, Recipe]:
+def _window(paths: Sequence[Path], number: int) -> tuple[Tensor, ChunkRecipe]:
     """Return a window by its number; no shard behind its own is read."""
     before = 0
     for path in paths:
-        reader = Reader([path])
+        reader = ShardReader([path])
         if before <= number < before + len(reader):
             found = reader.window(number - before)
             reader.close()
@@ -63,7 +63,7 @@ def _window(paths: Sequence[Path], number: int) -> tuple[Tensor, Recipe]:
     raise BadInputError(f"--show {number}: no such window; there are {before}, counted from 0")
 
 
-def _drawn(window: Pixels, recipe: Recipe, pairs: Pairs) -> Figure:
+def _drawn(window: Pixels, recipe: ChunkRecipe, pairs: RenderedPairs) -> Figure:
     """Lay the picture out: window and words above, cards of versions below."""
     versions, scales = recipe.plan.versions, len(recipe.pairs)
     crop = recipe.plan.patch * -(-_CROP // recipe.plan.patch)
@@ -88,7 +88,7 @@ def _drawn(window: Pixels, recipe: Recipe, pairs: Pairs) -> Figure:
     return figure
 
 
-def _draw_window(axes: Axes, window: Pixels, recipe: Recipe, zoom: float) -> None:
+def _draw_window(axes: Axes, window: Pixels, recipe: ChunkRecipe, zoom: float) -> None:
     """The stored pixels, the content square, and all crops, in the frame's own pixels."""
     height, width = window.shape[:2]
     _draw_pixels(axes, window, _EDGE, _EDGE, width * zoom, height * zoom, smooth=True)
@@ -110,7 +110,7 @@ def _draw_window(axes: Axes, window: Pixels, recipe: Recipe, zoom: float) -> Non
                       bbox={"boxstyle": "round,pad=0.35", "fc": colour, "ec": "none"})  # fmt: skip
 
 
-def _draw_words(axes: Axes, recipe: Recipe, left: float) -> float:
+def _draw_words(axes: Axes, recipe: ChunkRecipe, left: float) -> float:
     """What this chunk is, in words; return where they end."""
     plan, frame = recipe.plan, recipe.frame
     lines = [
@@ -143,7 +143,7 @@ def _draw_words(axes: Axes, recipe: Recipe, left: float) -> float:
     return y + 72
 
 
-def _draw_place(axes: Axes, recipe: Recipe, left: float, top: float, room: float) -> None:
+def _draw_place(axes: Axes, recipe: ChunkRecipe, left: float, top: float, room: float) -> None:
     """A small map, no higher than ``room``: the window and its content in the whole frame."""
     frame, side = recipe.frame, recipe.plan.content
     zoom = min(room / frame.height, 0.6 * _WORDS / frame.width)
@@ -160,7 +160,7 @@ def _draw_place(axes: Axes, recipe: Recipe, left: float, top: float, room: float
 
 
 def _draw_card(
-    axes: Axes, recipe: Recipe, pairs: Pairs, version: int, crop: int, left: float, top: float
+    axes: Axes, recipe: ChunkRecipe, pairs: RenderedPairs, version: int, crop: int, left: float, top: float
 ) -> None:
     """One version: query and key at each scale, framed in the colour of the crop that each is."""
     kind = TYPES[recipe.types[version - 1]].title if version else "Undistorted"
@@ -208,7 +208,7 @@ def _draw_pixels(
     )
 
 
-def _overlap(pair: Pair, patch: int) -> float:
+def _overlap(pair: CropPair, patch: int) -> float:
     down, right = (abs(second - first) for first, second in zip(*pair, strict=True))
     return (patch - down) * (patch - right) / patch**2
 

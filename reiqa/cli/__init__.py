@@ -17,8 +17,8 @@ import typer
 from typer.core import TyperGroup
 
 from reiqa.cli import data, experts, project, results, scores
-from reiqa.cli.ending import EXPECTED, INTERRUPTED, USAGE_ERROR, ending, interrupted, leave
-from reiqa.progress import say
+from reiqa.cli.exit_codes import EXPECTED, INTERRUPTED, USAGE_ERROR, message_and_code, on_interrupt, exit_now
+from reiqa.progress import log
 
 
 class _Verbs(TyperGroup):
@@ -91,7 +91,7 @@ def _mend_streams() -> None:
 
 def main() -> NoReturn:
     """Run a verb; end with 0 for done, 1 for failed work, 2 for bad input, 130 for Ctrl-C."""
-    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGINT, on_interrupt)
     _mend_streams()
     # A stranger's photograph is read or refused; what Pillow thinks of its tags is of no use here.
     warnings.filterwarnings("ignore", module="PIL")
@@ -100,10 +100,10 @@ def main() -> NoReturn:
     try:
         code = app(prog_name="reiqa", standalone_mode=False)
     except (USAGE_ERROR, *EXPECTED) as error:
-        message, code = ending(error)
-        say(message)
+        message, code = message_and_code(error)
+        log(message)
     except (KeyboardInterrupt, typer.Abort):
         pass
     if code == INTERRUPTED:
-        leave(code)
+        exit_now(code)
     sys.exit(code or 0)

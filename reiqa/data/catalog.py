@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reiqa.errors import BadInputError
-from reiqa.mistakes import one_line, read_yaml
+from reiqa.validation import describe_validation_error, read_yaml
 
 FILE = Path(__file__).with_name("catalog.yaml")
 
@@ -43,7 +43,7 @@ class Source(_Record):
     readable: bool = True
 
 
-class Piece(_Record):
+class SourceFile(_Record):
     """One file of a set, offered by one or more sources; any one of them suffices.
 
     Attributes:
@@ -55,7 +55,7 @@ class Piece(_Record):
     into: str = ""
 
 
-class Ratings(_Record):
+class RatingsSpec(_Record):
     """Where a set's ratings stand and how they read.
 
     Attributes:
@@ -115,7 +115,7 @@ class SplitFile(_Record):
     part: Part | None = None
 
 
-class Listing(_Record):
+class ListingFile(_Record):
     """A published table (.csv or .xlsx) that picks images of one folder.
 
     Attributes:
@@ -145,7 +145,7 @@ _FACTS: dict[str, frozenset[str]] = {
 }
 
 
-class Entry(_Record):
+class DatasetEntry(_Record):
     """What is known of one set.
 
     Attributes:
@@ -197,16 +197,16 @@ class Entry(_Record):
     steps: tuple[str, ...] = ()
     linked: bool = False
     folders: tuple[str, ...] = ()
-    parts: tuple[Piece, ...] = ()
+    parts: tuple[SourceFile, ...] = ()
     made_by: Literal["", "demo", "ladders"] = ""
     shares: str = ""
-    ratings: Ratings | None = None
+    ratings: RatingsSpec | None = None
     official: tuple[SplitFile, ...] = ()
     left_out: Annotated[int, Field(ge=0)] = 0
     level: str = ""
     keep: tuple[str, ...] = ()
-    keep_listed: tuple[Listing, ...] = ()
-    beside: tuple[str, ...] = ()
+    keep_listed: tuple[ListingFile, ...] = ()
+    unrated: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _sound(self) -> "Entry":
@@ -244,7 +244,7 @@ class Entry(_Record):
 
 
 @cache
-def load() -> dict[str, Entry]:
+def load_catalog() -> dict[str, DatasetEntry]:
     """Return every entry by name, in the catalog's order."""
     try:
         tree = read_yaml(FILE)
@@ -254,12 +254,12 @@ def load() -> dict[str, Entry]:
     return {name: _entry(name, fields, mirrors) for name, fields in sets}
 
 
-def _entry(name: str, fields: Any, mirrors: dict[str, str]) -> Entry:
+def _entry(name: str, fields: Any, mirrors: dict[str, str]) -> DatasetEntry:
     try:
-        entry = Entry.model_validate({**fields, "name": name})
+        entry = DatasetEntry.model_validate({**fields, "name": name})
     except (ValidationError, TypeError) as error:
         if isinstance(error, ValidationError):
-            told = one_line(FILE, error, Entry)
+            told = describe_validation_error(FILE, error, DatasetEntry)
         else:
             told = f"{FILE}: should hold keys and values"
         raise BadInputError(told.replace(f"{FILE}: ", f"{FILE}: datasets.{name}: ", 1)) from None
@@ -267,7 +267,7 @@ def _entry(name: str, fields: Any, mirrors: dict[str, str]) -> Entry:
         piece.model_copy(
             update={
                 "sources": tuple(
-                    source.model_copy(update={"url": _spelled_out(source.url, mirrors)})
+                    source.model_copy(update={"url": _expand_mirror(source.url, mirrors)})
                     for source in piece.sources
                 )
             }
@@ -277,30 +277,30 @@ def _entry(name: str, fields: Any, mirrors: dict[str, str]) -> Entry:
     return entry.model_copy(update={"parts": parts})
 
 
-def get(name: str) -> Entry:
+def get_entry(name: str) -> DatasetEntry:
     """Return one entry.
 
     Raises:
         BadInputError: there is none of this name.
     """
-    entries = load()
+    entries = load_catalog()
     if name not in entries:
         near = "".join(f"did you mean {each}? " for each in get_close_matches(name, entries, 1))
         raise BadInputError(f"{name}: no such dataset; {near}allowed: {', '.join(entries)}")
     return entries[name]
 
 
-def rated() -> list[str]:
+def rated_names() -> list[str]:
     """Return the names of the sets to evaluate on."""
-    return [name for name, entry in load().items() if entry.kind == "rated"]
+    return [name for name, entry in load_catalog().items() if entry.kind == "rated"]
 
 
-def corpora() -> list[str]:
+def corpus_names() -> list[str]:
     """Return the names of the sets to pretrain on."""
-    return [name for name, entry in load().items() if entry.kind == "corpus"]
+    return [name for name, entry in load_catalog().items() if entry.kind == "corpus"]
 
 
-def _spelled_out(url: str, mirrors: dict[str, str]) -> str:
+def _expand_mirror(url: str, mirrors: dict[str, str]) -> str:
     for short, address in mirrors.items():
         url = url.replace("{" + short + "}", address)
     return url

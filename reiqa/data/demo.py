@@ -108,7 +108,7 @@ class Degradation:
     steps: tuple[tuple[str, int], ...]
 
 
-def make(name: str, folder: Path) -> dict[str, Any]:
+def make_demo(name: str, folder: Path) -> dict[str, Any]:
     """Write a set made here into ``folder``: images, and ratings where it is rated.
 
     Args:
@@ -142,7 +142,7 @@ def make(name: str, folder: Path) -> dict[str, Any]:
             Image.fromarray(pixels_done).save(folder / distorted, compress_level=3)
             kind = "+".join(step for step, _ in done.steps)
             rows.append((distorted, kind, path, f"{rating:.4f}"))
-    store.write_text(folder / "ratings.csv", text.as_csv(COLUMNS, rows))
+    store.write_text(folder / "ratings.csv", text.format_csv(COLUMNS, rows))
     return {"photographs": sorted(photographs), "bank_version": VERSION}
 
 

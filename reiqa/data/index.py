@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from reiqa import layout, store, text
 from reiqa.data import catalog, matching
-from reiqa.data.pictures import Pictures
+from reiqa.data.image_files import ImageFiles
 from reiqa.errors import BadInputError
-from reiqa.progress import say
+from reiqa.progress import log
 
 RATED_COLUMNS = ("image", "mos", "reference", "split", "distortion", "level")
 CORPUS_COLUMNS = ("image", "width", "height", "digest")
@@ -72,7 +72,7 @@ class CorpusImage:
     digest: str
 
 
-def build(name: str, allow_missing: bool = False, verify: bool = False) -> Path:
+def build_index(name: str, allow_missing: bool = False, verify: bool = False) -> Path:
     """Line up a fetched set's images with what is listed of them, and write the table.
 
     Args:
@@ -87,13 +87,13 @@ def build(name: str, allow_missing: bool = False, verify: bool = False) -> Path:
         BadInputError: the set is not fetched; its official split is damaged; or images are
             missing, extra, unreadable or there twice, and ``allow_missing`` is not given.
     """
-    entry = catalog.get(name)
+    entry = catalog.get_entry(name)
     raw = layout.raw(name)
-    files = Pictures.below(raw)
+    files = ImageFiles.under(raw)
     if entry.kind == "rated":
-        made = matching.rated(entry, raw, files, verify, allow_missing)
+        made = matching.match_rated(entry, raw, files, verify, allow_missing)
     else:
-        made = matching.corpus(entry, raw, files)
+        made = matching.match_corpus(entry, raw, files)
     rows, header, faults = made.rows, made.header, made.faults
     if str(faults) and not allow_missing:
         raise BadInputError(
@@ -106,14 +106,14 @@ def build(name: str, allow_missing: bool = False, verify: bool = False) -> Path:
             f"reiqa fetch --dataset {name} --force"
         )
     if str(faults):
-        say(f"{name}: {len(rows):,} of {header['listed']:,} images; {faults}")
+        log(f"{name}: {len(rows):,} of {header['listed']:,} images; {faults}")
     path = layout.index(name)
     columns = RATED_COLUMNS if entry.kind == "rated" else CORPUS_COLUMNS
     store.write_text(path, _as_csv({**header, **faults.header()}, columns, sorted(rows)))
     return path
 
 
-def read(path: Path) -> Index:
+def read_index(path: Path) -> Index:
     """Read the table of a rated set.
 
     Raises:
@@ -162,7 +162,7 @@ def read_header(path: Path) -> dict[str, Any]:
     return _header(path, _lines(path))[0]
 
 
-def thinned(path: Path, count: int) -> str:
+def subsample(path: Path, count: int) -> str:
     """Return the text of a rated index with no more than ``count`` of its rows, evenly spread.
 
     Raises:
@@ -178,7 +178,7 @@ def _as_csv(
     header: dict[str, Any], columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]
 ) -> str:
     told = (f"# {key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in header.items())
-    return "".join(told) + text.as_csv(columns, rows)
+    return "".join(told) + text.format_csv(columns, rows)
 
 
 def _lines(path: Path) -> list[str]:

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from reiqa import devices, store
-from reiqa.data import tables
-from reiqa.data.catalog import Entry, Ratings
-from reiqa.data.pictures import Pictures, extras, fits
+from reiqa.data import rating_tables
+from reiqa.data.catalog import DatasetEntry, RatingsSpec
+from reiqa.data.image_files import ImageFiles, extras, matches_any
 from reiqa.errors import BadInputError
 from reiqa.progress import track
 
@@ -18,7 +18,7 @@ _NAMED = 3
 
 
 @dataclass
-class Faults:
+class MatchFaults:
     """What is wrong with a set: paths by kind, and how many are missing that no list names."""
 
     missing: list[str] = field(default_factory=list)
@@ -57,22 +57,22 @@ class Faults:
 
 
 @dataclass(frozen=True)
-class LinedUp:
+class MatchedRows:
     """A set's table to be: its rows, what it says of itself, and what is wrong."""
 
     rows: list[tuple[object, ...]]
     header: dict[str, Any]
-    faults: Faults
+    faults: MatchFaults
 
 
-def turned(score: float, ratings: Ratings) -> float:
+def orient_rating(score: float, ratings: RatingsSpec) -> float:
     """Return a published score so that higher is better, within the same range."""
     return score if ratings.higher_is_better else ratings.low + ratings.high - score
 
 
-def rated(
-    entry: Entry, raw: Path, files: Pictures, verify: bool, allow_missing: bool = False
-) -> LinedUp:
+def match_rated(
+    entry: DatasetEntry, raw: Path, files: ImageFiles, verify: bool, allow_missing: bool = False
+) -> MatchedRows:
     """Find the file of each row of a rated set's table.
 
     Args:
@@ -86,12 +86,12 @@ def rated(
         BadInputError: the table or the official split is damaged.
     """
     assert entry.ratings is not None
-    table = tables.read(entry, raw)
+    table = rating_tables.read_ratings(entry, raw)
     _check_counts(entry, table.rows, allow_missing)
-    official = tables.read_official(entry, raw, files)
+    official = rating_tables.read_official(entry, raw, files)
     # Rows that the table itself lacks: `_check_counts` let them pass, the header has to tell.
-    faults = Faults(unnamed=entry.images - len(table.rows))
-    chosen: dict[str, tables.Row] = {}
+    faults = MatchFaults(unnamed=entry.images - len(table.rows))
+    chosen: dict[str, rating_tables.RatingRow] = {}
     for row in table.rows:
         found = files.find(row.path, entry.ratings.tail)
         if found.path is None:
@@ -108,14 +108,14 @@ def rated(
             del chosen[path]
     used = {*chosen, *faults.unreadable}
     beside = extras(files.images(), used, table.beside)
-    faults.extra = [path for path in beside if not fits(path, entry.beside)]
+    faults.extra = [path for path in beside if not matches_any(path, entry.beside)]
     faults.missing.sort()
     rows: list[tuple[object, ...]] = [
         (
             path,
-            repr(turned(row.score, entry.ratings)),
+            repr(orient_rating(row.score, entry.ratings)),
             _group(row) if entry.grouped else path,
-            official.of(path) or "",
+            official.part_of(path) or "",
             row.distortion,
             row.level,
         )
@@ -123,12 +123,12 @@ def rated(
     ]
     tolerant = allow_missing and bool(faults.missing)
     state = _split_state(entry, raw, official, table.rows, tolerant)
-    about = _about(entry, len(table.rows), rows)
+    about = _header(entry, len(table.rows), rows)
     header = {**about, "official_split": state, **_left_out(entry, rows)}
-    return LinedUp(rows, header, faults)
+    return MatchedRows(rows, header, faults)
 
 
-def _check_counts(entry: Entry, listed: list[tables.Row], allow_missing: bool) -> None:
+def _check_counts(entry: DatasetEntry, listed: list[rating_tables.RatingRow], allow_missing: bool) -> None:
     """Hold the table of a set to the counts that its catalog entry names.
 
     Raises:
@@ -146,7 +146,7 @@ def _check_counts(entry: Entry, listed: list[tables.Row], allow_missing: bool) -
             )
 
 
-def corpus(entry: Entry, raw: Path, files: Pictures) -> LinedUp:
+def match_corpus(entry: DatasetEntry, raw: Path, files: ImageFiles) -> MatchedRows:
     """Measure every photograph of a corpus.
 
     Args:
@@ -154,7 +154,7 @@ def corpus(entry: Entry, raw: Path, files: Pictures) -> LinedUp:
         raw: its folder.
         files: what lies in the folder.
     """
-    faults = Faults()
+    faults = MatchFaults()
     rows: list[tuple[object, ...]] = []
     seen: dict[str, str] = {}
     copies = []
@@ -170,27 +170,27 @@ def corpus(entry: Entry, raw: Path, files: Pictures) -> LinedUp:
     faults.extra = paths[entry.images :]
     # A corpus has no ratings that a copy could contradict: counted, and no fault.
     told = {"copies": len(copies), "copies_first": copies[:_NAMED]}
-    return LinedUp(rows, {**_about(entry, entry.images, rows), **told}, faults)
+    return MatchedRows(rows, {**_header(entry, entry.images, rows), **told}, faults)
 
 
-def _kept(entry: Entry, raw: Path, files: Pictures) -> list[str]:
+def _kept(entry: DatasetEntry, raw: Path, files: ImageFiles) -> list[str]:
     if not entry.keep and not entry.keep_listed:
         return files.images()
-    kept = {path for path in files.images() if fits(path, entry.keep)}
+    kept = {path for path in files.images() if matches_any(path, entry.keep)}
     for listing in entry.keep_listed:
         place = files.named(listing.file)
         if place is None:
             raise BadInputError(f"{raw}: {listing.file} is not there; fetch {entry.name} again")
-        stems = tables.read_listing(raw / place, listing.image, listing.column, listing.value)
+        stems = rating_tables.read_listing(raw / place, listing.image, listing.column, listing.value)
         kept |= {
             path
             for path in files.images()
-            if fits(path, (f"{listing.folder}/*",)) and PurePosixPath(path.lower()).stem in stems
+            if matches_any(path, (f"{listing.folder}/*",)) and PurePosixPath(path.lower()).stem in stems
         }
     return sorted(kept)
 
 
-def _about(entry: Entry, listed: int, rows: list[tuple[object, ...]]) -> dict[str, Any]:
+def _header(entry: DatasetEntry, listed: int, rows: list[tuple[object, ...]]) -> dict[str, Any]:
     told: dict[str, Any] = {
         "name": entry.name,
         "title": entry.title,
@@ -216,14 +216,14 @@ def _about(entry: Entry, listed: int, rows: list[tuple[object, ...]]) -> dict[st
 
 
 def _split_state(
-    entry: Entry, raw: Path, official: tables.Official, listed: list[tables.Row], tolerant: bool
+    entry: DatasetEntry, raw: Path, official: rating_tables.OfficialSplit, listed: list[rating_tables.RatingRow], tolerant: bool
 ) -> str:
     """Say how much of an official split there is; what is there must be whole."""
     if not entry.official:
         return "none published"
     if official.absent:
         return f"not usable, absent: {', '.join(official.absent)}"
-    lacking = sum(official.of(row.path) is None for row in listed)
+    lacking = sum(official.part_of(row.path) is None for row in listed)
     if lacking <= entry.left_out:
         return "complete"
     names = ", ".join(part.file for part in entry.official)
@@ -235,7 +235,7 @@ def _split_state(
     )
 
 
-def _left_out(entry: Entry, rows: list[tuple[object, ...]]) -> dict[str, Any]:
+def _left_out(entry: DatasetEntry, rows: list[tuple[object, ...]]) -> dict[str, Any]:
     """Say which images an official split leaves out."""
     left = sorted(str(row[0]) for row in rows if not row[3])
     if not entry.official or not left:
@@ -243,7 +243,7 @@ def _left_out(entry: Entry, rows: list[tuple[object, ...]]) -> dict[str, Any]:
     return {"left_out": len(left), "left_out_first": left[:_NAMED]}
 
 
-def _group(row: tables.Row) -> str:
+def _group(row: rating_tables.RatingRow) -> str:
     return PurePosixPath(row.reference.lower()).stem
 
 
@@ -253,11 +253,11 @@ def _unreadable(raw: Path, paths: list[str]) -> list[str]:
 
 
 def _measured(raw: Path, paths: list[str]) -> Iterator[tuple[str, tuple[int, int, str] | None]]:
-    return zip(paths, _parallel(partial(_facts, raw), paths, "measure"), strict=True)
+    return zip(paths, _parallel(partial(_size_and_digest, raw), paths, "measure"), strict=True)
 
 
 def _parallel(function: Callable[[str], Any], paths: list[str], label: str) -> Iterator[Any]:
-    with ThreadPoolExecutor(min(16, 4 * devices.processors())) as pool:
+    with ThreadPoolExecutor(min(16, 4 * devices.cpu_count())) as pool:
         yield from track(pool.map(function, paths), label, total=len(paths))
 
 
@@ -270,6 +270,6 @@ def _size(raw: Path, path: str) -> tuple[int, int] | None:
         return None
 
 
-def _facts(raw: Path, path: str) -> tuple[int, int, str] | None:
+def _size_and_digest(raw: Path, path: str) -> tuple[int, int, str] | None:
     size = _size(raw, path)
     return size and (size[1], size[0], store.file_digest(raw / path)[:16])

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from reiqa import store
-from reiqa.data import room
+from reiqa.data import disk_space
 from reiqa.data.catalog import Source
-from reiqa.data.room import Advance
+from reiqa.data.disk_space import Advance
 
 DOWNLOADS = store.WORK / "downloads"
 
@@ -29,7 +29,7 @@ GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?export=download&co
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """When a source is given up.
 
     Attributes:
@@ -85,7 +85,7 @@ def host(url: str) -> str:
 
 def download(
     source: Source,
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
     hurried: bool = False,
     advance: Advance = lambda count: None,
 ) -> Path:
@@ -104,7 +104,7 @@ def download(
         SourceError: the source is dead, slow, or gives something else.
         WorkFailedError: the disk is too small.
     """
-    patience = patience or Patience()
+    patience = patience or RetryPolicy()
     whole = _place(source)
     with store.locked(whole):
         if not whole.exists():
@@ -113,7 +113,7 @@ def download(
         return whole
 
 
-def proven(source: Source) -> bool:
+def verified_download(source: Source) -> bool:
     """Say whether a length or a digest told that what `download` brought is the whole file.
 
     Where the server names neither, a connection that ends early looks like the end of the file.
@@ -135,7 +135,7 @@ def _place(source: Source) -> Path:
     return DOWNLOADS / key / file_name(source)
 
 
-def _fill(source: Source, whole: Path, patience: Patience, hurried: bool, advance: Advance) -> None:
+def _fill(source: Source, whole: Path, patience: RetryPolicy, hurried: bool, advance: Advance) -> None:
     part = whole.with_name(whole.name + ".part")
     idle, reason = 0, ""
     while idle < patience.tries:
@@ -155,13 +155,13 @@ def _fill(source: Source, whole: Path, patience: Patience, hurried: bool, advanc
 
 
 def _continue(
-    source: Source, part: Path, patience: Patience, hurried: bool, advance: Advance
+    source: Source, part: Path, patience: RetryPolicy, hurried: bool, advance: Advance
 ) -> str:
     """Ask for what is lacking of ``part`` and write it; return the digest promised, if any."""
     have = _size(part)
     record = _record(part)
     try:
-        reply, linked = _ask(address(source.url), have, record.get("version", ""), patience.silence)
+        reply, linked = _open_url(address(source.url), have, record.get("version", ""), patience.silence)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:
@@ -174,7 +174,7 @@ def _continue(
             raise _InterruptedError(f"HTTP {error.code}") from None
         raise SourceError(f"HTTP {error.code}") from None
     except (OSError, HTTPException) as error:
-        raise _InterruptedError(_words(error)) from None
+        raise _InterruptedError(_describe_error(error)) from None
     with reply:
         wanted = part.name.removesuffix(".part").lower()
         if reply.headers.get_content_type() == "text/html" and not wanted.endswith(".html"):
@@ -195,21 +195,21 @@ def _continue(
         if source.bytes is not None and length is not None and length != source.bytes:
             raise SourceError(f"{length:,} bytes offered instead of {source.bytes:,}")
         promised = _sha256(linked)
-        with room.held(part.parent, (length or start) - start) as came:
+        with disk_space.held(part.parent, (length or start) - start) as came:
             store.write_json(
                 _record_path(part), {"version": version, "length": length, "promised": promised}
             )
             with part.open("r+b" if start else "wb") as out:
                 out.seek(start)
                 out.truncate()
-                _pour(reply, out, patience, hurried, lambda count: (came(count), advance(count)))
+                _copy_stream(reply, out, patience, hurried, lambda count: (came(count), advance(count)))
     if length is not None and _size(part) < length:
         raise _InterruptedError(f"cut off at {_size(part):,} of {length:,} bytes")
     return promised
 
 
-def _pour(
-    reply: HTTPResponse, out: IO[bytes], patience: Patience, hurried: bool, advance: Advance
+def _copy_stream(
+    reply: HTTPResponse, out: IO[bytes], patience: RetryPolicy, hurried: bool, advance: Advance
 ) -> None:
     since, came = time.monotonic(), 0
     for piece in _pieces(reply):
@@ -229,7 +229,7 @@ def _pieces(reply: HTTPResponse) -> Iterator[bytes]:
         while piece := reply.read1(1 << 20):
             yield piece
     except (OSError, HTTPException) as error:
-        raise _InterruptedError(_words(error)) from None
+        raise _InterruptedError(_describe_error(error)) from None
 
 
 def _check(source: Source, part: Path, promised: str) -> None:
@@ -247,7 +247,7 @@ def _check(source: Source, part: Path, promised: str) -> None:
         raise SourceError(fault)
 
 
-class _Following(urllib.request.HTTPRedirectHandler):
+class _RedirectHandler(urllib.request.HTTPRedirectHandler):
     """Follows redirections, and keeps the digest that Hugging Face gives on the way."""
 
     def __init__(self) -> None:
@@ -260,14 +260,14 @@ class _Following(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _ask(url: str, have: int, version: str, timeout: float) -> tuple[HTTPResponse, str]:
+def _open_url(url: str, have: int, version: str, timeout: float) -> tuple[HTTPResponse, str]:
     # identity: a compressed transfer would have another length and no ranges.
     headers = {"User-Agent": "reiqa", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
         if version and not version.startswith("W/"):
             headers["If-Range"] = version
-    following = _Following()
+    following = _RedirectHandler()
     opener = urllib.request.build_opener(following)
     reply: HTTPResponse = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
     return reply, following.linked or reply.headers.get("X-Linked-Etag", "")
@@ -309,7 +309,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _words(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     reason = getattr(error, "reason", error)
     if isinstance(reason, TimeoutError):
         return "no answer in time"

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from reiqa import layout, text
-from reiqa.data import catalog, records
-from reiqa.data.catalog import Entry
+from reiqa.data import catalog, receipts
+from reiqa.data.catalog import DatasetEntry
 from reiqa.data.index import read_header
 from reiqa.errors import BadInputError
 
 
 @dataclass(frozen=True)
-class Status:
+class DatasetStatus:
     """One set, as a row.
 
     Attributes:
@@ -48,21 +48,21 @@ class Status:
     next: str
 
 
-def status_table() -> list[Status]:
+def status_table() -> list[DatasetStatus]:
     """Return a row for each set of the catalog, as the current folder has it.
 
     Raises:
         BadInputError: a receipt is damaged.
     """
-    return [_status(entry) for entry in catalog.load().values()]
+    return [_status(entry) for entry in catalog.load_catalog().values()]
 
 
-def as_json(rows: Sequence[Status]) -> str:
+def as_json(rows: Sequence[DatasetStatus]) -> str:
     """Return the rows as a JSON list."""
     return json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False)
 
 
-def as_text(rows: Sequence[Status]) -> str:
+def as_text(rows: Sequence[DatasetStatus]) -> str:
     """Return the rows as an aligned table for people."""
     heads = ("set", "kind", "state", "images", "GB", "ratings", "licence", "next")
     cells = [
@@ -79,14 +79,14 @@ def as_text(rows: Sequence[Status]) -> str:
         for row in rows
     ]
     notes = [f"{row.name}: {row.note}" for row in rows if row.note]
-    return "\n".join([text.aligned(heads, cells), "", *notes])
+    return "\n".join([text.align_columns(heads, cells), "", *notes])
 
 
-def _status(entry: Entry) -> Status:
+def _status(entry: DatasetEntry) -> DatasetStatus:
     receipt = layout.receipt(entry.name)
-    told = records.read_receipt(receipt) if receipt.exists() else {}
-    state, following = _stand(entry, bool(told))
-    return Status(
+    told = receipts.read_receipt(receipt) if receipt.exists() else {}
+    state, following = _state(entry, bool(told))
+    return DatasetStatus(
         name=entry.name,
         kind=entry.kind,
         title=entry.title,
@@ -104,7 +104,7 @@ def _status(entry: Entry) -> Status:
     )
 
 
-def _stand(entry: Entry, fetched: bool) -> tuple[str, str]:
+def _state(entry: DatasetEntry, fetched: bool) -> tuple[str, str]:
     if not fetched:
         by_hand = " --mirror DIR" if entry.steps and not entry.parts else ""
         return "absent", f"reiqa fetch --dataset {entry.name}{by_hand}"
@@ -118,7 +118,7 @@ def _stand(entry: Entry, fetched: bool) -> tuple[str, str]:
     return state, f"reiqa chunks --corpus {entry.name}"
 
 
-def _ratings(entry: Entry) -> str:
+def _ratings(entry: DatasetEntry) -> str:
     if entry.ratings is None:
         return ""
     kind = "proxy " if entry.proxy else ""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Protocol, cast
 
-from reiqa.data.room import Advance
+from reiqa.data.disk_space import Advance
 
 #: Unpacked bytes allowed: this many times the archive's size, and some for small ones.
 EXPANSION = 20

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from reiqa import seeds as project_seeds
-from reiqa.distortions import fixed
+from reiqa.distortions import fixed_point
 from reiqa.distortions.frame import Frame, extend
 
 #: A pixel's share of a disk is counted on a grid of 16 x 16 points.
@@ -24,14 +24,14 @@ def gaussian_taps(sigma: float, reach: int | None = None) -> list[int]:
     """Return the integer taps of a Gaussian cut at 3.5 standard deviations, or at ``reach``."""
     radius = math.ceil(3.5 * sigma)
     radius = radius if reach is None else min(radius, reach)
-    return fixed.weights([math.exp(-0.5 * (x / sigma) ** 2) for x in range(-radius, radius + 1)])
+    return fixed_point.to_fixed_weights([math.exp(-0.5 * (x / sigma) ** 2) for x in range(-radius, radius + 1)])
 
 
 def gaussian_blur(
     images: Tensor, sigma: float, seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
     """Blur with a Gaussian of standard deviation ``sigma`` pixels."""
-    return fixed.smooth(images, gaussian_taps(sigma))
+    return fixed_point.filter_images(images, gaussian_taps(sigma))
 
 
 def lens_blur(
@@ -65,7 +65,7 @@ def lens_blur(
         total.add_(rows.narrow(-1, reach + half + 1, width))
         total.sub_(rows.narrow(-1, reach - half, width))
     # Times the inverse, which rounds alike everywhere; CUDA does not divide by a number.
-    return fixed.to_bytes(total.float().mul_(1 / int(kernel.sum())))
+    return fixed_point.round_to_uint8(total.float().mul_(1 / int(kernel.sum())))
 
 
 def motion_blur(
@@ -108,7 +108,7 @@ def line(length: float, angle: float) -> dict[tuple[int, int], int]:
         for right in (0, 1):
             share = np.abs(1 - down - (rows - top)) * np.abs(1 - right - (columns - left))
             np.add.at(kernel, (top + down + reach, left + right + reach), share)
-    taps = np.array(fixed.weights(kernel.ravel().tolist())).reshape(kernel.shape)
+    taps = np.array(fixed_point.to_fixed_weights(kernel.ravel().tolist())).reshape(kernel.shape)
     return {
         (int(row) - reach, int(column) - reach): int(taps[row, column])
         for row, column in zip(*np.nonzero(taps), strict=True)
@@ -118,9 +118,9 @@ def line(length: float, angle: float) -> dict[tuple[int, int], int]:
 def _along_line(image: Tensor, taps: dict[tuple[int, int], int]) -> Tensor:
     reach = max(max(abs(row), abs(column)) for row, column in taps)
     height, width = image.shape[-2:]
-    padded = fixed.to_planes(fixed.extended(image, reach))
+    padded = fixed_point.to_fixed_point(fixed_point.pad_edges(image, reach))
     total = torch.zeros_like(image, dtype=torch.int32)
     for (row, column), tap in taps.items():
         shifted = padded.narrow(-2, reach + row, height).narrow(-1, reach + column, width)
         total.add_(shifted, alpha=tap)
-    return fixed.to_images(total)
+    return fixed_point.from_fixed_point(total)

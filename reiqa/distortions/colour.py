@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reiqa import seeds as project_seeds
-from reiqa.distortions import fixed
+from reiqa.distortions import fixed_point
 from reiqa.distortions.blur import gaussian_taps
 from reiqa.distortions.colourspace import from_responses, responses
 from reiqa.distortions.frame import Frame, align, clip_cells, extend, unalign
@@ -46,8 +46,8 @@ def colour_diffusion(
     digits = align(chroma.mul(1 << _CHROMA_BITS).round_().to(torch.int32), frames, _COARSE)
     cells = clip_cells(_cell_means(digits), frames, _COARSE, height, width)
     sigma = math.sqrt((1.5 * amount + 2) ** 2 - _COARSE**2 / 4) / _COARSE
-    spread_cells = fixed.separable(cells, gaussian_taps(sigma, _CELLS))
-    blurred = fixed.rounded_shift(spread_cells, fixed.WEIGHT_BITS)
+    spread_cells = fixed_point.filter_fixed_point(cells, gaussian_taps(sigma, _CELLS))
+    blurred = fixed_point.rounded_shift(spread_cells, fixed_point.WEIGHT_BITS)
     spread = unalign(_interpolate(blurred), frames, _COARSE, height, width)
     # In place of the planes that chroma is a view of.
     torch.mul(spread, amount / (1 << _CHROMA_BITS), out=chroma).add_(light)
@@ -64,7 +64,7 @@ def colour_shift(
     """
     mask = _edges(images)
     reach = math.ceil(distance)
-    green = fixed.extended(images[:, 1:2], reach)
+    green = fixed_point.pad_edges(images[:, 1:2], reach)
     height, width = images.shape[-2:]
     moved = []
     for number, seed in enumerate(seeds):
@@ -75,7 +75,7 @@ def colour_shift(
     own = images[:, 1].float()
     change = torch.cat(moved).float().sub_(own).mul_(mask)
     out = images.clone()
-    out[:, 1] = fixed.to_bytes(change.add_(own))
+    out[:, 1] = fixed_point.round_to_uint8(change.add_(own))
     return out
 
 
@@ -86,7 +86,7 @@ def desaturation(
     greatest = images.amax(1, keepdim=True).float()
     # max - share (max - c): hue and value stay, saturation scales.
     kept = images.float().sub_(greatest).mul_(share)
-    return fixed.to_bytes(kept.add_(greatest))
+    return fixed_point.round_to_uint8(kept.add_(greatest))
 
 
 def saturation(
@@ -110,8 +110,8 @@ def _edges(images: Tensor) -> Tensor:
     strength = down.mul_(down).add_(right.mul_(right)).sqrt_()
     # Half the difference, full range 1, in 2**-14: at most 1.42 / 2 * 2**14, 14 bits.
     planes = strength.mul_(2**14 / (2 * 256 * 255)).round_().to(torch.int32)
-    smooth = fixed.separable(planes, gaussian_taps(_EDGE_SIGMA)).float()
-    smooth.mul_(2.0 ** -(14 + fixed.WEIGHT_BITS))
+    smooth = fixed_point.filter_fixed_point(planes, gaussian_taps(_EDGE_SIGMA)).float()
+    smooth.mul_(2.0 ** -(14 + fixed_point.WEIGHT_BITS))
     return smooth.sub_(_EDGE_FROM).mul_(1 / (_EDGE_TO - _EDGE_FROM)).clamp_(0, 1)
 
 
@@ -125,7 +125,7 @@ def _cell_means(planes: Tensor) -> Tensor:
     total = sums[..., ::_COARSE] + sums[..., 1::_COARSE]
     for column in range(2, _COARSE):
         total.add_(sums[..., column::_COARSE])
-    return fixed.rounded_shift(total, 4)
+    return fixed_point.rounded_shift(total, 4)
 
 
 def _interpolate(cells: Tensor) -> Tensor:
@@ -143,5 +143,5 @@ def _interpolate_along(cells: Tensor, dim: int) -> Tensor:
         offset = 2 * phase + 1 - _COARSE
         other = after if offset > 0 else before
         mixed = own * (eighths - abs(offset))
-        phases.append(fixed.rounded_shift(mixed.add_(other, alpha=abs(offset)), 3))
+        phases.append(fixed_point.rounded_shift(mixed.add_(other, alpha=abs(offset)), 3))
     return torch.stack(phases, dim).flatten(dim - 1, dim)

@@ -21,7 +21,7 @@ from reiqa.distortions.frame import Frame, align, unalign
 #: With 4:2:0 the codec's blocks are 16 pixels wide.
 JPEG_GRID = 16
 #: Threads that code what came from a GPU.
-_THREADS = min(16, devices.processors())
+_THREADS = min(16, devices.cpu_count())
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 

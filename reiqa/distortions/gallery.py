@@ -25,7 +25,7 @@ _HEAD, _FAMILY = 290, 52
 _PAPER, _INK, _FAINT, _RULE = "#ffffff", "#1c1c1e", "#7a7a80", "#d9d9de"
 
 
-def gallery(path: Path, out: Path, types: Sequence[str], seed: int) -> None:
+def draw_gallery(path: Path, out: Path, types: Sequence[str], seed: int) -> None:
     """Draw what every type does to a photograph at every level, and write it as a PNG.
 
     Args:
@@ -56,7 +56,7 @@ def gallery(path: Path, out: Path, types: Sequence[str], seed: int) -> None:
         page.image.save(temporary, "PNG", optimize=True)
 
 
-def table() -> list[tuple[str, ...]]:
+def bank_table() -> list[tuple[str, ...]]:
     """Return the rows of the bank: name, family, levels 1 to 5, parameter, margin, source."""
     return [
         (

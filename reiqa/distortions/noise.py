@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from reiqa import seeds as project_seeds
-from reiqa.distortions import fixed
+from reiqa.distortions import fixed_point
 from reiqa.distortions.blur import gaussian_taps
 from reiqa.distortions.colourspace import mix
-from reiqa.distortions.fields import bits, normals
+from reiqa.distortions.random_fields import hash_bits, normal_field
 from reiqa.distortions.frame import Frame
 
 #: YCbCr (studio range, Rec. 601) to RGB, for differences in units of the full 8-bit range.
@@ -43,7 +43,7 @@ def impulse_noise(
     images: Tensor, share: float, seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
     """Turn ``share`` of the pixels black or white, half of them each."""
-    drawn = bits(_shape(images), seeds, frames, "impulse", images.device)
+    drawn = hash_bits(_shape(images), seeds, frames, "impulse", images.device)
     half = round(share / 2 * 2**32)
     black, white = drawn < -(2**31) + half, drawn >= 2**31 - half
     keep = (~black).to(torch.uint8).mul_(255)[:, None]
@@ -55,7 +55,7 @@ def multiplicative_noise(
 ) -> Tensor:
     """Multiply each value by 1 + a normal number of ``variance``."""
     values = images.float()
-    field = normals(3, math.sqrt(variance), _shape(images), seeds, frames, images.device)
+    field = normal_field(3, math.sqrt(variance), _shape(images), seeds, frames, images.device)
     return _to_uint8(field.mul_(values).add_(values))
 
 
@@ -76,7 +76,7 @@ def denoise(
     variance, sigma = strength
     noisy = white_noise(images, variance, seeds, frames)
     smoothed = [
-        fixed.smooth(image[None], _smoother(sigma, seed))
+        fixed_point.filter_images(image[None], _smoother(sigma, seed))
         for image, seed in zip(noisy, seeds, strict=True)
     ]
     return torch.cat(smoothed)
@@ -89,7 +89,7 @@ def box_taps(sigma: float) -> list[int]:
     radius = math.floor((math.sqrt(12 * sigma**2 + 1) - 1) / 2)
     inner, side = radius * (radius + 1) * (2 * radius + 1) / 3, 2 * radius + 1
     end = (sigma**2 * side - inner) / (2 * ((radius + 1) ** 2 - sigma**2))
-    return fixed.weights([end, *[1.0] * side, end])
+    return fixed_point.to_fixed_weights([end, *[1.0] * side, end])
 
 
 def _smoother(sigma: float, seed: int) -> list[int]:
@@ -101,7 +101,7 @@ def _field(
     images: Tensor, variance: float, seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
     scale = 255 * math.sqrt(variance)
-    return normals(3, scale, _shape(images), seeds, frames, images.device)
+    return normal_field(3, scale, _shape(images), seeds, frames, images.device)
 
 
 def _shape(images: Tensor) -> tuple[int, int]:
@@ -109,4 +109,4 @@ def _shape(images: Tensor) -> tuple[int, int]:
 
 
 def _to_uint8(values: Tensor) -> Tensor:
-    return fixed.to_bytes(values.clamp_(0, 255))
+    return fixed_point.round_to_uint8(values.clamp_(0, 255))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from reiqa.distortions import blur, colour, compression, noise, resize, spatial, tone
 from reiqa.errors import BadInputError
-from reiqa.params import Bank
+from reiqa.params import BankParams
 
 #: Raised by one when the same image, type, level and seed gives other bytes.
 VERSION = 2
@@ -128,7 +128,7 @@ _BANK = (
 TYPES: dict[str, Distortion] = {distortion.name: distortion for distortion in _BANK}
 
 
-def resolve(bank: Bank) -> tuple[str, ...]:
+def resolve(bank: BankParams) -> tuple[str, ...]:
     """Return the names of the types that ``bank`` asks for, in the registry's order.
 
     Raises:

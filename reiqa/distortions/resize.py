@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from reiqa.distortions import fixed
+from reiqa.distortions import fixed_point
 from reiqa.distortions.frame import Frame, align, clip_cells, extend, unalign
 
 Kernel = Callable[[float], float]
@@ -86,29 +86,29 @@ def _down_and_up(
     The small image is rounded to 8 bits, for that is what is stored between the two steps.
     """
     height, width = images.shape[-2:]
-    planes = fixed.to_planes(align(images, frames, factor))
+    planes = fixed_point.to_fixed_point(align(images, frames, factor))
     taps = _down_taps(factor, kernel, reach)
-    rows = fixed.rounded_shift(_shrink(planes, factor, taps, reach, -2), fixed.WEIGHT_BITS)
-    small = fixed.to_images(_shrink(rows, factor, taps, reach, -1))
-    cells = fixed.to_planes(clip_cells(small, frames, factor, height, width))
+    rows = fixed_point.rounded_shift(_shrink(planes, factor, taps, reach, -2), fixed_point.WEIGHT_BITS)
+    small = fixed_point.from_fixed_point(_shrink(rows, factor, taps, reach, -1))
+    cells = fixed_point.to_fixed_point(clip_cells(small, frames, factor, height, width))
     phases = _up_taps(factor, kernel, reach)
-    columns = fixed.rounded_shift(_enlarge(cells, phases, reach, -1), fixed.WEIGHT_BITS)
+    columns = fixed_point.rounded_shift(_enlarge(cells, phases, reach, -1), fixed_point.WEIGHT_BITS)
     large = _enlarge(columns, phases, reach, -2)
-    return unalign(fixed.to_images(large), frames, factor, height, width)
+    return unalign(fixed_point.from_fixed_point(large), frames, factor, height, width)
 
 
 def _down_taps(factor: int, kernel: Kernel, reach: int) -> list[int]:
     """Taps over pixels -reach * factor .. (reach + 1) * factor - 1 about a cell's first pixel."""
     centre = (factor - 1) / 2
     offsets = range(-reach * factor, (reach + 1) * factor)
-    return fixed.weights([kernel((offset - centre) / factor) for offset in offsets])
+    return fixed_point.to_fixed_weights([kernel((offset - centre) / factor) for offset in offsets])
 
 
 def _up_taps(factor: int, kernel: Kernel, reach: int) -> list[list[int]]:
     """For each pixel of a cell, taps over cells -reach .. reach about its own."""
     centres = [(phase + 0.5) / factor - 0.5 for phase in range(factor)]
     return [
-        fixed.weights([kernel(cell - centre) for cell in range(-reach, reach + 1)])
+        fixed_point.to_fixed_weights([kernel(cell - centre) for cell in range(-reach, reach + 1)])
         for centre in centres
     ]
 

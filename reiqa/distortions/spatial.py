@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from reiqa import seeds as project_seeds
-from reiqa.distortions import fixed
-from reiqa.distortions.fields import normals
+from reiqa.distortions import fixed_point
+from reiqa.distortions.random_fields import normal_field
 from reiqa.distortions.frame import Frame
 
 #: Side of a lattice cell: any crop of 2 * CELL - 1 = 159 pixels holds a whole one.
@@ -74,7 +74,7 @@ def jitter(images: Tensor, sigma: float, seeds: Sequence[int], frames: Sequence[
     One resampling along the composed field stands for the published five passes.
     """
     height, width = images.shape[-2:]
-    moves = normals(2, sigma, (height, width), seeds, frames, images.device)
+    moves = normal_field(2, sigma, (height, width), seeds, frames, images.device)
     rows = torch.arange(height, dtype=torch.float32, device=images.device)
     columns = torch.arange(width, dtype=torch.float32, device=images.device)
     across = moves[:, 0].add_(columns).mul_(2 / max(1, width - 1)).sub_(1)
@@ -83,7 +83,7 @@ def jitter(images: Tensor, sigma: float, seeds: Sequence[int], frames: Sequence[
     moved = functional.grid_sample(
         images.float(), grid, mode="bicubic", padding_mode="reflection", align_corners=True
     )
-    return fixed.to_bytes(moved.clamp_(0, 255))
+    return fixed_point.round_to_uint8(moved.clamp_(0, 255))
 
 
 class _Lattice:

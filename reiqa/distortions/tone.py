@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from reiqa import seeds as project_seeds
-from reiqa.distortions import fixed
+from reiqa.distortions import fixed_point
 from reiqa.distortions.colourspace import from_responses, look_up, responses
 from reiqa.distortions.frame import Frame, extend
 
@@ -27,7 +27,7 @@ def brighten(
     lightened = from_responses(_relight(responses(images), lambda light: _lift(light, middle)))
     curve = torch.from_numpy(np.rint(2 * 255 * parabola(_GREYS, middle)).astype(np.int32))
     doubled = look_up(curve, images)
-    return fixed.to_bytes(doubled.add_(lightened).float().mul_(1 / 3))
+    return fixed_point.round_to_uint8(doubled.add_(lightened).float().mul_(1 / 3))
 
 
 def darken(images: Tensor, amount: float, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:

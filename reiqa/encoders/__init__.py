@@ -1,9 +1,9 @@
 """The two experts' encoders: any backbone, their files, and weights published elsewhere."""
 
-from reiqa.encoders.backbones import NORMALISATION, Encoder, build
-from reiqa.encoders.files import load, save
-from reiqa.encoders.pooling import Pooled, pooled
-from reiqa.encoders.published import import_weights, obtain, packaged
+from reiqa.encoders.backbones import NORMALIZATION, Encoder, build_encoder
+from reiqa.encoders.serialization import load_encoder, save_encoder
+from reiqa.encoders.pooling import StagePooledEncoder, with_pooling
+from reiqa.encoders.import_weights import import_weights, import_expert, load_packaged
 
 __all__ = [
     "NORMALISATION",

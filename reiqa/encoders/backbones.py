@@ -16,7 +16,7 @@ from reiqa.params import ExpertName
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class Normalization:
     """What is done to [0, 1] pixels before the first layer: ``(x - mean) / std``, a channel."""
 
     name: str
@@ -26,9 +26,9 @@ class Normalisation:
 
 #: The one place that says how each expert's input is normalised, in training and ever after
 #: (published code, trap D13: the two experts differ, and that is meant).
-NORMALISATION: dict[ExpertName, Normalisation] = {
-    "content": Normalisation("imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "quality": Normalisation("none", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+NORMALIZATION: dict[ExpertName, Normalization] = {
+    "content": Normalization("imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "quality": Normalization("none", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
 # Names under which torchvision's families keep their classifier.
@@ -59,7 +59,7 @@ class Encoder(nn.Module):
         self.width = width
         self.body = body
         # Not persistent: the expert's name, kept in the file, says it all.
-        rule = NORMALISATION[expert]
+        rule = NORMALIZATION[expert]
         self.register_buffer("mean", torch.tensor(rule.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(rule.std).view(3, 1, 1), persistent=False)
 
@@ -72,18 +72,18 @@ class Encoder(nn.Module):
         Returns:
             ``(N, width)``.
         """
-        pooled: Tensor = self.body(self.normalised(images))
+        pooled: Tensor = self.body(self.normalize(images))
         return pooled.flatten(1)
 
-    def normalised(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """Return images as the first layer takes them, in the type of the network's numbers."""
         images = images.to(self.mean.dtype)
-        if NORMALISATION[self.expert].name == "none":
+        if NORMALIZATION[self.expert].name == "none":
             return images
         return (images - self.mean) / self.std
 
 
-def build(backbone: str, expert: ExpertName, seed: int = 0) -> Encoder:
+def build_encoder(backbone: str, expert: ExpertName, seed: int = 0) -> Encoder:
     """Return an encoder with random weights that depend on ``seed`` alone.
 
     Args:

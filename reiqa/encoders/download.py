@@ -14,7 +14,7 @@ PLACE = Path("data/weights")
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedCheckpoint:
     """A checkpoint that others keep.
 
     Attributes:
@@ -31,14 +31,14 @@ class Published:
 
 
 #: Those that `import_weights` reads, all of a ResNet-50.
-PUBLISHED: dict[str, Published] = {
-    "reiqa_quality": Published(
+PUBLISHED: dict[str, PublishedCheckpoint] = {
+    "reiqa_quality": PublishedCheckpoint(
         "gdrive://1DYMx8omn69yXUmBFL728JD3qMLNogFt8", "quality", "", "not stated by its authors"
     ),
-    "reiqa_content": Published(
+    "reiqa_content": PublishedCheckpoint(
         "gdrive://1TO-5fmZFT2_nt99j4IZen6vmXUb_UL3n", "content", "", "not stated by its authors"
     ),
-    "moco_v2_800ep": Published(
+    "moco_v2_800ep": PublishedCheckpoint(
         "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/"
         "moco_v2_800ep_pretrain.pth.tar",
         "content",
@@ -48,7 +48,7 @@ PUBLISHED: dict[str, Published] = {
 }
 
 
-def fetch(name: str) -> Path:
+def fetch_checkpoint(name: str) -> Path:
     """Download a published checkpoint, or check the one that is there.
 
     Its digest is recorded beside it the first time, and must be the same ever after.
@@ -67,7 +67,7 @@ def fetch(name: str) -> Path:
         raise BadInputError(f"weights {name!r}: unknown; allowed: {', '.join(sorted(PUBLISHED))}")
     path, published = PLACE / f"{name}.pth", PUBLISHED[name]
     if not path.exists():
-        _bring(published, path)
+        _download(published, path)
     found = store.file_digest(path)
     if not found.startswith(published.digest):
         path.unlink()
@@ -84,14 +84,14 @@ def fetch(name: str) -> Path:
         raise BadInputError(
             f"{path}: not the file that {record} records; delete both or restore it"
         )
-    progress.say(f"{path}: SHA-256 {found}; licence: {published.licence}")
+    progress.log(f"{path}: SHA-256 {found}; licence: {published.licence}")
     return path
 
 
-def _bring(published: Published, path: Path) -> None:
+def _download(published: PublishedCheckpoint, path: Path) -> None:
     source = Source(url=published.url)
     try:
-        with progress.meter(f"fetch {path.stem}", unit="bytes") as shown:
+        with progress.progress_bar(f"fetch {path.stem}", unit="bytes") as shown:
             whole = sources.download(source, advance=shown.advance)
     except sources.SourceError as error:
         raise WorkFailedError(f"{published.url}: {error}; or put the file at {path}") from None

@@ -38,7 +38,7 @@ class _Recorder:
             maps[self._name] = output
 
 
-class Pooled(nn.Module):
+class StagePooledEncoder(nn.Module):
     """A frozen copy of an encoder that gives mean and deviation of every stage, then its output.
 
     A stage is a child of the network's trunk that has layers of its own and gives a map.
@@ -94,9 +94,9 @@ class Pooled(nn.Module):
         return len(row) if self._beyond else len(row) - count
 
 
-def pooled(encoder: Encoder, pooling: Pooling) -> Encoder | Pooled:
+def with_pooling(encoder: Encoder, pooling: Pooling) -> Encoder | StagePooledEncoder:
     """Return what turns images into feature vectors: the encoder as it is, or all its stages."""
-    return encoder if pooling == "last" else Pooled(encoder)
+    return encoder if pooling == "last" else StagePooledEncoder(encoder)
 
 
 def _moments(maps: Tensor, axis: int) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reiqa.features.cache import Features, flawed, read
-    from reiqa.features.extraction import extract, extract_folder, prepare
+    from reiqa.features.cache import FeatureTable, has_errors, read_features
+    from reiqa.features.extraction import extract, extract_folder, extract_rows
 
 __all__ = ["Features", "extract", "extract_folder", "flawed", "prepare", "read"]
 

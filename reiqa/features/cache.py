@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import h5py
 import numpy as np
 
-from reiqa import hdf5
 from reiqa.errors import BadInputError
+from reiqa.store import hdf5
 
 Rows: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 Column: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float32]]
@@ -22,7 +22,7 @@ _TEXTS = ("image", "digest", "error")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class FeatureRecipe:
     """What decides the value of a feature: caches of different recipes are never mixed.
 
     Attributes:
@@ -35,7 +35,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Features:
+class FeatureTable:
     """Features of a list of images.
 
     Attributes:
@@ -53,11 +53,11 @@ class Features:
     digests: Sequence[str]
     errors: Sequence[str]
     shrunk: Column
-    recipe: Recipe
+    recipe: FeatureRecipe
     index: str
 
 
-def write(path: Path, features: Features) -> None:
+def write_features(path: Path, features: FeatureTable) -> None:
     """Write a cache atomically; the same features give the same bytes."""
     texts = {"image": features.images, "digest": features.digests, "error": features.errors}
     attributes = {
@@ -65,7 +65,7 @@ def write(path: Path, features: Features) -> None:
         "preprocessing": features.recipe.preprocessing,
         "index": features.index,
     }
-    with hdf5.written(path) as file:
+    with hdf5.create_file(path) as file:
         for name in _TEXTS:
             encoded = np.array([text.encode() for text in texts[name]], dtype=np.bytes_)
             _put(file, name, encoded.astype(f"S{max(1, encoded.itemsize)}"))
@@ -75,7 +75,7 @@ def write(path: Path, features: Features) -> None:
             file.attrs[name] = json.dumps(tree, sort_keys=name != "weights")
 
 
-def read(path: Path) -> Features:
+def read_features(path: Path) -> FeatureTable:
     """Read a whole cache.
 
     Raises:
@@ -83,17 +83,17 @@ def read(path: Path) -> Features:
     """
     if not path.is_file():
         raise BadInputError(f"{path}: no such file; make it with: reiqa features")
-    if reason := hdf5.fault(path):
+    if reason := hdf5.find_fault(path):
         raise _not_whole(path, reason)
     try:
         with h5py.File(path, "r") as file:
             image, digest, error = (
                 [text.decode() for text in file[name][:].tolist()] for name in _TEXTS
             )
-            recipe = Recipe(
+            recipe = FeatureRecipe(
                 json.loads(file.attrs["weights"]), json.loads(file.attrs["preprocessing"])
             )
-            features = Features(
+            features = FeatureTable(
                 image,
                 file["features"][:],
                 digest,
@@ -116,12 +116,12 @@ def _not_whole(path: Path, reason: str) -> BadInputError:
     )
 
 
-def flawed(path: Path) -> bool:
+def has_errors(path: Path) -> bool:
     """Say whether a cache that is there has error rows, or cannot be read."""
     if not path.exists():
         return False
     try:
-        return any(read(path).errors)
+        return any(read_features(path).errors)
     except BadInputError:
         return True
 

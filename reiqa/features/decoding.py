@@ -6,35 +6,35 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from reiqa.errors import BadInputError
-from reiqa.features.plan import Job, Pixels, Viewing
+from reiqa.features.batching import EncodeJob, Pixels, ResizePolicy
 
 #: Batches decoded ahead of the encoders.
 _AHEAD = 2
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedImage:
     """A file as the encoders see it, or why it cannot be seen."""
 
-    job: Job
+    job: EncodeJob
     pixels: Pixels | None
     shrunk: float = 1.0
     fault: str = ""
 
 
-def decoded(
-    planned: Sequence[Sequence[Job]], viewing: Viewing, pool: ThreadPoolExecutor
-) -> Iterator[list[Decoded]]:
+def decode_batches(
+    planned: Sequence[Sequence[EncodeJob]], viewing: ResizePolicy, pool: ThreadPoolExecutor
+) -> Iterator[list[DecodedImage]]:
     """Yield each batch decoded, while the pool works on the next ones."""
 
-    def decode(job: Job) -> Decoded:
+    def decode(job: EncodeJob) -> DecodedImage:
         try:
             pixels, shrunk = viewing.load(job.path)
         except BadInputError as error:
-            return Decoded(job, None, fault=str(error))
-        return Decoded(job, pixels, shrunk)
+            return DecodedImage(job, None, fault=str(error))
+        return DecodedImage(job, pixels, shrunk)
 
-    running: deque[list[Future[Decoded]]] = deque()
+    running: deque[list[Future[DecodedImage]]] = deque()
     for batch in planned:
         running.append([pool.submit(decode, job) for job in batch])
         if len(running) > _AHEAD:

@@ -17,17 +17,17 @@ from reiqa import devices, layout, store
 from reiqa import params as parameters
 from reiqa.data import catalog
 from reiqa.data import index as indices
-from reiqa.encoders import NORMALISATION
-from reiqa.encoders import load as load_encoder
+from reiqa.encoders import NORMALIZATION
+from reiqa.encoders import load_encoder as load_encoder
 from reiqa.errors import BadInputError
 from reiqa.features import cache
-from reiqa.features.cache import Column, Features, Recipe
-from reiqa.features.decoding import Decoded, decoded
-from reiqa.features.encoding import Encoding, stacked, views
-from reiqa.features.plan import Job, Pixels, Viewing, batches, digests
-from reiqa.features.rows import RowStore
+from reiqa.features.cache import Column, FeatureTable, FeatureRecipe
+from reiqa.features.decoding import DecodedImage, decode_batches
+from reiqa.features.encoding import FrozenEncoder, to_batch, scaled_views
+from reiqa.features.batching import EncodeJob, Pixels, ResizePolicy, plan_batches, file_digests
+from reiqa.features.row_store import RowStore
 from reiqa.params import ExpertName, Params
-from reiqa.progress import meter, say
+from reiqa.progress import progress_bar, log
 
 
 def extract(dataset: str, expert: ExpertName, params: Params, strict: bool = False) -> Path:
@@ -49,14 +49,14 @@ def extract(dataset: str, expert: ExpertName, params: Params, strict: bool = Fal
         BadInputError: the index or the weights are not there; with ``strict``, a bad image.
     """
     path = layout.features(dataset, expert)
-    source = _rated(dataset)
-    (found,) = _through([expert], source, params, strict, [path])
-    cache.write(path, found)
+    source = _dataset_source(dataset)
+    (found,) = _encode_all([expert], source, params, strict, [path])
+    cache.write_features(path, found)
     _report(source, [found])
     return path
 
 
-def prepare(
+def extract_rows(
     dataset: str, experts: Sequence[ExpertName], params: Params, strict: bool = False
 ) -> None:
     """Compute the rows that `extract` will want for each of several experts, in one pass.
@@ -65,7 +65,7 @@ def prepare(
     `extract`.
     """
     earlier = [layout.features(dataset, expert) for expert in experts]
-    _through(experts, _rated(dataset), params, strict, earlier)
+    _encode_all(experts, _dataset_source(dataset), params, strict, earlier)
 
 
 def extract_folder(
@@ -88,20 +88,20 @@ def extract_folder(
     names = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.suffix.lower() in layout.SUFFIXES
+        if path.suffix.lower() in layout.IMAGE_SUFFIXES
         and not any(map(layout.is_hidden, path.relative_to(folder).parts))
     )
     if not names:
         raise BadInputError(f"{folder}: no image in this folder")
-    source = _Source("folder", folder, names, parameters.digest(names), None)
-    parts = _through(experts, source, params, strict, [out] * len(experts))
-    cache.write(out, parts[0] if len(parts) == 1 else _side_by_side(parts))
+    source = _ImageSource("folder", folder, names, parameters.tree_digest(names), None)
+    parts = _encode_all(experts, source, params, strict, [out] * len(experts))
+    cache.write_features(out, parts[0] if len(parts) == 1 else _concatenate(parts))
     _report(source, parts)
     return out
 
 
 @dataclass(frozen=True)
-class _Source:
+class _ImageSource:
     """Images to encode: the job's name, where they lie, which, from what, and how large."""
 
     job: str
@@ -111,50 +111,50 @@ class _Source:
     resize: int | None
 
 
-def _rated(dataset: str) -> _Source:
+def _dataset_source(dataset: str) -> _ImageSource:
     path = layout.index(dataset)
-    names = list(indices.read(path).images)
-    return _Source(
-        dataset, layout.raw(dataset), names, store.verified(path), catalog.get(dataset).resize
+    names = list(indices.read_index(path).images)
+    return _ImageSource(
+        dataset, layout.raw(dataset), names, store.verified_digest(path), catalog.get_entry(dataset).resize
     )
 
 
 @dataclass(frozen=True)
-class _Line:
+class ExpertRun:
     """One expert at work: what decides its features, its encoder, and its rows so far."""
 
-    recipe: Recipe
-    encoding: Encoding
+    recipe: FeatureRecipe
+    encoding: FrozenEncoder
     rows: RowStore
 
 
-def _through(
+def _encode_all(
     experts: Sequence[ExpertName],
-    source: _Source,
+    source: _ImageSource,
     params: Params,
     strict: bool,
     earlier: Sequence[Path],
-) -> list[Features]:
+) -> list[FeatureTable]:
     """Return the features of ``source`` by expert; ``earlier`` may hold rows to be reused."""
-    viewing = Viewing.of(params.features, source.resize)
+    viewing = ResizePolicy.from_params(params.features, source.resize)
     # The GPU is chosen before torch first looks for one.
     with devices.device(params.compute) as processor, ThreadPoolExecutor(_workers()) as pool:
         lines = [
-            _line(expert, source, params, processor, path)
+            _expert_run(expert, source, params, processor, path)
             for expert, path in zip(experts, earlier, strict=True)
         ]
         paths = [source.root / name for name in source.names]
-        known = digests(paths, pool)
+        known = file_digests(paths, pool)
         wanted = {digest: path for digest, path in zip(known, paths, strict=True) if digest}
         pending = [
-            Job(path, digest)
+            EncodeJob(path, digest)
             for digest, path in wanted.items()
             if any(digest not in line.rows for line in lines)
         ]
         faults: dict[str, str] = {}
         done = len(wanted) - len(pending)
-        with meter(f"features {source.job} {' + '.join(experts)}", len(wanted), done=done) as shown:
-            for batch in decoded(batches(pending, viewing, pool), viewing, pool):
+        with progress_bar(f"features {source.job} {' + '.join(experts)}", len(wanted), done=done) as shown:
+            for batch in decode_batches(plan_batches(pending, viewing, pool), viewing, pool):
                 for group in _by_shape(batch, faults):
                     _encode(group, lines, params.features.scales, processor, faults)
                 if strict and faults:
@@ -163,17 +163,17 @@ def _through(
     for path, digest in zip(paths, known, strict=True):
         if not digest and strict:
             raise BadInputError(f"{path}: no such file, or not readable")
-    return [_gather(source, known, line, faults) for line in lines]
+    return [_collect_table(source, known, line, faults) for line in lines]
 
 
-def _line(
-    expert: ExpertName, source: _Source, params: Params, processor: torch.device, earlier: Path
-) -> _Line:
+def _expert_run(
+    expert: ExpertName, source: _ImageSource, params: Params, processor: torch.device, earlier: Path
+) -> ExpertRun:
     settings, weights = params.features, layout.model(expert)
     encoder = load_encoder(weights)
     precision = params.compute.precision if processor.type == "cuda" else "float32"
-    recipe = Recipe(
-        {expert: store.verified(weights)},
+    recipe = FeatureRecipe(
+        {expert: store.verified_digest(weights)},
         {
             "format": store.FORMATS["features"],
             "scales": list(settings.scales),
@@ -181,23 +181,23 @@ def _line(
             "half": "antialiased bicubic",
             "resize": source.resize,
             "max_pixels": settings.max_pixels,
-            "normalisation": NORMALISATION[expert].name,
+            "normalisation": NORMALIZATION[expert].name,
             "precision": precision,
             "processor": processor.type,
         },
     )
-    key = parameters.digest([dict(recipe.weights), dict(recipe.preprocessing)])[:24]
-    encoding = Encoding(encoder, settings.scales, processor, precision, settings.pooling)
+    key = parameters.tree_digest([dict(recipe.weights), dict(recipe.preprocessing)])[:24]
+    encoding = FrozenEncoder(encoder, settings.scales, processor, precision, settings.pooling)
     rows = RowStore(store.WORK / "features" / key, f"{source.job}-{expert}", encoding.width)
-    _recall(earlier, recipe, rows)
-    return _Line(recipe, encoding, rows)
+    _reuse_rows(earlier, recipe, rows)
+    return ExpertRun(recipe, encoding, rows)
 
 
 def _by_shape(
-    batch: Sequence[Decoded], faults: dict[str, str]
-) -> list[list[tuple[Decoded, Pixels]]]:
+    batch: Sequence[DecodedImage], faults: dict[str, str]
+) -> list[list[tuple[DecodedImage, Pixels]]]:
     """Sort what was decoded by shape, since a header may lie; note in ``faults`` what was not."""
-    shapes: dict[tuple[int, ...], list[tuple[Decoded, Pixels]]] = defaultdict(list)
+    shapes: dict[tuple[int, ...], list[tuple[DecodedImage, Pixels]]] = defaultdict(list)
     for item in batch:
         if item.pixels is None:
             faults[item.job.digest] = item.fault
@@ -207,19 +207,19 @@ def _by_shape(
 
 
 def _encode(
-    group: Sequence[tuple[Decoded, Pixels]],
-    lines: Sequence[_Line],
+    group: Sequence[tuple[DecodedImage, Pixels]],
+    lines: Sequence[ExpertRun],
     scales: Sequence[float],
     processor: torch.device,
     faults: dict[str, str],
 ) -> None:
     """Add the rows of images of one shape; note in ``faults`` what gives none."""
-    seen = views(stacked([pixels for _, pixels in group], processor), scales)
+    seen = scaled_views(to_batch([pixels for _, pixels in group], processor), scales)
     for line in lines:
         lacking = [at for at, (item, _) in enumerate(group) if item.job.digest not in line.rows]
         if not lacking:
             continue
-        values = line.encoding.rows([view[lacking] for view in seen])
+        values = line.encoding.encode([view[lacking] for view in seen])
         sound = np.isfinite(values.sum(axis=1))
         items = [group[at][0] for at in lacking]
         for item, finite in zip(items, sound, strict=True):
@@ -230,9 +230,9 @@ def _encode(
         line.rows.append([item.job.digest for item in kept], values[sound], shrunk)
 
 
-def _gather(
-    source: _Source, known: Sequence[str], line: _Line, faults: Mapping[str, str]
-) -> Features:
+def _collect_table(
+    source: _ImageSource, known: Sequence[str], line: ExpertRun, faults: Mapping[str, str]
+) -> FeatureTable:
     """Put an expert's rows in the order of the index."""
     values = np.full((len(known), line.encoding.width), np.nan, dtype=np.float32)
     shrunk: Column = np.ones(len(known), dtype=np.float32)
@@ -242,30 +242,30 @@ def _gather(
             values[row], shrunk[row] = line.rows.get(digest)
         else:
             errors[row] = faults.get(digest, f"{source.root / name}: no such file, or not readable")
-    return Features(source.names, values, known, errors, shrunk, line.recipe, source.index)
+    return FeatureTable(source.names, values, known, errors, shrunk, line.recipe, source.index)
 
 
-def _report(source: _Source, found: Sequence[Features]) -> None:
+def _report(source: _ImageSource, found: Sequence[FeatureTable]) -> None:
     """Say what was wrong with which image, once for all experts."""
     errors = dict.fromkeys(line for features in found for line in features.errors if line)
     scaled = max(int((features.shrunk < 1).sum()) for features in found)
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         many = f"{len(errors)} of {len(source.names)}"
-        say(f"features {source.job}: {many} images not usable: {next(iter(errors))}{more}")
-        say("once they are mended, the same command with --force takes them in")
+        log(f"features {source.job}: {many} images not usable: {next(iter(errors))}{more}")
+        log("once they are mended, the same command with --force takes them in")
     if scaled:
-        say(f"features {source.job}: {scaled} images over max_pixels were scaled down")
+        log(f"features {source.job}: {scaled} images over max_pixels were scaled down")
 
 
-def _recall(earlier: Path, recipe: Recipe, rows: RowStore) -> None:
+def _reuse_rows(earlier: Path, recipe: FeatureRecipe, rows: RowStore) -> None:
     """Take rows from a cache made before, if it holds the same kind of features and is whole."""
     if not earlier.exists():
         return
     try:
-        old = cache.read(earlier)
+        old = cache.read_features(earlier)
     except BadInputError as error:
-        say(f"{earlier}: damaged, so it is made anew ({error})")
+        log(f"{earlier}: damaged, so it is made anew ({error})")
         return
     if old.recipe != recipe:
         return
@@ -273,10 +273,10 @@ def _recall(earlier: Path, recipe: Recipe, rows: RowStore) -> None:
         old.digests, old.values, old.shrunk, old.errors, strict=True
     ):
         if not fault and digest not in rows:
-            rows.remember(digest, values, float(shrunk))
+            rows.add_known(digest, values, float(shrunk))
 
 
-def _side_by_side(parts: Sequence[Features]) -> Features:
+def _concatenate(parts: Sequence[FeatureTable]) -> FeatureTable:
     """Join the features of several experts; an image that failed in one has failed."""
     first = parts[0]
     errors = [
@@ -291,10 +291,10 @@ def _side_by_side(parts: Sequence[Features]) -> Features:
         for part in parts
         for name in part.recipe.weights
     }
-    recipe = Recipe(weights, preprocessing)
-    return Features(first.images, values, first.digests, errors, first.shrunk, recipe, first.index)
+    recipe = FeatureRecipe(weights, preprocessing)
+    return FeatureTable(first.images, values, first.digests, errors, first.shrunk, recipe, first.index)
 
 
 def _workers() -> int:
     """Threads that decode: every processor this job may use."""
-    return max(2, devices.processors())
+    return max(2, devices.cpu_count())

@@ -22,4 +22,4 @@ def inputs(expert: ExpertName, params: Params) -> list[Path]:
     if expert == "content":
         return [layout.index(corpus) for corpus in params.content.corpora]
     corpora = params.chunks.corpora
-    return [path for corpus in corpora for path in chunks.paths(corpus, params.chunks)]
+    return [path for corpus in corpora for path in chunks.shard_paths(corpus, params.chunks)]

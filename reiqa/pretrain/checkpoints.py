@@ -14,7 +14,7 @@ import torch
 
 from reiqa import devices, progress, store
 from reiqa import params as parameters
-from reiqa.encoders.files import load_checkpoint
+from reiqa.encoders.serialization import load_checkpoint
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.identity import parameters_of
 from reiqa.params import ExpertName, Params
@@ -23,7 +23,7 @@ from reiqa.params import ExpertName, Params
 FORMAT = 1
 
 
-def identity(expert: ExpertName, params: Params, inputs: list[Path]) -> dict[str, Any]:
+def run_identity(expert: ExpertName, params: Params, inputs: list[Path]) -> dict[str, Any]:
     """Return what makes a run this run and no other: parameters, and digests of what it reads.
 
     The digests are taken of the bytes on disk, at over a gigabyte a second and core, so that a
@@ -36,13 +36,13 @@ def identity(expert: ExpertName, params: Params, inputs: list[Path]) -> dict[str
     return {
         "format": FORMAT,
         "parameters": devices.resolved(parameters_of(params, "model", expert)),
-        "inputs": {path.as_posix(): store.verified(path) for path in read},
+        "inputs": {path.as_posix(): store.verified_digest(path) for path in read},
     }
 
 
-def folder(expert: ExpertName, run: Mapping[str, Any]) -> Path:
+def checkpoint_folder(expert: ExpertName, run: Mapping[str, Any]) -> Path:
     """Return where the checkpoints of a run lie."""
-    return store.WORK / "pretrain" / f"{expert}-{parameters.digest(run)[:16]}"
+    return store.WORK / "pretrain" / f"{expert}-{parameters.tree_digest(run)[:16]}"
 
 
 class Checkpoints:
@@ -73,7 +73,7 @@ class Checkpoints:
                     f" lower training.learning_rate. Last good checkpoint: {self.last()}"
                 )
         path = self.place / f"step-{step:09d}.pt"
-        store.sweep(path)
+        store.remove_partials(path)
         with store.atomic(path) as temporary:
             torch.save({"run": json.dumps(self._run), "step": step, **state}, temporary)
         for old in self.paths()[1 : -self._keep]:
@@ -90,8 +90,8 @@ class Checkpoints:
         paths = self.paths()
         if not paths:
             return None
-        state = read(paths[-1])
-        differing = differences(json.loads(state["run"]), self._run)
+        state = read_checkpoint(paths[-1])
+        differing = differing_keys(json.loads(state["run"]), self._run)
         if differing:
             raise BadInputError(
                 f"{paths[-1]}: of another configuration; these differ: {', '.join(differing)}"
@@ -104,7 +104,7 @@ class Checkpoints:
         return str(paths[-1]) if paths else "none"
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint, on the CPU.
 
     Raises:
@@ -116,14 +116,14 @@ def read(path: Path) -> dict[str, Any]:
         raise BadInputError(f"{error}; delete it and run again") from None
 
 
-def differences(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
+def differing_keys(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
     """Return the dotted keys at which two trees of JSON data differ."""
     if not (isinstance(ours, dict) and isinstance(theirs, dict)):
         return [] if ours == theirs else [prefix]
     return [
         found
         for key in sorted({*ours, *theirs})
-        for found in differences(
+        for found in differing_keys(
             ours.get(key), theirs.get(key), f"{prefix}.{key}" if prefix else str(key)
         )
     ]

@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from reiqa import devices, encoders, layout, progress, seeds
 from reiqa import params as parameters
-from reiqa.params import ExpertName, Params, Training
-from reiqa.pretrain import checkpoints, moco, optimisers, parallel, watch
+from reiqa.params import ExpertName, Params, TrainingParams
+from reiqa.pretrain import checkpoints, moco, optimizers, distributed, training_log
 from reiqa.pretrain.checkpoints import Checkpoints
-from reiqa.pretrain.order import Order
-from reiqa.pretrain.parallel import Ranks
-from reiqa.pretrain.views import Views, views
+from reiqa.pretrain.sampler import EpochSampler
+from reiqa.pretrain.distributed import DistContext
+from reiqa.pretrain.views import ViewSource, view_source
 
 
 def pretrain(expert: ExpertName, params: Params) -> Path:
@@ -42,18 +42,18 @@ def pretrain(expert: ExpertName, params: Params) -> Path:
     """
     with (
         devices.device(params.compute) as device,
-        parallel.joined(device) as ranks,
+        distributed.process_group(device) as ranks,
         _deterministic(device),
     ):
-        run = Run(expert, params, views(expert, params), device, ranks)
-        run.go()
+        run = PretrainingRun(expert, params, view_source(expert, params), device, ranks)
+        run.train()
         if ranks.first:
             run.save()
     return layout.model(expert)
 
 
 @dataclass(frozen=True)
-class _Measured:
+class _StepMetrics:
     """What one step shows, as scalars still on the device."""
 
     loss: Tensor
@@ -63,58 +63,58 @@ class _Measured:
     spread: Tensor
 
 
-class Run:
+class PretrainingRun:
     """One pretraining run: its models, its place in the schedule, its files."""
 
     def __init__(
-        self, expert: ExpertName, params: Params, source: Views, device: torch.device, ranks: Ranks
+        self, expert: ExpertName, params: Params, source: ViewSource, device: torch.device, ranks: DistContext
     ) -> None:
         """Build everything, then go to where the latest checkpoint stands."""
         section = params.expert(expert)
         assert section.training is not None  # params checks it
         self.expert, self.source = expert, source
-        self.settings: Training = section.training
+        self.settings: TrainingParams = section.training
         self.device, self.ranks = device, ranks
         self._seed = seeds.derive("pretrain", expert, params.seed)
         self._autocast = device.type == "cuda" and params.compute.precision == "bf16"
-        self.order = Order(len(source), self.settings.images, self._seed, ranks.rank, ranks.world)
+        self.order = EpochSampler(len(source), self.settings.images, self._seed, ranks.rank, ranks.world)
         self.total = self.settings.epochs * self.order.steps_per_epoch
         self._warmup = round(self.settings.warmup_epochs * self.order.steps_per_epoch)
-        self._rate = optimisers.full_rate(self.settings, self.settings.images * source.pairs)
+        self._rate = optimizers.base_lr(self.settings, self.settings.images * source.pairs)
         self.moco = self._models(section.backbone)
-        self.optimiser = optimisers.optimiser(self.settings, self.moco.query, self._rate)
+        self.optimiser = optimizers.build_optimizer(self.settings, self.moco.query, self._rate)
         self.query = self._distributed(self.moco.query)
         if params.compute.compile:
             devices.check_compiler()
             self.query.compile()
             self.moco.key.compile()
-        self.identity = checkpoints.identity(expert, params, source.inputs)
-        place = checkpoints.folder(expert, self.identity)
+        self.identity = checkpoints.run_identity(expert, params, source.inputs)
+        place = checkpoints.checkpoint_folder(expert, self.identity)
         self.checkpoints = Checkpoints(place, self.identity, self.settings.keep)
         self.step = 0
-        self.curve = watch.Curve(self.total)
+        self.curve = training_log.TrainingCurve(self.total)
         self._resume()
 
-    def go(self) -> None:
+    def train(self) -> None:
         """Take all steps that are left."""
         images = self.settings.images
         live = None
         if self.ranks.first:
-            live = watch.Live(self.checkpoints.place / "live", self.curve)
+            live = training_log.LiveLogger(self.checkpoints.place / "live", self.curve)
             if not self.checkpoints.paths():
                 self.checkpoints.write(self.step, self._state())
         start, first = time.monotonic(), self.step
-        with progress.meter(
+        with progress.progress_bar(
             f"pretrain {self.expert}", self.total * images, "images", self.step * images
         ) as shown:
             for read in self.loaded():
                 query, key = self.source.render(read, self.device)
-                measures = self.learn(query, key)
+                measures = self.train_step(query, key)
                 if self.curve.add(self.step, self.epoch, measures) and live:
                     rate = (self.step - first) * images / (time.monotonic() - start)
                     live.row(self.curve.last(), images_per_s=rate)
                 if self.ranks.first:
-                    shown.advance(images, watch.note(measures))
+                    shown.advance(images, training_log.format_metrics(measures))
                     if self.step % self.settings.checkpoint_every == 0 or self.step == self.total:
                         self.checkpoints.write(self.step, self._state())
         if live:
@@ -125,7 +125,7 @@ class Run:
         """Epochs begun."""
         return -(-self.step // self.order.steps_per_epoch)
 
-    def learn(self, query: Tensor, key: Tensor) -> dict[str, float]:
+    def train_step(self, query: Tensor, key: Tensor) -> dict[str, float]:
         """Take one step.
 
         Args:
@@ -139,17 +139,17 @@ class Run:
             WorkFailedError: the loss is not finite, or the embedding has collapsed.
         """
         torch.manual_seed(seeds.derive("step", self._seed, self.step, self.ranks.rank))
-        rate = optimisers.rate_at(self.step, self._rate, self._warmup, self.total)
+        rate = optimizers.lr_at(self.step, self._rate, self._warmup, self.total)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         measured = self._update(query, key)
         self.step += 1
         values = self.ranks.mean(torch.stack(list(vars(measured).values())))
         measures = dict(zip(vars(measured), values.tolist(), strict=True))
-        watch.check(self.step, measures["loss"], measures["spread"], self.checkpoints.last())
+        training_log.check_divergence(self.step, measures["loss"], measures["spread"], self.checkpoints.last())
         return {**measures, "learning_rate": rate}
 
-    def _update(self, query: Tensor, key: Tensor) -> _Measured:
+    def _update(self, query: Tensor, key: Tensor) -> _StepMetrics:
         groups, settings = query.shape[:2], self.settings
         with self.precision():
             queries = self.query(self.laid_out(query)).unflatten(0, groups)
@@ -163,15 +163,15 @@ class Run:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
-        self.moco.follow(settings.momentum)
+        self.moco.update_momentum_encoder(settings.momentum)
         self.moco.enqueue(everywhere)
         flat, positive = queries.detach().flatten(0, 1), keys.flatten(0, 1)
-        return _Measured(
+        return _StepMetrics(
             loss.detach(),
             moco.top1(cosines.detach()),
-            watch.alignment(flat, positive),
-            watch.uniformity(flat),
-            watch.spread(flat),
+            training_log.alignment(flat, positive),
+            training_log.uniformity(flat),
+            training_log.embedding_variance(flat),
         )
 
     def precision(self) -> torch.autocast:
@@ -183,7 +183,7 @@ class Run:
         apart = self.ranks.world * self.settings.parts > 1
         if self.settings.batchnorm == "shuffle" and apart:
             seed = seeds.derive("shuffle", self._seed, self.step)
-            return parallel.shuffled(self.moco.key, images, self.ranks, seed)
+            return distributed.encode_shuffled(self.moco.key, images, self.ranks, seed)
         encoded: Tensor = self.moco.key(images)
         return self.ranks.gather(encoded)
 
@@ -191,11 +191,11 @@ class Run:
         """Return ``(G, V, 3, P, P)`` views as the batch that encoders take fastest."""
         return views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
-    def _models(self, backbone: str) -> moco.Moco:
-        encoder = encoders.build(backbone, self.expert, seeds.derive("weights", self._seed))
-        models = moco.Moco(encoder, self.settings, seeds.derive("head", self._seed))
+    def _models(self, backbone: str) -> moco.MoCo:
+        encoder = encoders.build_encoder(backbone, self.expert, seeds.derive("weights", self._seed))
+        models = moco.MoCo(encoder, self.settings, seeds.derive("head", self._seed))
         if self.ranks.world > 1 and self.settings.batchnorm == "sync":
-            parallel.synchronised(models, self.device)
+            distributed.convert_sync_batchnorm(models, self.device)
         # channels_last: tensor cores want it, and on a CPU it costs nothing.
         models.to(self.device).to(memory_format=torch.channels_last)
         return models
@@ -206,7 +206,7 @@ class Run:
     def loaded(self) -> Iterator[list[Any]]:
         """Yield what `Views.read` gave for each step that is left."""
         # On a CPU the loader would only take time from training; a GPU must be kept fed.
-        share = devices.processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        share = devices.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         workers = 0 if self.device.type == "cpu" else min(8, share)
         yield from DataLoader(
             _Items(self.source),
@@ -229,14 +229,14 @@ class Run:
         self.step = state["step"]
         self.moco.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.curve = watch.Curve(self.total, state["curve"])
+        self.curve = training_log.TrainingCurve(self.total, state["curve"])
         if self.ranks.first:
-            progress.say(f"pretrain {self.expert}: goes on after step {self.step}/{self.total}")
+            progress.log(f"pretrain {self.expert}: goes on after step {self.step}/{self.total}")
 
     def save(self) -> None:
         """Write the curve, the weights and the card."""
         path = layout.model(self.expert)
-        self.curve.write(layout.beside(path, "curve.csv"))
+        self.curve.write(layout.companion(path, "curve.csv"))
         card = {
             "source": "pretrain",
             "epochs": self.settings.epochs,
@@ -244,16 +244,16 @@ class Run:
             "pairs_per_step": self.settings.images * self.source.pairs,
             "full_learning_rate": self._rate,
             "last": self.curve.last(),
-            "parameters": parameters.digest(self.identity["parameters"]),
+            "parameters": parameters.tree_digest(self.identity["parameters"]),
             "inputs": self.identity["inputs"],
         }
-        encoders.save(self.moco.query.encoder, path, card)
+        encoders.save_encoder(self.moco.query.encoder, path, card)
 
 
 class _Items(Dataset[Any]):
     """Views as a data loader reads them: by item and turn."""
 
-    def __init__(self, source: Views) -> None:
+    def __init__(self, source: ViewSource) -> None:
         self._source = source
 
     def __len__(self) -> int:

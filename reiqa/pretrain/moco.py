@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reiqa.encoders import Encoder
-from reiqa.params import Training
+from reiqa.params import TrainingParams
 
 
-class Projected(nn.Module):
+class EncoderWithHead(nn.Module):
     """An encoder with the projection that the loss sees: width -> width -> ``out``, length 1."""
 
     def __init__(self, encoder: Encoder, out: int, parts: int = 1) -> None:
@@ -31,7 +31,7 @@ class Projected(nn.Module):
         return functional.normalize(self.head(encoded).float(), dim=1)
 
 
-class Moco(nn.Module):
+class MoCo(nn.Module):
     """All that momentum contrast keeps from step to step, optimiser apart.
 
     Attributes:
@@ -44,11 +44,11 @@ class Moco(nn.Module):
     queue: Tensor
     pointer: Tensor
 
-    def __init__(self, encoder: Encoder, settings: Training, seed: int) -> None:
+    def __init__(self, encoder: Encoder, settings: TrainingParams, seed: int) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.query = Projected(encoder, settings.width, settings.parts)
+            self.query = EncoderWithHead(encoder, settings.width, settings.parts)
         self.key = copy.deepcopy(self.query).requires_grad_(False)
         self.register_buffer("queue", torch.zeros(settings.queue, settings.width))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
@@ -65,7 +65,7 @@ class Moco(nn.Module):
         return self.queue[:enqueued]
 
     @torch.no_grad()
-    def follow(self, momentum: float) -> None:
+    def update_momentum_encoder(self, momentum: float) -> None:
         """Move the key encoder towards the query encoder.
 
         Batch statistics are not moved: both encoders normalise by the batch at hand, and only the

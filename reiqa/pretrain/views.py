@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from reiqa import images, layout, seeds
-from reiqa.chunks.recipe import Recipe, redraw
+from reiqa.chunks.recipe import ChunkRecipe, redraw_recipe
 from reiqa.chunks.render import render
-from reiqa.chunks.shards import Reader
+from reiqa.chunks.shards import ShardReader
 from reiqa.data.index import read_corpus
 from reiqa.params import ExpertName, Params
 from reiqa.pretrain import inputs
@@ -30,7 +30,7 @@ _RATIOS = (3 / 4, 4 / 3)
 _KEPT = 16
 
 
-class Views(Protocol):
+class ViewSource(Protocol):
     """A source of pairs.
 
     Attributes:
@@ -60,18 +60,18 @@ class QualityViews:
     def __init__(self, params: Params) -> None:
         self.inputs = inputs("quality", params)
         self.pairs = len(params.chunks.scales) * (params.chunks.n_aug + 1)
-        self._reader = Reader(self.inputs)
+        self._reader = ShardReader(self.inputs)
 
     def __len__(self) -> int:
         return len(self._reader)
 
-    def read(self, item: int, turn: int) -> tuple[Tensor, Recipe]:
+    def read(self, item: int, turn: int) -> tuple[Tensor, ChunkRecipe]:
         """Return a window, and the recipe of this turn."""
         window, recipe = self._reader.window(item)
-        return window, redraw(recipe, turn)
+        return window, redraw_recipe(recipe, turn)
 
     def render(
-        self, read: Sequence[tuple[Tensor, Recipe]], device: torch.device
+        self, read: Sequence[tuple[Tensor, ChunkRecipe]], device: torch.device
     ) -> tuple[Tensor, Tensor]:
         """Render chunks; a group is one chunk at one scale."""
         pairs = render([window for window, _ in read], [recipe for _, recipe in read], device)
@@ -79,7 +79,7 @@ class QualityViews:
 
 
 @dataclass(frozen=True)
-class Photograph:
+class DecodedPhotograph:
     """A decoded photograph and the seed of the two views to be made of it."""
 
     pixels: Tensor
@@ -104,13 +104,13 @@ class ContentViews:
     def __len__(self) -> int:
         return len(self._photographs)
 
-    def read(self, item: int, turn: int) -> Photograph:
+    def read(self, item: int, turn: int) -> DecodedPhotograph:
         """Decode a photograph."""
         corpus, image = self._photographs[item]
         pixels = _decoded(layout.raw(corpus) / image, self._side)
-        return Photograph(pixels, seeds.derive("view", self._seed, turn, corpus, image))
+        return DecodedPhotograph(pixels, seeds.derive("view", self._seed, turn, corpus, image))
 
-    def render(self, read: Sequence[Photograph], device: torch.device) -> tuple[Tensor, Tensor]:
+    def render(self, read: Sequence[DecodedPhotograph], device: torch.device) -> tuple[Tensor, Tensor]:
         """Make two views of each; a group is a single pair."""
         augment = augmentation(self._side)
         views = []
@@ -144,7 +144,7 @@ def augmentation(side: int) -> Any:
     )
 
 
-def views(expert: ExpertName, params: Params) -> Views:
+def view_source(expert: ExpertName, params: Params) -> ViewSource:
     """Return where an expert's pairs come from.
 
     Raises:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reiqa.regression.crossing import cross
+    from reiqa.regression.cross_dataset import cross_dataset
     from reiqa.regression.fitting import fit
 
 __all__ = ["cross", "fit"]

@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from reiqa.params import VARIANTS, Params, Regression, Variant
-from reiqa.progress import meter
+from reiqa.params import VARIANTS, Params, RegressionParams, Variant
+from reiqa.progress import progress_bar
 from reiqa.regression import metrics, paper, statistics
-from reiqa.regression.ladder import Ladder
-from reiqa.regression.linear import Penalty, grid
+from reiqa.regression.ranking import DegradedDataset
+from reiqa.regression.ridge_path import Penalty, penalty_grid
 from reiqa.regression.metrics import Logistic
-from reiqa.regression.protocol import Trial, attempt
-from reiqa.regression.sample import Sample
+from reiqa.regression.protocol import SplitResult, run_split
+from reiqa.regression.dataset import RatedFeatures
 from reiqa.regression.splits import Split
-from reiqa.regression.standard import Vector
+from reiqa.regression.scaler import Vector
 from reiqa.seeds import generator
 
 _METRICS = ("srcc", "plcc", "plcc_raw", "krcc", "rmse")
 
 
-class Notes:
+class SplitWarnings:
     """Warnings of single trials, gathered so that one reason makes one line."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Notes:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class CVResult:
     """All trials of a dataset.
 
     Attributes:
@@ -57,22 +57,22 @@ class Evaluation:
     """
 
     splits: list[Split]
-    trials: dict[Variant, list[Trial]]
-    notes: Notes
+    results: dict[Variant, list[SplitResult]]
+    notes: SplitWarnings
 
     def kept_penalty(self, variant: Variant) -> Penalty:
         """Return the lower median of the penalties chosen: that of the regressor that is kept."""
-        return median_low([trial.penalty for trial in self.trials[variant]])
+        return median_low([trial.penalty for trial in self.results[variant]])
 
 
-def evaluate(
-    sample: Sample,
+def cross_validate(
+    sample: RatedFeatures,
     splits: Sequence[Split],
-    settings: Regression,
+    settings: RegressionParams,
     threads: int = 1,
     variants: Sequence[Variant] = VARIANTS,
-    ladder: Ladder | None = None,
-) -> Evaluation:
+    ladder: DegradedDataset | None = None,
+) -> CVResult:
     """Run every split of every variant.
 
     Each trial is for one thread, its linear algebra included: so the numbers do not depend on how
@@ -81,45 +81,45 @@ def evaluate(
     Raises:
         BadInputError: a part of a split is empty, or ratings do not vary.
     """
-    local = [sample.localise(split) for split in splits]
-    penalties = grid(settings)
+    local = [sample.to_local_rows(split) for split in splits]
+    penalties = penalty_grid(settings)
     places = [(number, variant) for number in range(len(local)) for variant in variants]
 
-    def run(place: tuple[int, Variant]) -> Trial:
+    def run(place: tuple[int, Variant]) -> SplitResult:
         number, variant = place
         pairs = ladder.of(variant) if ladder else None
-        values, ratings = sample.of(variant), sample.ratings
-        return attempt(values, ratings, local[number], penalties, settings, pairs)
+        values, ratings = sample.features_of(variant), sample.ratings
+        return run_split(values, ratings, local[number], penalties, settings, pairs)
 
-    notes = Notes()
-    trials: dict[Variant, list[Trial]] = {variant: [] for variant in variants}
+    notes = SplitWarnings()
+    trials: dict[Variant, list[SplitResult]] = {variant: [] for variant in variants}
     with (
         threadpool_limits(1),
         ThreadPoolExecutor(threads) as pool,
-        meter(f"fit {sample.dataset}", len(places), unit="fits") as shown,
+        progress_bar(f"fit {sample.dataset}", len(places), unit="fits") as shown,
     ):
         for (number, variant), trial in zip(places, pool.map(run, places), strict=True):
             for note in trial.notes:
                 notes.add(note, variant, number)
             trials[variant].append(trial)
             shown.advance()
-    return Evaluation(local, trials, notes)
+    return CVResult(local, trials, notes)
 
 
 @dataclass(frozen=True)
-class Measured:
+class SplitMetrics:
     """Metrics of one variant, a list each with one value a split, and the curve of each split."""
 
     values: dict[str, list[float]]
     curves: list[Logistic | None]
 
 
-def measure(evaluation: Evaluation, ratings: Vector, variant: Variant) -> Measured:
+def split_metrics(evaluation: CVResult, ratings: Vector, variant: Variant) -> SplitMetrics:
     """Compare each split's test predictions with the ``(N,)`` ratings of the sample."""
     values: dict[str, list[float]] = {name: [] for name in _METRICS}
     curves = []
     for number, (split, trial) in enumerate(
-        zip(evaluation.splits, evaluation.trials[variant], strict=True)
+        zip(evaluation.splits, evaluation.results[variant], strict=True)
     ):
         found = metrics.compare(trial.predictions, ratings[split.test])
         for name in _METRICS:
@@ -131,13 +131,13 @@ def measure(evaluation: Evaluation, ratings: Vector, variant: Variant) -> Measur
         elif found.curve is None:
             reason = "no logistic curve could be fitted: PLCC and RMSE after a straight line"
             evaluation.notes.add(reason, variant, number)
-    return Measured(values, curves)
+    return SplitMetrics(values, curves)
 
 
-def summarise(evaluation: Evaluation, sample: Sample, params: Params) -> dict[str, Any]:
+def summarise(evaluation: CVResult, sample: RatedFeatures, params: Params) -> dict[str, Any]:
     """Return the ``variants`` and ``tests`` sections of a result, as JSON data."""
     ratings = sample.ratings
-    measured = {variant: measure(evaluation, ratings, variant) for variant in VARIANTS}
+    measured = {variant: split_metrics(evaluation, ratings, variant) for variant in VARIANTS}
     tests = [split.test for split in evaluation.splits]
     draws = statistics.bootstrap(
         tests,
@@ -149,16 +149,16 @@ def summarise(evaluation: Evaluation, sample: Sample, params: Params) -> dict[st
     )
     variants = {}
     for variant in VARIANTS:
-        section = {name: statistics.spread(measured[variant].values[name]) for name in _METRICS}
-        low, high = statistics.interval(draws[variant])
+        section = {name: statistics.summary_statistics(measured[variant].values[name]) for name in _METRICS}
+        low, high = statistics.percentile_interval(draws[variant])
         section["srcc"] |= {"low": low, "high": high}
         first = measured[variant].curves[0]
         variants[variant] = {
-            "width": sample.of(variant).shape[1],
+            "width": sample.features_of(variant).shape[1],
             **section,
             **_chosen(evaluation, variant, params.regression),
             "in_order": _in_order(evaluation, variant),
-            "logistic": [statistics.number(b) for b in first] if first else None,
+            "logistic": [statistics.json_number(b) for b in first] if first else None,
             "paper": _published(sample.dataset, variant),
             "by_distortion": _parts(evaluation, sample, variant, sample.index.distortion),
             "by_level": _parts(evaluation, sample, variant, sample.index.level),
@@ -166,9 +166,9 @@ def summarise(evaluation: Evaluation, sample: Sample, params: Params) -> dict[st
     share = float(np.mean([len(split.test) / len(split.train) for split in evaluation.splits]))
     compared = {}
     for expert in ("content", "quality"):
-        low, high = statistics.interval(draws["both"] - draws[expert])
+        low, high = statistics.percentile_interval(draws["both"] - draws[expert])
         compared[f"both-{expert}"] = {
-            **statistics.paired(
+            **statistics.paired_tests(
                 measured["both"].values["srcc"], measured[expert].values["srcc"], share
             ),
             "low": low,
@@ -177,26 +177,26 @@ def summarise(evaluation: Evaluation, sample: Sample, params: Params) -> dict[st
     return {"variants": variants, "tests": compared}
 
 
-def _chosen(evaluation: Evaluation, variant: Variant, settings: Regression) -> dict[str, Any]:
+def _chosen(evaluation: CVResult, variant: Variant, settings: RegressionParams) -> dict[str, Any]:
     kept = evaluation.kept_penalty(variant)
     chosen = [trial.penalty for trial in evaluation.trials[variant]]
     result: dict[str, Any] = {
         "alpha": {
-            "kept": statistics.number(kept.alpha),
-            "splits": [statistics.number(penalty.alpha) for penalty in chosen],
+            "kept": statistics.json_number(kept.alpha),
+            "splits": [statistics.json_number(penalty.alpha) for penalty in chosen],
         },
         "l1_ratio": None,
     }
     if settings.model == "elasticnet":
-        ratios = [statistics.number(penalty.l1_ratio) for penalty in chosen]
-        result["l1_ratio"] = {"kept": statistics.number(kept.l1_ratio), "splits": ratios}
+        ratios = [statistics.json_number(penalty.l1_ratio) for penalty in chosen]
+        result["l1_ratio"] = {"kept": statistics.json_number(kept.l1_ratio), "splits": ratios}
     return result
 
 
-def _in_order(evaluation: Evaluation, variant: Variant) -> float | None:
+def _in_order(evaluation: CVResult, variant: Variant) -> float | None:
     """Mean share of held-out pairs of copies whose scores fall, over the splits that have some."""
     shares = [trial.in_order for trial in evaluation.trials[variant] if trial.in_order is not None]
-    return statistics.number(float(np.mean(shares))) if shares else None
+    return statistics.json_number(float(np.mean(shares))) if shares else None
 
 
 def _published(dataset: str, variant: Variant) -> dict[str, float | None] | None:
@@ -205,7 +205,7 @@ def _published(dataset: str, variant: Variant) -> dict[str, float | None] | None
 
 
 def _parts(
-    evaluation: Evaluation, sample: Sample, variant: Variant, labels: Sequence[str | int]
+    evaluation: CVResult, sample: RatedFeatures, variant: Variant, labels: Sequence[str | int]
 ) -> dict[str, Any]:
     """SRCC within each distortion or level, over the test predictions of all splits together."""
     label = np.array([str(labels[row] or "") for row in sample.rows.tolist()])
@@ -215,5 +215,5 @@ def _parts(
     for name in sorted(set(label[rows]) - {""}):
         these = label[rows] == name
         value = metrics.srcc(predictions[these], sample.ratings[rows[these]])
-        parts[name] = {"srcc": statistics.number(value), "n": len(np.unique(rows[these]))}
+        parts[name] = {"srcc": statistics.json_number(value), "n": len(np.unique(rows[these]))}
     return parts

@@ -12,16 +12,16 @@ from reiqa import layout, store, text
 from reiqa import params as parameters
 from reiqa.data import catalog
 from reiqa.identity import parameters_of
-from reiqa.params import EXPERTS, VARIANTS, Params, Regression, Variant
+from reiqa.params import EXPERTS, VARIANTS, Params, RegressionParams, Variant
 from reiqa.regression import regressor, splits
-from reiqa.regression.evaluation import Evaluation, evaluate, summarise
-from reiqa.regression.ladder import Ladder, climb
-from reiqa.regression.linear import alphas, grid
-from reiqa.regression.protocol import refit
+from reiqa.regression.evaluation import CVResult, cross_validate, summarise
+from reiqa.regression.ranking import DegradedDataset, load_degraded
+from reiqa.regression.ridge_path import alpha_grid, penalty_grid
+from reiqa.regression.protocol import refit_all
 from reiqa.regression.regressor import Regressor
-from reiqa.regression.sample import Sample, gather
+from reiqa.regression.dataset import RatedFeatures, load_rated_features
 from reiqa.regression.splits import Split
-from reiqa.regression.statistics import number
+from reiqa.regression.statistics import json_number
 
 
 def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
@@ -43,17 +43,17 @@ def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
         BadInputError: an input is missing, damaged or too small for the protocol.
     """
     path = layout.result(dataset)
-    judged = judge(gather(dataset), params, splits_file)
+    judged = evaluate_dataset(load_rated_features(dataset), params, splits_file)
     sections = summarise(judged.evaluation, judged.sample, params)
-    kept = retrain(judged)
+    kept = fit_final(judged)
     files = {
-        name: layout.beside(path, f"{name}.csv") for name in ("predictions", "splits", "alphas")
+        name: layout.companion(path, f"{name}.csv") for name in ("predictions", "splits", "alphas")
     }
     splits.write_splits(files["splits"], judged.sample.index, judged.splits)
     store.write_text(files["predictions"], _predictions(judged))
     store.write_text(files["alphas"], _alphas(judged, params))
     files["regressor"] = regressor_path(dataset)
-    regressor.save(files["regressor"], kept, _card(judged, params))
+    regressor.save_regressors(files["regressor"], kept, _card(judged, params))
     result = {
         **describe(judged, params),
         **sections,
@@ -67,11 +67,11 @@ def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
 
 def regressor_path(dataset: str) -> Path:
     """Return where the regressors of a dataset are kept."""
-    return layout.beside(layout.result(dataset), "regressor.safetensors")
+    return layout.companion(layout.result(dataset), "regressor.safetensors")
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedDataset:
     """A dataset that went through the protocol.
 
     Attributes:
@@ -84,16 +84,16 @@ class Judged:
         key: digest of all that decides the regressors: what is kept under another key is not it.
     """
 
-    sample: Sample
+    sample: RatedFeatures
     splits: Sequence[Split]
-    evaluation: Evaluation
+    evaluation: CVResult
     given: bool
-    settings: Regression
-    ladder: Ladder | None
+    settings: RegressionParams
+    ladder: DegradedDataset | None
     key: str
 
 
-def judge(sample: Sample, params: Params, splits_file: Path | None = None) -> Judged:
+def evaluate_dataset(sample: RatedFeatures, params: Params, splits_file: Path | None = None) -> EvaluatedDataset:
     """Run the protocol on a dataset.
 
     Args:
@@ -106,43 +106,43 @@ def judge(sample: Sample, params: Params, splits_file: Path | None = None) -> Ju
     """
     parts = _splits(sample, params, splits_file)
     settings = params.regression
-    ladder = climb(sample, settings.order.dataset) if settings.order else None
+    ladder = load_degraded(sample, settings.order.dataset) if settings.order else None
     threads = params.compute.threads
-    evaluation = evaluate(sample, parts, settings, threads, ladder=ladder)
-    key = key_of(sample, params, splits_file)
-    return Judged(sample, parts, evaluation, splits_file is not None, settings, ladder, key)
+    evaluation = cross_validate(sample, parts, settings, threads, ladder=ladder)
+    key = regressor_key(sample, params, splits_file)
+    return EvaluatedDataset(sample, parts, evaluation, splits_file is not None, settings, ladder, key)
 
 
-def retrain(judged: Judged) -> dict[Variant, Regressor]:
+def fit_final(judged: EvaluatedDataset) -> dict[Variant, Regressor]:
     """Fit the regressors that are kept: every usable image, the middle one of the penalties."""
     with threadpool_limits(1):
         return {variant: _retrained(judged, variant) for variant in VARIANTS}
 
 
-def _retrained(judged: Judged, variant: Variant) -> Regressor:
+def _retrained(judged: EvaluatedDataset, variant: Variant) -> Regressor:
     sample, penalty = judged.sample, judged.evaluation.kept_penalty(variant)
     pairs = judged.ladder.of(variant) if judged.ladder else None
-    return refit(sample.of(variant), sample.ratings, penalty, judged.settings, pairs)
+    return refit_all(sample.features_of(variant), sample.ratings, penalty, judged.settings, pairs)
 
 
-def key_of(sample: Sample, params: Params, splits_file: Path | None = None) -> str:
+def regressor_key(sample: RatedFeatures, params: Params, splits_file: Path | None = None) -> str:
     """Return the digest of everything that decides a dataset's regressors."""
-    return parameters.digest(
+    return parameters.tree_digest(
         {
             "parameters": parameters_of(params, "fit", sample.dataset),
             "recipes": sample.recipes,
             "index": store.file_digest(layout.index(sample.dataset)),
             "images": sample.digests,
-            "copies": [store.file_digest(path) for path in layout.fitted_on(*params.copies())],
+            "copies": [store.file_digest(path) for path in layout.regression_inputs(*params.copies())],
             "splits": store.file_digest(splits_file) if splits_file else None,
         }
     )
 
 
-def describe(judged: Judged, params: Params) -> dict[str, Any]:
+def describe(judged: EvaluatedDataset, params: Params) -> dict[str, Any]:
     """Return the part of a result that says what was done to what."""
     sample, settings = judged.sample, params.regression
-    entry = catalog.get(sample.dataset)
+    entry = catalog.get_entry(sample.dataset)
     return {
         "dataset": sample.dataset,
         "title": entry.title,
@@ -159,7 +159,7 @@ def describe(judged: Judged, params: Params) -> dict[str, Any]:
         "protocol": _protocol(judged, params),
         "regression": {
             "model": settings.model,
-            "alphas": [number(alpha) for alpha in alphas(settings)],
+            "alphas": [json_number(alpha) for alpha in alpha_grid(settings)],
             "l1_ratios": list(settings.l1_ratios) if settings.model == "elasticnet" else None,
             "target": settings.target,
             "clip": settings.clip,
@@ -175,7 +175,7 @@ def describe(judged: Judged, params: Params) -> dict[str, Any]:
     }
 
 
-def _splits(sample: Sample, params: Params, file: Path | None) -> Sequence[Split]:
+def _splits(sample: RatedFeatures, params: Params, file: Path | None) -> Sequence[Split]:
     settings, index = params.regression, sample.index
     if file:
         return splits.read_splits(file, index, settings.fractions, params.seed)
@@ -184,12 +184,12 @@ def _splits(sample: Sample, params: Params, file: Path | None) -> Sequence[Split
     )
 
 
-def _protocol(judged: Judged, params: Params) -> dict[str, Any]:
+def _protocol(judged: EvaluatedDataset, params: Params) -> dict[str, Any]:
     settings, count = params.regression, len(judged.splits)
     resolved = splits.resolve_protocol(judged.sample.index, settings.protocol)
     used, note = (resolved.name, resolved.note) if not judged.given else ("given", "")
     shares = "/".join(f"{100 * share:g}" for share in settings.fractions)
-    unit = "reference" if catalog.get(judged.sample.dataset).grouped else "image"
+    unit = "reference" if catalog.get_entry(judged.sample.dataset).grouped else "image"
     words = {
         "official": "the official split",
         "random": f"{count} random splits {shares} by {unit}",
@@ -205,12 +205,12 @@ def _protocol(judged: Judged, params: Params) -> dict[str, Any]:
     }
 
 
-def _rating(sample: Sample) -> dict[str, float | None]:
+def _rating(sample: RatedFeatures) -> dict[str, float | None]:
     header = sample.index.header
     return {"low": header["rating_low"], "high": header["rating_high"]}
 
 
-def _card(judged: Judged, params: Params) -> dict[str, Any]:
+def _card(judged: EvaluatedDataset, params: Params) -> dict[str, Any]:
     sample = judged.sample
     return {
         "dataset": sample.dataset,
@@ -218,12 +218,12 @@ def _card(judged: Judged, params: Params) -> dict[str, Any]:
         "n": len(sample.rows),
         "model": params.regression.model,
         "rating": {**_rating(sample), "direction": "higher is better"},
-        "proxy": catalog.get(sample.dataset).proxy,
+        "proxy": catalog.get_entry(sample.dataset).proxy,
         "experts": sample.recipes,
     }
 
 
-def _predictions(judged: Judged) -> str:
+def _predictions(judged: EvaluatedDataset) -> str:
     sample, evaluation = judged.sample, judged.evaluation
     lines: list[list[str]] = []
     for trial, split in enumerate(evaluation.splits):
@@ -232,10 +232,10 @@ def _predictions(judged: Judged) -> str:
         for place, row in enumerate(split.test):
             values = [sample.ratings[row], *(c[place] for c in columns), residual[place]]
             lines.append([str(trial), sample.images[row], *(f"{value:.9g}" for value in values)])
-    return text.as_csv(["split", "image", "mos", *VARIANTS, "residual"], lines)
+    return text.format_csv(["split", "image", "mos", *VARIANTS, "residual"], lines)
 
 
-def _alphas(judged: Judged, params: Params) -> str:
+def _alphas(judged: EvaluatedDataset, params: Params) -> str:
     """Mean validation SRCC of every penalty over the splits where there is one."""
     means = []
     for variant in VARIANTS:
@@ -251,6 +251,6 @@ def _alphas(judged: Judged, params: Params) -> str:
             f"{penalty.alpha:.6g}",
             *("" if np.isnan(mean[at]) else f"{mean[at]:.6g}" for mean in means),
         ]
-        for at, penalty in enumerate(grid(params.regression))
+        for at, penalty in enumerate(penalty_grid(params.regression))
     ]
-    return text.as_csv(["l1_ratio", "alpha", *VARIANTS], lines)
+    return text.format_csv(["l1_ratio", "alpha", *VARIANTS], lines)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize, stats
 
-from reiqa.regression.standard import Matrix, Vector
+from reiqa.regression.scaler import Matrix, Vector
 
 #: Images below which four parameters of a curve are not fitted.
 LEAST_FOR_LOGISTIC = 6

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from reiqa.params import Variant
 
 
-class Published(NamedTuple):
+class PaperResult(NamedTuple):
     """What the paper reports of one dataset and variant; None where it reports nothing."""
 
     srcc: float
@@ -17,17 +17,17 @@ class Published(NamedTuple):
 
 
 #: By dataset and variant. The quality expert alone is published for two datasets only.
-WITHIN: dict[tuple[str, Variant], Published] = {
-    ("koniq10k", "both"): Published(0.914, 0.923),
-    ("clive", "both"): Published(0.840, 0.854),
-    ("flive", "both"): Published(0.645, 0.733),
-    ("spaq", "both"): Published(0.918, 0.925),
-    ("live", "both"): Published(0.970, 0.971),
-    ("live", "quality"): Published(0.971, None),
-    ("csiq", "both"): Published(0.947, 0.960),
-    ("csiq", "quality"): Published(0.944, None),
-    ("tid2013", "both"): Published(0.804, 0.861),
-    ("kadid10k", "both"): Published(0.872, 0.885),
+WITHIN: dict[tuple[str, Variant], PaperResult] = {
+    ("koniq10k", "both"): PaperResult(0.914, 0.923),
+    ("clive", "both"): PaperResult(0.840, 0.854),
+    ("flive", "both"): PaperResult(0.645, 0.733),
+    ("spaq", "both"): PaperResult(0.918, 0.925),
+    ("live", "both"): PaperResult(0.970, 0.971),
+    ("live", "quality"): PaperResult(0.971, None),
+    ("csiq", "both"): PaperResult(0.947, 0.960),
+    ("csiq", "quality"): PaperResult(0.944, None),
+    ("tid2013", "both"): PaperResult(0.804, 0.861),
+    ("kadid10k", "both"): PaperResult(0.872, 0.885),
 }
 
 #: SRCC of both experts, by (trained on, tested on).

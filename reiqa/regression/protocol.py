@@ -10,24 +10,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from reiqa.errors import BadInputError
-from reiqa.params import Regression
+from reiqa.params import RegressionParams
 from reiqa.regression import metrics
-from reiqa.regression.ladder import Pairs
-from reiqa.regression.linear import Path, Penalty, fit_path
-from reiqa.regression.link import STRAIGHT, Link, normal_scores, to_ratings
+from reiqa.regression.ranking import RankedPairs
+from reiqa.regression.ridge_path import RegularizationPath, Penalty, fit_path
+from reiqa.regression.calibration import IDENTITY, PiecewiseLinearCalibration, normal_scores, fit_calibration
 from reiqa.regression.regressor import Regressor
 from reiqa.regression.splits import Split
-from reiqa.regression.standard import Matrix, Raw, RowNumbers, Scaling, Standardised, Vector
+from reiqa.regression.scaler import Matrix, RawFeatures, RowNumbers, FeatureScaler, ScaledRows, Vector
 
 #: Validation images below which a rank correlation says too little to choose by.
 LEAST_FOR_RANKS = 3
 
 #: The paper's: ratings as they are, features as far as they reach.
-PLAIN = Regression()
+PLAIN = RegressionParams()
 
 
 @dataclass(frozen=True)
-class Choice:
+class AlphaChoice:
     """A point of the grid.
 
     Attributes:
@@ -42,7 +42,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Trial:
+class SplitResult:
     """What one split gave for one variant.
 
     Attributes:
@@ -61,14 +61,14 @@ class Trial:
     in_order: float | None = None
 
 
-def attempt(
-    values: Raw,
+def run_split(
+    values: RawFeatures,
     ratings: Vector,
     split: Split,
     penalties: list[Penalty],
-    settings: Regression = PLAIN,
-    pairs: Pairs | None = None,
-) -> Trial:
+    settings: RegressionParams = PLAIN,
+    pairs: RankedPairs | None = None,
+) -> SplitResult:
     """Run one split.
 
     Args:
@@ -79,38 +79,38 @@ def attempt(
         settings: ``clip``, ``target`` and ``order`` matter.
         pairs: copies whose order is to be held, of photographs of any part.
     """
-    goal = _goal(ratings[split.train], settings)
-    scaling = Scaling.of(values, split.train, settings.clip)
+    goal = _target(ratings[split.train], settings)
+    scaling = FeatureScaler.fit(values, split.train, settings.clip)
     path = _path(values, split.train, scaling, goal, penalties, settings, pairs)
-    fitted = Standardised(values, split.val, scaling).times(path.weights)
+    fitted = ScaledRows(values, split.val, scaling).matmul(path.weights)
     predicted = goal.link(fitted * goal.deviation + goal.mean)
-    choice = choose(predicted, ratings[split.val], penalties)
+    choice = choose_alpha(predicted, ratings[split.val], penalties)
     regressor = goal.regressor(scaling, path.weights[:, choice.at], penalties[choice.at])
     notes = path.notes + ([choice.note] if choice.note else [])
     if not scaling.inverse.any():
         notes.append("no feature varies in the training part")
     predictions = regressor.predict(values, split.test)
     held = pairs.among(split.test) if pairs else None
-    in_order = held.in_order(regressor.predict(held.values)) if held else None
-    return Trial(regressor.penalty, choice.scores, predictions, notes, in_order)
+    in_order = held.fraction_ordered(regressor.predict(held.values)) if held else None
+    return SplitResult(regressor.penalty, choice.scores, predictions, notes, in_order)
 
 
-def refit(
-    values: Raw,
+def refit_all(
+    values: RawFeatures,
     ratings: Vector,
     penalty: Penalty,
-    settings: Regression = PLAIN,
-    pairs: Pairs | None = None,
+    settings: RegressionParams = PLAIN,
+    pairs: RankedPairs | None = None,
 ) -> Regressor:
     """Fit the regressor that is kept: all rows, one penalty."""
     rows: RowNumbers = np.arange(len(values))
-    goal = _goal(ratings, settings)
-    scaling = Scaling.of(values, rows, settings.clip)
+    goal = _target(ratings, settings)
+    scaling = FeatureScaler.fit(values, rows, settings.clip)
     path = _path(values, rows, scaling, goal, [penalty], settings, pairs)
     return goal.regressor(scaling, path.weights[:, 0], penalty)
 
 
-def choose(predicted: Matrix, ratings: Vector, penalties: list[Penalty]) -> Choice:
+def choose_alpha(predicted: Matrix, ratings: Vector, penalties: list[Penalty]) -> AlphaChoice:
     """Choose the penalty by validation SRCC; of equals, the greatest.
 
     Where SRCC cannot decide, for the validation part is too small or all predictions are
@@ -136,17 +136,17 @@ def choose(predicted: Matrix, ratings: Vector, penalties: list[Penalty]) -> Choi
         ]
     )
     if len(ratings) >= LEAST_FOR_RANKS and not np.isnan(scores).all():
-        return Choice(_best(scores, penalties), scores)
+        return AlphaChoice(_best(scores, penalties), scores)
     if len(ratings) == 0:
         middle = sorted(np.flatnonzero(finite), key=lambda at: penalties[at])[
             int(finite.sum()) // 2
         ]
-        return Choice(int(middle), scores, "no validation image: the middle of the grid was taken")
+        return AlphaChoice(int(middle), scores, "no validation image: the middle of the grid was taken")
     errors = np.where(finite, -np.mean((predicted - ratings[:, None]) ** 2, axis=0), np.nan)
     note = f"{len(ratings)} validation images: alpha chosen by squared error, not by SRCC"
     if len(ratings) >= LEAST_FOR_RANKS:
         note = "no validation SRCC exists: alpha chosen by squared error"
-    return Choice(_best(errors, penalties), scores, note)
+    return AlphaChoice(_best(errors, penalties), scores, note)
 
 
 def _best(scores: Vector, penalties: list[Penalty]) -> int:
@@ -157,41 +157,41 @@ def _best(scores: Vector, penalties: list[Penalty]) -> int:
 
 
 def _path(
-    values: Raw,
+    values: RawFeatures,
     rows: RowNumbers,
-    scaling: Scaling,
+    scaling: FeatureScaler,
     goal: "_Goal",
     penalties: list[Penalty],
-    settings: Regression,
-    pairs: Pairs | None,
-) -> Path:
+    settings: RegressionParams,
+    pairs: RankedPairs | None,
+) -> RegularizationPath:
     """Fit the rated photographs of some rows and, if asked, the order of their copies."""
     order = settings.order
     if order is None or pairs is None:
-        return fit_path(Standardised(values, rows, scaling), goal.standardised, penalties)
+        return fit_path(ScaledRows(values, rows, scaling), goal.standardised, penalties)
     known = pairs.among(rows)
     both = np.concatenate([values[rows], known.values])
     step = order.step * np.sqrt(order.weight)
     target = np.concatenate([goal.standardised, np.full(len(known.better), -step)])
-    training = Standardised(both, np.arange(len(both)), scaling)
+    training = ScaledRows(both, np.arange(len(both)), scaling)
     return fit_path(training, target, penalties, known.differences(len(rows), order.weight))
 
 
 @dataclass(frozen=True)
-class _Goal:
+class Target:
     """What is fitted: ratings or their normal scores, brought to mean 0 and deviation 1."""
 
     standardised: Vector
     mean: float
     deviation: float
-    link: Link
+    link: PiecewiseLinearCalibration
 
-    def regressor(self, scaling: Scaling, weights: Vector, penalty: Penalty) -> Regressor:
+    def regressor(self, scaling: FeatureScaler, weights: Vector, penalty: Penalty) -> Regressor:
         """Return the regressor that standardised weights make."""
         return Regressor(scaling, weights * self.deviation, self.mean, penalty, self.link)
 
 
-def _goal(ratings: Vector, settings: Regression) -> _Goal:
+def _target(ratings: Vector, settings: RegressionParams) -> Target:
     """Take the training ratings.
 
     Raises:
@@ -205,5 +205,5 @@ def _goal(ratings: Vector, settings: Regression) -> _Goal:
     normal = settings.target == "normal_scores"
     fitted = normal_scores(ratings) if normal else ratings
     mean, deviation = float(fitted.mean()), float(fitted.std())
-    link = to_ratings(ratings) if normal else STRAIGHT
-    return _Goal((fitted - mean) / deviation, mean, deviation, link)
+    link = fit_calibration(ratings) if normal else IDENTITY
+    return Target((fitted - mean) / deviation, mean, deviation, link)

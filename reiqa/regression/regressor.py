@@ -14,9 +14,9 @@ from safetensors.numpy import save as to_bytes
 from reiqa import store
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName, Variant
-from reiqa.regression.linear import Penalty
-from reiqa.regression.link import STRAIGHT, Link
-from reiqa.regression.standard import Raw, RowNumbers, Scaling, Standardised, Vector
+from reiqa.regression.ridge_path import Penalty
+from reiqa.regression.calibration import IDENTITY, PiecewiseLinearCalibration
+from reiqa.regression.scaler import RawFeatures, RowNumbers, FeatureScaler, ScaledRows, Vector
 
 EXPERTS_OF: dict[Variant, tuple[ExpertName, ...]] = {
     "content": ("content",),
@@ -37,13 +37,13 @@ class Regressor:
         link: from the scale fitted on to the ratings'.
     """
 
-    scaling: Scaling
+    scaling: FeatureScaler
     weights: Vector
     intercept: float
     penalty: Penalty
-    link: Link = STRAIGHT
+    link: PiecewiseLinearCalibration = IDENTITY
 
-    def predict(self, values: Raw, rows: RowNumbers | None = None) -> Vector:
+    def predict(self, values: RawFeatures, rows: RowNumbers | None = None) -> Vector:
         """Return scores ``(N,)`` float64, higher is better.
 
         Args:
@@ -58,12 +58,12 @@ class Regressor:
                 f"features of width {values.shape[1]}, but the regressor takes {len(self.weights)}"
             )
         chosen = np.arange(len(values)) if rows is None else rows
-        part = Standardised(values, chosen, self.scaling)
-        fitted = part.times(self.weights[:, None])[:, 0] + self.intercept
+        part = ScaledRows(values, chosen, self.scaling)
+        fitted = part.matmul(self.weights[:, None])[:, 0] + self.intercept
         return self.link(fitted)
 
 
-def save(path: Path, regressors: Mapping[Variant, Regressor], card: Mapping[str, Any]) -> None:
+def save_regressors(path: Path, regressors: Mapping[Variant, Regressor], card: Mapping[str, Any]) -> None:
     """Write the regressors of all variants to one safetensors file, and a card beside it.
 
     Args:
@@ -98,7 +98,7 @@ def save(path: Path, regressors: Mapping[Variant, Regressor], card: Mapping[str,
     )
 
 
-def load(path: Path, variant: Variant) -> Regressor:
+def load_regressor(path: Path, variant: Variant) -> Regressor:
     """Read one variant's regressor.
 
     Raises:
@@ -109,7 +109,7 @@ def load(path: Path, variant: Variant) -> Regressor:
         tensors = load_file(path)
         kept = card["variants"][variant]
         return Regressor(
-            Scaling(
+            FeatureScaler(
                 tensors[f"{variant}.mean"],
                 tensors[f"{variant}.inverse_deviation"],
                 math.inf if kept["clip"] is None else float(kept["clip"]),
@@ -117,13 +117,13 @@ def load(path: Path, variant: Variant) -> Regressor:
             tensors[f"{variant}.weights"],
             float(kept["intercept"]),
             Penalty(float(kept["alpha"]), float(kept["l1_ratio"])),
-            Link(tensors[f"{variant}.link_at"], tensors[f"{variant}.link_to"]),
+            PiecewiseLinearCalibration(tensors[f"{variant}.link_at"], tensors[f"{variant}.link_to"]),
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BadInputError(f"{path}: not a regressor of {variant} ({error})") from None
 
 
-def load_kept(path: Path, key: str) -> dict[Variant, Regressor] | None:
+def load_saved(path: Path, key: str) -> dict[Variant, Regressor] | None:
     """Read all regressors if they are there, whole, and kept under ``key``; else None.
 
     Args:
@@ -133,7 +133,7 @@ def load_kept(path: Path, key: str) -> dict[Variant, Regressor] | None:
     try:
         if read_card(path).get("key") != key:
             return None
-        return {variant: load(path, variant) for variant in EXPERTS_OF}
+        return {variant: load_regressor(path, variant) for variant in EXPERTS_OF}
     except BadInputError:
         return None
 

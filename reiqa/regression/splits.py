@@ -112,7 +112,7 @@ def write_splits(path: Path, index: Index, splits: Sequence[Split]) -> None:
     names = [_names(split, len(index)) for split in splits]
     heads = ["image", "reference", *(f"split_{number}" for number in range(len(splits)))]
     rows = zip(index.images, index.reference, *names, strict=True)
-    store.write_text(path, text.as_csv(heads, rows))
+    store.write_text(path, text.format_csv(heads, rows))
 
 
 def read_splits(

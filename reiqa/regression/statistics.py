@@ -12,38 +12,38 @@ import numpy as np
 from scipy import stats
 
 from reiqa.params import Variant
-from reiqa.regression.standard import RowNumbers, Vector
+from reiqa.regression.scaler import RowNumbers, Vector
 
 _LEVEL = 0.95
 
 
-def number(value: float) -> float | None:
+def json_number(value: float) -> float | None:
     """Return a float as it stands in a result: six significant digits, None if not finite."""
     return float(f"{value:.6g}") if np.isfinite(value) else None
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
+def summary_statistics(values: Sequence[float]) -> dict[str, Any]:
     """Return median, mean, standard deviation (None for one split) and the values.
 
     Splits without a value are left out of the first three.
     """
     there = np.array([value for value in values if np.isfinite(value)])
     return {
-        "median": number(float(np.median(there))) if len(there) else None,
-        "mean": number(float(there.mean())) if len(there) else None,
-        "std": number(float(there.std(ddof=1))) if len(there) > 1 else None,
-        "splits": [number(value) for value in values],
+        "median": json_number(float(np.median(there))) if len(there) else None,
+        "mean": json_number(float(there.mean())) if len(there) else None,
+        "std": json_number(float(there.std(ddof=1))) if len(there) > 1 else None,
+        "splits": [json_number(value) for value in values],
     }
 
 
-def interval(draws: Vector) -> tuple[float | None, float | None]:
+def percentile_interval(draws: Vector) -> tuple[float | None, float | None]:
     """Return the ends of the 95 % percentile interval of bootstrap draws."""
     there = draws[np.isfinite(draws)]
     if not len(there):
         return None, None
     tail = (1 - _LEVEL) / 2
     low, high = np.quantile(there, [tail, 1 - tail])
-    return number(float(low)), number(float(high))
+    return json_number(float(low)), json_number(float(high))
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def bootstrap(
     return draws
 
 
-def paired(
+def paired_tests(
     first: Sequence[float], second: Sequence[float], test_share: float
 ) -> dict[str, float | None]:
     """Compare two variants over the same splits.
@@ -132,14 +132,14 @@ def paired(
     differences = differences[np.isfinite(differences)]
     count = len(differences)
     result: dict[str, float | None] = {
-        "difference": number(float(np.median(differences))) if count else None,
+        "difference": json_number(float(np.median(differences))) if count else None,
         "wilcoxon_p": None,
         "corrected_t_p": None,
     }
     if count > 1 and np.any(differences):
-        result["wilcoxon_p"] = number(float(stats.wilcoxon(differences).pvalue))
+        result["wilcoxon_p"] = json_number(float(stats.wilcoxon(differences).pvalue))
         variance = differences.var(ddof=1) * (1 / count + test_share)
         if variance > 0:
             t = abs(differences.mean()) / np.sqrt(variance)
-            result["corrected_t_p"] = number(float(2 * stats.t.sf(t, count - 1)))
+            result["corrected_t_p"] = json_number(float(2 * stats.t.sf(t, count - 1)))
     return result

@@ -5,11 +5,11 @@ from pathlib import Path
 from reiqa.params import Params
 
 
-def write(params: Params) -> Path:
+def write_report(params: Params) -> Path:
     """Write every table and the page of this folder's results (see `reiqa.report.page.write`)."""
     from reiqa.report import page
 
-    return page.write(params)
+    return page.write_page(params)
 
 
 def table_text(coloured: bool | None = None) -> str:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from reiqa.params import VARIANTS, Variant
-from reiqa.report.drawing import (
+from reiqa.report.chart_style import (
     INK,
     LINE,
     MARKERS,
@@ -22,7 +22,7 @@ from reiqa.report.drawing import (
     legend,
     svg,
 )
-from reiqa.report.tables import Row
+from reiqa.report.tables import ResultRow
 
 Floats = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ _PIXELS = "#4c8fc7"
 _VECTOR_POINTS = 1500
 
 
-def overview(rows: Sequence[Row], proxies: Sequence[str]) -> Chart:
+def overview(rows: Sequence[ResultRow], proxies: Sequence[str]) -> Chart:
     """SRCC of each dataset and variant with its spread over splits, and the paper's mark.
 
     Args:

@@ -12,10 +12,10 @@ from markupsafe import Markup
 
 from reiqa import layout
 from reiqa.distortions import resolve
-from reiqa.params import EXPERTS, Bank, Params
-from reiqa.report import figures, pictures, plots, results, runs, sections, tables
-from reiqa.report.results import Crossing
-from reiqa.report.tables import Row
+from reiqa.params import EXPERTS, BankParams, Params
+from reiqa.report import figures, thumbnails, plots, results, provenance_table, sections, tables
+from reiqa.report.results import CrossResult
+from reiqa.report.tables import ResultRow
 from reiqa.store import Provenance, write_json, write_text
 
 #: Datasets that the headline names one by one.
@@ -24,7 +24,7 @@ _NAMED = 4
 MARKDOWN = layout.REPORT.with_suffix(".md")
 
 
-def write(params: Params) -> Path:
+def write_page(params: Params) -> Path:
     """Write the page, ``report.md``, ``summary.json``, data of plots, and ``all_srcc.csv``.
 
     Returns:
@@ -34,14 +34,14 @@ def write(params: Params) -> Path:
         BadInputError: a result that the parameters ask for is missing or damaged.
     """
     found = results.read_results(params)
-    rows = tables.rows(found)
+    rows = tables.result_rows(found)
     crossings = results.read_cross() if layout.CROSS.exists() else []
-    made = results.ancestry([*map(layout.result, params.datasets), layout.CROSS])
+    made = results.lineage([*map(layout.result, params.datasets), layout.CROSS])
     probe = results.read_probe()
     write_text(layout.REPORT, _page(params, found, rows, crossings, probe, made))
     write_text(MARKDOWN, _markdown(params, rows, crossings, probe, made))
     write_json(layout.SUMMARY, tables.summary(rows, crossings, probe))
-    plots.write(params.datasets)
+    plots.write_plot_tables(params.datasets)
     write_text(layout.ALL_SRCC, tables.to_csv(rows))
     return layout.ALL_SRCC
 
@@ -49,14 +49,14 @@ def write(params: Params) -> Path:
 def _page(
     params: Params,
     found: Mapping[str, Mapping[str, Any]],
-    rows: Sequence[Row],
-    crossings: Sequence[Crossing],
+    rows: Sequence[ResultRow],
+    crossings: Sequence[CrossResult],
     probe: Mapping[str, Any],
     made: Mapping[Path, Provenance],
 ) -> str:
     proxies = [name for name, tree in found.items() if tree["proxy"]]
-    experts = [part for name in EXPERTS if (part := sections.expert(name, made))]
-    matrix = sections.matrix(rows, crossings)
+    experts = [part for name in EXPERTS if (part := sections.expert_section(name, made))]
+    matrix = sections.cross_grid(rows, crossings)
     anchors = [
         ("results", "Results"),
         *([("cross", "Across datasets")] if matrix else []),
@@ -65,7 +65,7 @@ def _page(
         ("bank", "The bank"),
         ("provenance", "What was run"),
     ]
-    sets = [sections.dataset(name, tree, params.report.thumbnails) for name, tree in found.items()]
+    sets = [sections.dataset_section(name, tree, params.report.thumbnails) for name, tree in found.items()]
     text = _environment().get_template("page.html").render(
         style=Markup(_style()),
         preset=params.preset,
@@ -82,10 +82,10 @@ def _page(
         probe_head=tables.PROBE_HEAD,
         probe_rows=tables.probe_rows(probe),
         probe_note=tables.probe_note(probe) if probe else "",
-        bank=pictures.gallery(resolve(_bank(made))),
-        original=pictures.original(),
-        artifacts=runs.artifacts(made),
-        parameters=runs.parameters(made),
+        bank=thumbnails.gallery(resolve(_bank(made))),
+        original=thumbnails.original(),
+        artifacts=provenance_table.artifact_rows(made),
+        parameters=provenance_table.parameters_yaml(made),
     )  # fmt: skip
     return text + "\n"
 
@@ -108,18 +108,18 @@ def _style() -> str:
     return (resources.files("reiqa.report") / "style.css").read_text(encoding="utf-8")
 
 
-def _by_dataset(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+def _by_dataset(rows: Sequence[ResultRow]) -> Iterator[tuple[str, list[ResultRow]]]:
     for name, group in groupby(rows, key=lambda row: row.dataset):
         yield name, list(group)
 
 
-def _bank(made: Mapping[Path, Provenance]) -> Bank:
+def _bank(made: Mapping[Path, Provenance]) -> BankParams:
     """Return the bank that the quality expert learned from, else the published one."""
     quality = made.get(layout.model("quality"))
-    return Bank.model_validate(quality.parameters.get("bank", {})) if quality else Bank()
+    return BankParams.model_validate(quality.parameters.get("bank", {})) if quality else BankParams()
 
 
-def _tiles(rows: Sequence[Row], crossings: Sequence[Crossing]) -> list[tuple[str, str]]:
+def _tiles(rows: Sequence[ResultRow], crossings: Sequence[CrossResult]) -> list[tuple[str, str]]:
     """Return the page's headline numbers, each with what it means."""
     both = [row for row in rows if row.variant == "both"]
     tiles = []
@@ -145,8 +145,8 @@ def _mean(values: Sequence[float], sign: bool = False) -> str:
 
 def _markdown(
     params: Params,
-    rows: Sequence[Row],
-    crossings: Sequence[Crossing],
+    rows: Sequence[ResultRow],
+    crossings: Sequence[CrossResult],
     probe: Mapping[str, Any],
     made: Mapping[Path, Provenance],
 ) -> str:
@@ -177,9 +177,9 @@ def _markdown(
                 ("stage", "artifact", "command", "revision", "SHA-256"),
                 [
                     (a.stage, a.path, a.command, a.revision, a.digest[:12])
-                    for a in runs.artifacts(made)
+                    for a in provenance_table.artifact_rows(made)
                 ],
             ),
-            "```yaml\n" + runs.parameters(made) + "\n```",
+            "```yaml\n" + provenance_table.parameters_yaml(made) + "\n```",
         ]
     return "\n\n".join(parts) + "\n"

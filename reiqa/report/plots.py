@@ -10,7 +10,7 @@ from reiqa.report import results
 from reiqa.store import write_text
 
 
-def write(datasets: Sequence[str]) -> None:
+def write_plot_tables(datasets: Sequence[str]) -> None:
     """Write ``predictions.csv``, ``alphas.csv`` and ``pretraining.csv`` to `layout.PLOTS`."""
     _write("predictions", ("dataset", "image", "rated", *VARIANTS), _predictions(datasets))
     _write("alphas", ("dataset", "log10_alpha", *VARIANTS), _alphas(datasets))
@@ -42,7 +42,7 @@ def _losses() -> Iterable[Sequence[str | float]]:
 
 
 def _write(name: str, head: Sequence[str], rows: Iterable[Sequence[str | float]]) -> None:
-    write_text(layout.PLOTS / f"{name}.csv", text.as_csv(head, (map(_cell, row) for row in rows)))
+    write_text(layout.PLOTS / f"{name}.csv", text.format_csv(head, (map(_cell, row) for row in rows)))
 
 
 def _cell(value: str | float) -> str | float:

@@ -33,7 +33,7 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Crossing:
+class CrossResult:
     """One regressor fitted on one dataset and tested on another.
 
     Attributes:
@@ -72,7 +72,7 @@ def read_predictions(dataset: str) -> Predictions:
     Raises:
         BadInputError: it is missing.
     """
-    path = layout.beside(layout.result(dataset), "predictions.csv")
+    path = layout.companion(layout.result(dataset), "predictions.csv")
     sums: dict[str, list[Floats]] = {}
     for row in _rows(path):
         values = np.array([float(row[key]) for key in ("mos", *VARIANTS)])
@@ -94,7 +94,7 @@ def read_alphas(dataset: str) -> dict[Variant, tuple[Floats, Floats]]:
         BadInputError: it is missing.
     """
     best: dict[Variant, dict[float, float]] = {variant: {} for variant in VARIANTS}
-    for row in _rows(layout.beside(layout.result(dataset), "alphas.csv")):
+    for row in _rows(layout.companion(layout.result(dataset), "alphas.csv")):
         alpha = float(row["alpha"])
         for variant in VARIANTS:
             value = float(row[variant]) if row[variant] else np.nan
@@ -105,10 +105,10 @@ def read_alphas(dataset: str) -> dict[Variant, tuple[Floats, Floats]]:
     }
 
 
-def read_cross() -> list[Crossing]:
+def read_cross() -> list[CrossResult]:
     """Read ``results/cross.csv``; empty where there is a single dataset."""
     return [
-        Crossing(
+        CrossResult(
             row["train"],
             row["test"],
             next(variant for variant in VARIANTS if variant == row["variant"]),
@@ -124,13 +124,13 @@ def read_cross() -> list[Crossing]:
 
 def read_card(expert: ExpertName) -> dict[str, Any]:
     """Return the card beside an expert's weights; empty where it is not on this machine."""
-    path = layout.beside(layout.model(expert), "json")
+    path = layout.companion(layout.model(expert), "json")
     return dict(read_json(path)) if path.exists() else {}
 
 
 def read_curve(expert: ExpertName) -> dict[str, Floats]:
     """Return the columns of an expert's training curve; empty where it was not trained here."""
-    path = layout.beside(layout.model(expert), "curve.csv")
+    path = layout.companion(layout.model(expert), "curve.csv")
     rows = list(_rows(path)) if path.exists() else []
     if not rows:
         return {}
@@ -142,7 +142,7 @@ def read_probe() -> dict[str, Any]:
     return dict(read_json(layout.PROBE)) if layout.PROBE.exists() else {}
 
 
-def ancestry(paths: Sequence[Path]) -> dict[Path, Provenance]:
+def lineage(paths: Sequence[Path]) -> dict[Path, Provenance]:
     """Return the provenance of artifacts and of all they were made from, inputs first.
 
     What has no sidecar on this machine is left out.

@@ -12,10 +12,10 @@ from reiqa import layout
 from reiqa.data import catalog
 from reiqa.params import VARIANTS, ExpertName
 from reiqa.regression import metrics
-from reiqa.report import figures, pictures, results
-from reiqa.report.drawing import Chart
-from reiqa.report.results import Crossing, Predictions
-from reiqa.report.tables import PROXY, Row
+from reiqa.report import figures, thumbnails, results
+from reiqa.report.chart_style import Chart
+from reiqa.report.results import CrossResult, Predictions
+from reiqa.report.tables import PROXY, ResultRow
 from reiqa.store import Provenance
 
 Floats = NDArray[np.float64]
@@ -47,7 +47,7 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class DatasetSection:
     """What the page says of one dataset."""
 
     name: str
@@ -66,7 +66,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Expert:
+class ExpertSection:
     """What the page says of one expert."""
 
     name: str
@@ -75,7 +75,7 @@ class Expert:
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCell:
     """One field of the cross-dataset matrix.
 
     Attributes:
@@ -92,14 +92,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Matrix:
+class CrossGrid:
     """A line per training set, a column per test set."""
 
     names: list[str]
-    lines: list[list[Cell | None]]
+    lines: list[list[GridCell | None]]
 
 
-def dataset(name: str, tree: Mapping[str, Any], photos: int) -> Dataset:
+def dataset_section(name: str, tree: Mapping[str, Any], photos: int) -> DatasetSection:
     """Compose the part of one dataset.
 
     Args:
@@ -107,7 +107,7 @@ def dataset(name: str, tree: Mapping[str, Any], photos: int) -> Dataset:
         tree: its ``results/datasets/D.json``.
         photos: best and worst predictions shown.
     """
-    entry = catalog.get(name)
+    entry = catalog.get_entry(name)
     predictions = results.read_predictions(name)
     error = np.abs(predictions.predicted["both"] - predictions.rated)
     order = np.argsort(error, kind="stable")
@@ -115,7 +115,7 @@ def dataset(name: str, tree: Mapping[str, Any], photos: int) -> Dataset:
     # Three digits that mean something, be the scale 0 to 1 or 0 to 100.
     width = float(np.ptp(predictions.rated)) or 1.0
     places = max(0, 3 - round(np.log10(width)))
-    return Dataset(
+    return DatasetSection(
         name=name,
         title=entry.title,
         proxy=tree["proxy"],
@@ -237,11 +237,11 @@ def _photo(name: str, found: Predictions, row: int, places: int) -> Photo:
         name=Path(image).name,
         rated=f"{found.rated[row]:.{places}f}",
         predicted=f"{found.predicted['both'][row]:.{places}f}",
-        uri=pictures.thumbnail(layout.raw(name) / image),
+        uri=thumbnails.thumbnail(layout.raw(name) / image),
     )
 
 
-def matrix(rows: Sequence[Row], crossings: Sequence[Crossing]) -> Matrix | None:
+def cross_grid(rows: Sequence[ResultRow], crossings: Sequence[CrossResult]) -> CrossGrid | None:
     """Compose the cross-dataset matrix of both experts; None where there is a single dataset."""
     across = {(c.train, c.test): c for c in crossings if c.variant == "both"}
     if not across:
@@ -252,18 +252,18 @@ def matrix(rows: Sequence[Row], crossings: Sequence[Crossing]) -> Matrix | None:
     known = [value for value in seen if value is not None]
     low = min(known, default=0.0)
 
-    def cell(train: str, test: str) -> Cell | None:
+    def cell(train: str, test: str) -> GridCell | None:
         found = across.get((train, test))
         srcc = within[train] if train == test else found.srcc if found else None
         if srcc is None:
             return None
         tint = round(4 + 52 * (srcc - low) / max(1.0 - low, 1e-9))
-        return Cell(srcc, found.paper_srcc if found else None, train == test, tint)
+        return GridCell(srcc, found.paper_srcc if found else None, train == test, tint)
 
-    return Matrix(names, [[cell(train, test) for test in names] for train in names])
+    return CrossGrid(names, [[cell(train, test) for test in names] for train in names])
 
 
-def expert(name: ExpertName, made: Mapping[Path, Provenance]) -> Expert | None:
+def expert_section(name: ExpertName, made: Mapping[Path, Provenance]) -> ExpertSection | None:
     """Compose the part of one expert; None where nothing of it is on this machine."""
     card, curve = results.read_card(name), results.read_curve(name)
     provenance = made.get(layout.model(name))
@@ -274,7 +274,7 @@ def expert(name: ExpertName, made: Mapping[Path, Provenance]) -> Expert | None:
         step = curve["step"]
         series = {label: curve[key] for key, label in _CURVES.items() if key in curve}
         charts.append(figures.curves(f"{name}-curve", f"Pretraining, {name}", step, series, name))
-    return Expert(name, _expert_facts(card), charts)
+    return ExpertSection(name, _expert_facts(card), charts)
 
 
 def _expert_facts(card: Mapping[str, Any]) -> Facts:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from reiqa import layout, text
 from reiqa.errors import BadInputError
 from reiqa.params import VARIANTS, Variant
-from reiqa.report.results import Crossing
+from reiqa.report.results import CrossResult
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,7 +22,7 @@ PROXY = "proxy ratings, not human"
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One dataset and variant; the columns of ``results/all_srcc.csv`` in their order.
 
     Metrics are medians over the splits, ``_std`` their standard deviation; None where undefined.
@@ -59,12 +59,12 @@ class Row:
     difference: float | None
 
 
-def rows(results: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+def result_rows(results: Mapping[str, Mapping[str, Any]]) -> list[ResultRow]:
     """Return the results table, datasets in the order given, variants in their fixed order."""
     return [_row(name, variant, result) for name, result in results.items() for variant in VARIANTS]
 
 
-def _row(name: str, variant: Variant, result: Mapping[str, Any]) -> Row:
+def _row(name: str, variant: Variant, result: Mapping[str, Any]) -> ResultRow:
     found = result["variants"][variant]
     paper = (found["paper"] or {}).get("srcc")
     srcc = found["srcc"]["median"]
@@ -73,7 +73,7 @@ def _row(name: str, variant: Variant, result: Mapping[str, Any]) -> Row:
         for metric in ("srcc", "plcc", "plcc_raw", "krcc", "rmse")
         for suffix, key in (("", "median"), ("_std", "std"))
     }
-    return Row(
+    return ResultRow(
         dataset=name,
         variant=variant,
         **spread,
@@ -89,17 +89,17 @@ def _row(name: str, variant: Variant, result: Mapping[str, Any]) -> Row:
     )
 
 
-def to_csv(table: Sequence[Row]) -> str:
+def to_csv(table: Sequence[ResultRow]) -> str:
     """Return the table as CSV, numbers to six places, an empty cell for none."""
-    heads = [field.name for field in fields(Row)]
+    heads = [field.name for field in fields(ResultRow)]
     cells = (
         [f"{value:.6f}" if isinstance(value, float) else value for value in astuple(row)]
         for row in table
     )
-    return text.as_csv(heads, cells)
+    return text.format_csv(heads, cells)
 
 
-def read(path: Path) -> list[Row]:
+def read_results_csv(path: Path) -> list[ResultRow]:
     """Read a table that `to_csv` wrote.
 
     Raises:
@@ -114,7 +114,7 @@ def read(path: Path) -> list[Row]:
         raise BadInputError(f"{path}: not a results table ({error}); run: reiqa report") from None
 
 
-def _parse(row: Mapping[str, str]) -> Row:
+def _parse(row: Mapping[str, str]) -> ResultRow:
     def cell(name: str, kind: object) -> Any:
         text = row[name]
         if kind is int:
@@ -123,11 +123,11 @@ def _parse(row: Mapping[str, str]) -> Row:
             return float(text) if text else None
         return text
 
-    return Row(**{field.name: cell(field.name, field.type) for field in fields(Row)})
+    return ResultRow(**{field.name: cell(field.name, field.type) for field in fields(ResultRow)})
 
 
 def summary(
-    table: Sequence[Row], crossings: Sequence[Crossing], probe: Mapping[str, Any]
+    table: Sequence[ResultRow], crossings: Sequence[CrossResult], probe: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the few numbers that two commits are compared by (``dvc metrics``)."""
     tree: dict[str, Any] = {"datasets": {}}
@@ -176,7 +176,7 @@ CROSS_HEAD = (
 )
 
 
-def result_cells(row: Row) -> tuple[str, ...]:
+def result_cells(row: ResultRow) -> tuple[str, ...]:
     """Return a row of the results table as a person reads it, under `RESULT_HEAD`."""
     interval = (
         f"{number(row.srcc_low)} to {number(row.srcc_high)}" if row.srcc_low is not None else "–"
@@ -198,7 +198,7 @@ def result_cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def cross_cells(crossing: Crossing) -> tuple[str, ...]:
+def cross_cells(crossing: CrossResult) -> tuple[str, ...]:
     """Return a row of the cross-dataset table as a person reads it, under `CROSS_HEAD`."""
     return (
         crossing.train,
@@ -274,11 +274,11 @@ def table_text(coloured: bool | None = None) -> str:
     console = Console(
         file=stream, force_terminal=styled, no_color=not styled, width=160, legacy_windows=False
     )
-    console.print(_terminal_table(read(layout.ALL_SRCC), styled))
+    console.print(_terminal_table(read_results_csv(layout.ALL_SRCC), styled))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 
-def _terminal_table(body: Sequence[Row], coloured: bool) -> "Table":
+def _terminal_table(body: Sequence[ResultRow], coloured: bool) -> "Table":
     from rich import box
     from rich.table import Table
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reiqa import store
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, ExpertName, Pooling
-from reiqa.regression.standard import Vector
+from reiqa.regression.scaler import Vector
 
 #: Raised by one when bundles change so that older code cannot read them.
 FORMAT = 1
@@ -38,7 +38,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Recipe(_Part):
+class BundleRecipe(_Part):
     """How an image becomes the experts' features; what training the regressor used.
 
     Attributes:
@@ -62,7 +62,7 @@ class Recipe(_Part):
     format: int = 1
 
 
-class Expert(_Part):
+class BundleExpert(_Part):
     """One expert.
 
     Attributes:
@@ -78,7 +78,7 @@ class Expert(_Part):
     licence: str
 
 
-class Residuals(_Part):
+class ResidualQuantiles(_Part):
     """How far ratings lay from predictions, on images that the regressor had not seen.
 
     Attributes:
@@ -95,7 +95,7 @@ class Residuals(_Part):
     low: tuple[float, ...]
     high: tuple[float, ...]
 
-    def around(self, score: float) -> tuple[float, float]:
+    def expected_range(self, score: float) -> tuple[float, float]:
         """Return where people's mean rating is to be expected, inside the scale."""
         ends = (score + self._between(self.low, score), score + self._between(self.high, score))
         low, high = (min(max(end, 0.0), 100.0) for end in ends)
@@ -110,7 +110,7 @@ class Residuals(_Part):
         return offsets[left] + share * (offsets[right] - offsets[left])
 
 
-class Fitted(_Part):
+class RatingScale(_Part):
     """To whose ratings the regressor was fitted.
 
     Attributes:
@@ -166,10 +166,10 @@ class Manifest(_Part):
     name: str
     scale: str
     intercept: float
-    recipe: Recipe
-    experts: Mapping[ExpertName, Expert]
-    fitted: Fitted
-    residuals: Residuals
+    recipe: BundleRecipe
+    experts: Mapping[ExpertName, BundleExpert]
+    fitted: RatingScale
+    residuals: ResidualQuantiles
     metrics: tuple[dict[str, Any], ...]
     parts: dict[str, str]
     provenance: dict[str, Any]
@@ -199,7 +199,7 @@ class Bundle:
         return self.folder / name
 
 
-def find(name: str | Path) -> Path:
+def find_bundle(name: str | Path) -> Path:
     """Return the folder of a bundle: one that is named by its path, or one that is installed.
 
     Raises:
@@ -222,7 +222,7 @@ def find(name: str | Path) -> Path:
     )
 
 
-def load(name: str | Path = "lite") -> Bundle:
+def load_bundle(name: str | Path = "lite") -> Bundle:
     """Read a bundle and check each of its parts.
 
     Args:
@@ -231,7 +231,7 @@ def load(name: str | Path = "lite") -> Bundle:
     Raises:
         BadInputError: it is not there, of a newer format, damaged, or holds something else.
     """
-    folder = find(name)
+    folder = find_bundle(name)
     try:
         return _read(folder)
     except OSError as error:
@@ -268,7 +268,7 @@ def _checked(path: Path, text: bytes) -> Manifest:
             raise BadInputError(
                 f"{path}: of format {number}, newer than this reiqa reads ({FORMAT}); upgrade reiqa"
             )
-        return Manifest.model_validate(store.without_seal(tree))
+        return Manifest.model_validate(store.verify_checksum(tree))
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))

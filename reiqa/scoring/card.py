@@ -10,7 +10,7 @@ from reiqa.scoring.bundle import Manifest
 _EXPERTS = {"both": "both experts", "content": "content alone", "quality": "quality alone"}
 
 
-def write(manifest: Manifest, notes: str) -> str:
+def render_card(manifest: Manifest, notes: str) -> str:
     """Return the card as Markdown.
 
     Args:

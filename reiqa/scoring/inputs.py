@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reiqa import images, tensors
 from reiqa.errors import BadInputError
-from reiqa.features.plan import Pixels, Viewing
+from reiqa.features.batching import Pixels, ResizePolicy
 
 #: One image: a path, a binary file, a Pillow image, ``(H, W, 3)`` or ``(H, W)`` numpy,
 #: ``(3, H, W)`` torch.
@@ -26,7 +26,7 @@ _SLACK = 0.1
 
 
 @dataclass(frozen=True)
-class Seen:
+class PreparedImage:
     """An image as the experts see it.
 
     Attributes:
@@ -40,16 +40,16 @@ class Seen:
     width: int
 
 
-def seen(picture: Picture, viewing: Viewing) -> Seen:
+def prepare_image(picture: Picture, viewing: ResizePolicy) -> PreparedImage:
     """Turn one image into what the experts see.
 
     Raises:
         BadInputError: the file cannot be read, or what is given is no RGB image.
     """
     if _is_file(picture):
-        return of_bytes(images.read_rgb(picture), viewing)
+        return prepare_pixels(images.read_rgb(picture), viewing)
     if isinstance(picture, Image.Image):
-        return of_bytes(images.to_rgb(picture), viewing)
+        return prepare_pixels(images.to_rgb(picture), viewing)
     if isinstance(picture, np.ndarray):
         return _of_array(picture, viewing)
     if isinstance(picture, Tensor):
@@ -86,20 +86,20 @@ def _is_file(picture: object) -> TypeGuard[str | os.PathLike[str] | IO[bytes]]:
     return readable and not isinstance(picture, io.TextIOBase | Image.Image)
 
 
-def of_bytes(pixels: Pixels, viewing: Viewing) -> Seen:
+def prepare_pixels(pixels: Pixels, viewing: ResizePolicy) -> PreparedImage:
     """Turn ``(H, W, 3)`` uint8 into what the experts see."""
     height, width = pixels.shape[:2]
     fitted, _ = viewing.fitted(pixels)
-    return Seen(tensors.to_tensor(fitted)[None], height, width)
+    return PreparedImage(tensors.to_tensor(fitted)[None], height, width)
 
 
-def _of_array(array: np.ndarray[Any, Any], viewing: Viewing) -> Seen:
+def _of_array(array: np.ndarray[Any, Any], viewing: ResizePolicy) -> PreparedImage:
     if array.ndim == 2:
         array = np.repeat(array[:, :, None], 3, axis=2)
     if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise BadInputError(f"array of shape {array.shape}: an image is (H, W, 3), or (H, W) grey")
     if array.dtype == np.uint8:
-        return of_bytes(np.ascontiguousarray(array), viewing)
+        return prepare_pixels(np.ascontiguousarray(array), viewing)
     if not np.issubdtype(array.dtype, np.floating):
         raise BadInputError(f"array of {array.dtype}: give uint8, or floats in [0, 1]")
     planes = np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32)
@@ -117,7 +117,7 @@ def check_tensor(tensor: Tensor) -> None:
         raise BadInputError(f"{kind} tensor: give a dense one that holds the pixels")
 
 
-def _of_tensor(tensor: Tensor, viewing: Viewing) -> Seen:
+def _of_tensor(tensor: Tensor, viewing: ResizePolicy) -> PreparedImage:
     check_tensor(tensor)
     if tensor.ndim != 3 or tensor.shape[0] != 3 or 0 in tensor.shape:
         raise BadInputError(
@@ -125,7 +125,7 @@ def _of_tensor(tensor: Tensor, viewing: Viewing) -> Seen:
         )
     tensor = tensor.detach()
     if tensor.dtype == torch.uint8:
-        return of_bytes(tensor.permute(1, 2, 0).cpu().contiguous().numpy(), viewing)
+        return prepare_pixels(tensor.permute(1, 2, 0).cpu().contiguous().numpy(), viewing)
     if not tensor.is_floating_point():
         raise BadInputError(f"tensor of {tensor.dtype}: give uint8, or floats in [0, 1]")
     floats = tensor.float()
@@ -133,10 +133,10 @@ def _of_tensor(tensor: Tensor, viewing: Viewing) -> Seen:
     if not (low >= -_SLACK and high <= 1 + _SLACK):
         raise BadInputError(f"values from {low:g} to {high:g}: floats are to lie in [0, 1]")
     height, width = floats.shape[1:]
-    return Seen(sized(floats.clamp(0, 1)[None], viewing), height, width)
+    return PreparedImage(resize_batch(floats.clamp(0, 1)[None], viewing), height, width)
 
 
-def sized(batch: Tensor, viewing: Viewing) -> Tensor:
+def resize_batch(batch: Tensor, viewing: ResizePolicy) -> Tensor:
     """Scale a batch to the size the experts see; differentiable.
 
     On floats this is torch's antialiased bicubic, on bytes Pillow's: the same but for rounding.

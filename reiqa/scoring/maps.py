@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from reiqa import store, tensors
-from reiqa.features.plan import Pixels
-from reiqa.scoring.inputs import Seen
-from reiqa.scoring.listing import Listed
+from reiqa.features.batching import Pixels
+from reiqa.scoring.inputs import PreparedImage
+from reiqa.scoring.find_images import ImageItem
 from reiqa.scoring.record import Record
 from reiqa.scoring.scorer import Score, Scorer
-from reiqa.scoring.windows import Plan, Surface, surface
+from reiqa.scoring.sliding_windows import WindowGrid, Surface, interpolate_grid
 
 #: Longer side of a photograph in the picture, in pixels.
 _SIDE = 840
@@ -37,7 +37,7 @@ _BATCH = 16
 _COLOURS = "PuOr"
 
 
-def measure(scorer: Scorer, seen: Seen, score: Score, height: int, width: int) -> Surface:
+def local_scores(scorer: Scorer, seen: PreparedImage, score: Score, height: int, width: int) -> Surface:
     """Return how good an image is place by place, ``(height, width)`` points.
 
     Each place has the score that the image would have if all of it looked to the quality expert
@@ -52,20 +52,20 @@ def measure(scorer: Scorer, seen: Seen, score: Score, height: int, width: int) -
         width: of the map.
     """
     image = seen.batch[0]
-    plan = Plan.over(*image.shape[1:])
+    plan = WindowGrid.over(*image.shape[1:])
     boxes = [(slice(None), *box) for box in plan.boxes()]
     shares = [
         scorer.share("quality", torch.stack([image[box] for box in boxes[start : start + _BATCH]]))
         for start in range(0, len(boxes), _BATCH)
     ]
     values = torch.cat(shares).numpy().reshape(plan.shape)
-    return surface(plan, values - values.mean() + score, height, width)
+    return interpolate_grid(plan, values - values.mean() + score, height, width)
 
 
-class Mapper:
+class MapWriter:
     """Draws the map of each image it is called with into a folder."""
 
-    def __init__(self, scorer: Scorer, folder: Path, items: Sequence[Listed]) -> None:
+    def __init__(self, scorer: Scorer, folder: Path, items: Sequence[ImageItem]) -> None:
         """Give each image a file of its own: where it lay below its folder, ``.map.png`` added."""
         self._scorer = scorer
         self._drawing = threading.Lock()
@@ -78,10 +78,10 @@ class Mapper:
             self._targets[item.path] = place.with_name(f"{place.name}{again}.map.png")
         self._names = {item.name: item.path for item in items}
 
-    def __call__(self, item: Listed, seen: Seen, score: Score) -> None:
+    def __call__(self, item: ImageItem, seen: PreparedImage, score: Score) -> None:
         """Measure and draw one image."""
         pixels = _small(tensors.to_uint8(seen.batch[0]).permute(1, 2, 0).contiguous().numpy())
-        points = measure(self._scorer, seen, score, *pixels.shape[:2])
+        points = local_scores(self._scorer, seen, score, *pixels.shape[:2])
         # Matplotlib's fonts are not made for several threads.
         with self._drawing, store.atomic(self._targets[item.path]) as temporary:
             title = PurePath(item.name).name
@@ -89,7 +89,7 @@ class Mapper:
                 temporary, format="png", metadata={"Software": None}
             )
 
-    def drawn(self, known: Mapping[str, Record]) -> dict[str, Record]:
+    def already_drawn(self, known: Mapping[str, Record]) -> dict[str, Record]:
         """Return those rows whose map is there already."""
         return {
             name: record

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from reiqa import store
 from reiqa.errors import BadInputError
-from reiqa.scoring.network import Network
+from reiqa.scoring.module import ScorerModule
 from reiqa.scoring.scorer import Scorer
 
 #: The shorter side of an image has at least so many pixels, or the deepest stages see borders only.
@@ -20,14 +20,14 @@ _OPSET = 18
 _A = -0.5
 
 
-class Exportable(nn.Module):
+class OnnxModule(nn.Module):
     """A network whose half scale is made of matrix products, which every runtime has.
 
     ONNX's own antialiased Resize takes its border and its rounding from the runtime; a product
     with the filter's matrix is the same everywhere, for odd lengths too.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: ScorerModule) -> None:
         """Wrap a bundle's network."""
         super().__init__()
         self.network = network
@@ -58,7 +58,7 @@ def _halving(length: int) -> Tensor:
     return weights / weights.sum(dim=1, keepdim=True)
 
 
-def export(scorer: Scorer, path: Path) -> None:
+def export_onnx(scorer: Scorer, path: Path) -> None:
     """Write a scorer as ONNX: ``images`` ``(N, 3, H, W)`` float32 in, ``points`` ``(N,)`` out.
 
     N, height and width are free, from `LEAST_SIDE` pixels on. The recipe's ``resize`` and
@@ -81,7 +81,7 @@ def export(scorer: Scorer, path: Path) -> None:
         # they are not.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Exportable(scorer.as_module()),
+            OnnxModule(scorer.as_module()),
             (example,),
             temporary,
             input_names=["images"],

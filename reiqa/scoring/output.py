@@ -8,13 +8,13 @@ from typing import IO, Self
 
 from reiqa import store
 from reiqa.errors import BadInputError
-from reiqa.scoring.record import Form, Record, head, line, parse
+from reiqa.scoring.record import RowFormat, Record, format_header, format_row, parse_row
 
 # How a file of rows begins; none that begins otherwise is written to.
-_BEGINS: dict[Form, str] = {"csv": head("csv") + "\n", "jsonl": '{"image": '}
+_BEGINS: dict[RowFormat, str] = {"csv": format_header("csv") + "\n", "jsonl": '{"image": '}
 
 
-class Table:
+class RowFile:
     """A file of rows. Rows already there are kept; each new one is on disk before the next.
 
     While it grows, rows stand in the order they were made, and a row that replaces an older one
@@ -25,7 +25,7 @@ class Table:
         known: the latest row of each image that was there.
     """
 
-    def __init__(self, path: Path, form: Form) -> None:
+    def __init__(self, path: Path, form: RowFormat) -> None:
         """Open or make a file; what a kill left of a last line is cut off.
 
         Raises:
@@ -39,8 +39,8 @@ class Table:
             raise BadInputError(f"{path}: a folder; --out takes a file") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            store.sweep(path)
-            self.known: Mapping[str, Record] = self._recall()
+            store.remove_partials(path)
+            self.known: Mapping[str, Record] = self._read_existing()
         except BlockingIOError:
             self._file.close()
             raise BadInputError(f"{path}: another reiqa score is writing to it") from None
@@ -57,20 +57,20 @@ class Table:
     def add(self, record: Record) -> None:
         """Append a row, unless it is the one that was there."""
         if self.known.get(record.image) != record:
-            self._write(line(record, self._form))
+            self._write(format_row(record, self._form))
 
     def finish(self, records: Iterable[Record]) -> None:
         """Rewrite the file: these rows in this order, then older rows of other images."""
         rows = {record.image: record for record in records}
         rows |= {name: record for name, record in self.known.items() if name not in rows}
-        lines = [head(self._form), *(line(record, self._form) for record in rows.values())]
+        lines = [format_header(self._form), *(format_row(record, self._form) for record in rows.values())]
         store.write_text(self._path, "".join(f"{text}\n" for text in lines if text))
 
     def _write(self, text: str) -> None:
         self._file.write(f"{text}\n".encode())
         self._file.flush()
 
-    def _recall(self) -> dict[str, Record]:
+    def _read_existing(self) -> dict[str, Record]:
         self._file.seek(0)
         data = self._file.read()
         text = data.decode("utf-8", "replace")
@@ -83,7 +83,7 @@ class Table:
         whole = data.rfind(b"\n") + 1
         self._file.truncate(whole)
         self._file.seek(0, os.SEEK_END)
-        if not whole and (first := head(self._form)):
+        if not whole and (first := format_header(self._form)):
             self._write(first)
-        rows = (parse(row, self._form) for row in text.split("\n")[:-1])
+        rows = (parse_row(row, self._form) for row in text.split("\n")[:-1])
         return {record.image: record for record in rows if record}

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from reiqa.scoring.scorer import Score
 
-Form = Literal["table", "csv", "jsonl"]
+RowFormat = Literal["table", "csv", "jsonl"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _rounded(number: float) -> float:
     return round(float(number), 3) + 0.0
 
 
-def head(form: Form) -> str:
+def format_header(form: RowFormat) -> str:
     """Return the line above the rows; empty where there is none."""
     match form:
         case "csv":
@@ -81,7 +81,7 @@ def head(form: Form) -> str:
     return ""
 
 
-def line(record: Record, form: Form) -> str:
+def format_row(record: Record, form: RowFormat) -> str:
     """Return a row as one line."""
     match form:
         case "csv":
@@ -91,7 +91,7 @@ def line(record: Record, form: Form) -> str:
     return _aligned(record)
 
 
-def parse(text: str, form: Form) -> Record | None:
+def parse_row(text: str, form: RowFormat) -> Record | None:
     """Read what `line` wrote as CSV or JSON lines; None where it is not such a line."""
     try:
         if form == "csv":

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from reiqa import devices
-from reiqa.encoders import pooled
+from reiqa.encoders import with_pooling
 from reiqa.errors import BadInputError
-from reiqa.features.encoding import Encoding, views
-from reiqa.features.plan import Viewing
+from reiqa.features.encoding import FrozenEncoder, scaled_views
+from reiqa.features.batching import ResizePolicy
 from reiqa.params import EXPERTS, ExpertName
 from reiqa.scoring import bundle as bundles
 from reiqa.scoring import inputs
 from reiqa.scoring.budget import PixelBudget
 from reiqa.scoring.bundle import Bundle
-from reiqa.scoring.inputs import Picture, Seen
-from reiqa.scoring.network import Network, read_experts, read_head
+from reiqa.scoring.inputs import Picture, PreparedImage
+from reiqa.scoring.module import ScorerModule, read_experts, read_head
 
 Result = TypeVar("Result")
 
@@ -106,12 +106,12 @@ class Scorer:
         self.budget = PixelBudget(_IN_FLIGHT)
         self._device = _checked_device(device)
         recipe = bundle.manifest.recipe
-        self._viewing = Viewing(recipe.resize, recipe.max_pixels, batch=1)
+        self._viewing = ResizePolicy(recipe.resize, recipe.max_pixels, batch=1)
         self._scales = recipe.scales
         with devices.default_torch_state():
             self._experts, self._head = read_experts(bundle), read_head(bundle)
             self._encodings = {
-                name: Encoding(
+                name: FrozenEncoder(
                     self._experts[name],
                     recipe.scales,
                     self._device,
@@ -138,7 +138,7 @@ class Scorer:
         Raises:
             BadInputError: there is no such bundle, or it is damaged.
         """
-        return cls(bundles.load(name), device)
+        return cls(bundles.load_bundle(name), device)
 
     @overload
     def __call__(self, picture: Picture) -> Score: ...  # type: ignore[overload-overlap]
@@ -178,12 +178,12 @@ class Scorer:
 
     def _score_here(self, picture: Picture) -> Score:
         with self.budget.hold(inputs.pixel_count(picture)):
-            return self.judge(self.see(picture))
+            return self.score_prepared(self.prepare(picture))
 
     def _score_all(self, pictures: Sequence[Picture]) -> list[Score]:
         # An object that is given several times is read once: two threads must not read one file.
         unique = {id(picture): self._in_reach(picture) for picture in pictures}
-        workers = min(len(unique), devices.processors()) if self._device.type == "cpu" else 1
+        workers = min(len(unique), devices.cpu_count()) if self._device.type == "cpu" else 1
         if workers <= 1:
             scores = [self._score_one(picture) for picture in unique.values()]
         else:
@@ -202,18 +202,18 @@ class Scorer:
         """Compute away from the caller's settings; on a GPU in its thread, whose stream counts."""
         return devices.on_one_thread(work) if self._device.type == "cpu" else work()
 
-    def see(self, picture: Picture) -> Seen:
+    def prepare(self, picture: Picture) -> PreparedImage:
         """Read or convert one image, and bring it to the size that the experts see."""
-        return self._isolated(lambda: inputs.seen(picture, self._viewing))
+        return self._isolated(lambda: inputs.prepare_image(picture, self._viewing))
 
-    def judge(self, seen: Seen) -> Score:
+    def score_prepared(self, seen: PreparedImage) -> Score:
         """Score an image that has been read."""
         with devices.ieee_float32(self._device):
-            points, content, quality = self._isolated(lambda: self._judged(seen.batch))
+            points, content, quality = self._isolated(lambda: self._points_and_shares(seen.batch))
         expected = self.bundle.manifest.residuals.around(points)
         return Score(points, expected, (content, quality), (seen.height, seen.width))
 
-    def as_module(self) -> Network:
+    def as_module(self) -> ScorerModule:
         """Return the scorer as a torch module: differentiable, usable as a loss.
 
         It takes ``(N, 3, H, W)`` floats in [0, 1] and gives ``(N,)`` points. Its weights are
@@ -223,10 +223,10 @@ class Scorer:
         """
         pooling = self.bundle.manifest.recipe.pooling
         with devices.default_torch_state():
-            experts = {name: pooled(expert, pooling) for name, expert in self._experts.items()}
-            return copy.deepcopy(Network(experts, self._scales, self._head, self._viewing))
+            experts = {name: with_pooling(expert, pooling) for name, expert in self._experts.items()}
+            return copy.deepcopy(ScorerModule(experts, self._scales, self._head, self._viewing))
 
-    def share(self, expert: ExpertName, batch: Tensor) -> Tensor:
+    def expert_points(self, expert: ExpertName, batch: Tensor) -> Tensor:
         """Return the points that an expert alone adds to the mean photograph's, ``(N,)`` float64.
 
         Args:
@@ -238,19 +238,19 @@ class Scorer:
 
     @torch.inference_mode()
     def _share(self, expert: ExpertName, batch: Tensor) -> Tensor:
-        answer = self._answer(expert, views(batch.to(self._device), self._scales))
+        answer = self._expert_output(expert, scaled_views(batch.to(self._device), self._scales))
         added: Tensor = self._head({expert: answer}) - self._head({})
         return added
 
     @torch.inference_mode()
-    def _judged(self, batch: Tensor) -> tuple[float, float, float]:
+    def _points_and_shares(self, batch: Tensor) -> tuple[float, float, float]:
         """Return points and both shares of one image, which is halved once for both experts."""
-        seen = views(batch.to(self._device), self._scales)
-        answers = {name: self._answer(name, seen) for name in EXPERTS}
+        seen = scaled_views(batch.to(self._device), self._scales)
+        answers = {name: self._expert_output(name, seen) for name in EXPERTS}
         shares = self._head.shares(answers)
         return float(self._head(answers)), float(shares["content"]), float(shares["quality"])
 
-    def _answer(self, expert: ExpertName, seen: list[Tensor]) -> Tensor:
+    def _expert_output(self, expert: ExpertName, seen: list[Tensor]) -> Tensor:
         rows = torch.from_numpy(self._encodings[expert].rows(seen))
         return self._head.answer(expert, rows)
 
@@ -261,7 +261,7 @@ def _reloaded(bundle: Bundle, device: str) -> Scorer:
     Raises:
         BadInputError: it is no longer there, or another one is.
     """
-    found = bundles.load(bundle.folder)
+    found = bundles.load_bundle(bundle.folder)
     if found.digest != bundle.digest:
         raise BadInputError(
             f"{bundle.folder}: another bundle ({found.identity}) than the copied scorer's"

@@ -10,30 +10,30 @@ matching sidecar is never read as whole.
 """
 
 from reiqa.store.files import (
-    NO_ROOM,
+    DISK_FULL_ERRORS,
     WORK,
     atomic,
     check_target,
     file_digest,
     locked,
     read_json,
-    sweep,
+    remove_partials,
     write_json,
     write_text,
 )
-from reiqa.store.making import Freshness, make, write_stamp
+from reiqa.store.staleness import Freshness, make_artifact, write_stamp
 from reiqa.store.provenance import (
     FORMATS,
     Provenance,
-    damaged,
+    find_corruption,
     read_provenance,
-    recorded,
+    input_digests,
     revision,
-    seal,
+    sign_sidecar,
     sidecar,
-    verified,
-    with_seal,
-    without_seal,
+    verified_digest,
+    add_checksum,
+    verify_checksum,
 )
 
 __all__ = [

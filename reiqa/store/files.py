@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reiqa.errors import BadInputError
-from reiqa.progress import say
+from reiqa.progress import log
 
 #: What must outlive a kill, and an engine that deletes outputs before it makes them.
 WORK = Path("work")
@@ -23,7 +23,7 @@ WORK = Path("work")
 _PART = ".part-"
 
 #: Errors that say that nothing more can be written.
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 # Bytes that a disk that is not full takes.
 _SOME = 1 << 20
@@ -38,7 +38,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def digest_now(path: Path) -> str:
+def current_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as they are now.
 
     A large file is read once in a process, as long as nobody writes to it.
@@ -46,11 +46,11 @@ def digest_now(path: Path) -> str:
     now = path.stat()
     if now.st_size < _LARGE:
         return file_digest(path)
-    return _remembered(path.absolute(), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+    return _cached_digest(path.absolute(), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
 
 
 @cache
-def _remembered(path: Path, *_identity: int) -> str:
+def _cached_digest(path: Path, *_identity: int) -> str:
     return file_digest(path)
 
 
@@ -78,15 +78,15 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except Exception as error:
-        number = error.errno if isinstance(error, OSError) else _refusal(temporary)
-        if number in NO_ROOM:
+        number = error.errno if isinstance(error, OSError) else _write_error(temporary)
+        if number in DISK_FULL_ERRORS:
             raise OSError(number, os.strerror(number), str(path)) from None
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _refusal(path: Path) -> int | None:
+def _write_error(path: Path) -> int | None:
     """Return the system's reason, if any, not to let a file grow.
 
     Libraries in other languages raise an error of their own kind when the disk is full.
@@ -171,7 +171,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"{path}: waiting for another reiqa that is making it")
+        log(f"{path}: waiting for another reiqa that is making it")
         lock.acquire()
     try:
         yield
@@ -179,7 +179,7 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def sweep(path: Path) -> None:
+def remove_partials(path: Path) -> None:
     """Remove what killed processes left of a file and those beside it; for who holds its lock."""
     for leftover in path.parent.glob(f".{glob.escape(path.name.split('.')[0])}.*"):
         if _PART in leftover.name:

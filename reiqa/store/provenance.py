@@ -14,8 +14,8 @@ from typing import Any
 import reiqa
 from reiqa import layout
 from reiqa.errors import BadInputError
-from reiqa.params import digest as tree_digest
-from reiqa.store.files import digest_now, file_digest, write_json
+from reiqa.params import tree_digest as tree_digest
+from reiqa.store.files import current_digest, file_digest, write_json
 
 #: Raised by one when a stage's code changes so that it makes other bytes of the same input.
 FORMATS: dict[str, int] = {
@@ -70,7 +70,7 @@ def sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".prov.json")
 
 
-def seal(
+def sign_sidecar(
     path: Path,
     stage: str,
     item: str,
@@ -103,16 +103,16 @@ def seal(
         command=shlex.join(["reiqa", *sys.argv[1:]]),
         revision=revision(),
     )
-    write_json(sidecar(path), with_seal(asdict(provenance)))
+    write_json(sidecar(path), add_checksum(asdict(provenance)))
     return provenance
 
 
-def with_seal(tree: Mapping[str, Any]) -> dict[str, Any]:
+def add_checksum(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tree of JSON data and its own digest in it."""
     return {**tree, _SEAL: tree_digest(tree)}
 
 
-def without_seal(tree: Mapping[str, Any]) -> dict[str, Any]:
+def verify_checksum(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tree that `with_seal` was written of; one without a digest as it is.
 
     Raises:
@@ -127,14 +127,14 @@ def without_seal(tree: Mapping[str, Any]) -> dict[str, Any]:
 def read_provenance(path: Path) -> Provenance | None:
     """Return the provenance of an artifact; None where there is none that can be read."""
     try:
-        found = Provenance(**without_seal(json.loads(sidecar(path).read_text(encoding="utf-8"))))
+        found = Provenance(**verify_checksum(json.loads(sidecar(path).read_text(encoding="utf-8"))))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
     trees = (found.parameters, found.inputs, found.companions, found.companion_digests)
     return found if all(isinstance(tree, dict) for tree in trees) else None
 
 
-def recorded(inputs: Iterable[Path]) -> dict[str, str]:
+def input_digests(inputs: Iterable[Path]) -> dict[str, str]:
     """Return path and digest of artifacts, from the sidecar of each.
 
     Raises:
@@ -149,7 +149,7 @@ def recorded(inputs: Iterable[Path]) -> dict[str, str]:
     return digests
 
 
-def verified(path: Path) -> str:
+def verified_digest(path: Path) -> str:
     """Return the SHA-256 of an artifact's bytes, which are those that were sealed.
 
     What was written beside it is held to its own digests. Bytes are read now, large files once in
@@ -158,16 +158,16 @@ def verified(path: Path) -> str:
     Raises:
         BadInputError: there is provenance, and it names other bytes.
     """
-    spoilt = damaged(path)
+    spoilt = find_corruption(path)
     if spoilt is not None:
         raise BadInputError(
             f"{spoilt}: damaged (not the bytes that were written); delete it and run:"
-            f" {layout.verb(path)}"
+            f" {layout.command(path)}"
         )
-    return digest_now(path)
+    return current_digest(path)
 
 
-def damaged(path: Path) -> Path | None:
+def find_corruption(path: Path) -> Path | None:
     """Return the part of an artifact that is not what was sealed: itself, or what lies beside.
 
     None where all is, and where there is no provenance to tell.
@@ -178,7 +178,7 @@ def damaged(path: Path) -> Path | None:
     sealed = {path: made.digest}
     sealed |= {Path(name): digest for name, digest in made.companion_digests.items()}
     for part, digest in sealed.items():
-        if not part.is_file() or digest_now(part) != digest:
+        if not part.is_file() or current_digest(part) != digest:
             return part
     return None
 

@@ -17,7 +17,8 @@ from reiqa.ablations import table as table_of
 from reiqa.cli import project
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.identity import parameters_of
-from reiqa.pretrain import loop, probing
+from reiqa.pretrain import loop
+from reiqa.probe import run
 
 PROBED = {"type_accuracy": 0.25, "level_srcc": 0.5, "distance_srcc": 0.75}
 
@@ -56,7 +57,7 @@ def write_index(name: str, columns: str, rows: list[str], base: params.Params) -
     path = layout.index(name)
     header = ["# name: " + json.dumps(name), "# listed: 20", "# missing: 0"]
     store.write_text(path, "\n".join([*header, columns, *rows]) + "\n")
-    store.seal(path, "index", name, parameters_of(base, "index", name), {})
+    store.sign_sidecar(path, "index", name, parameters_of(base, "index", name), {})
 
 
 @pytest.fixture
@@ -86,9 +87,9 @@ class Work:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done: Counter[str] = Counter()
         probed = {"quality": PROBED, "quality_random": dict.fromkeys(PROBED, 0.125)}
-        monkeypatch.setattr(probing, "distorted", lambda bank: None)
-        monkeypatch.setattr(probing, "beside_random", lambda expert, seen: probed)
-        self._count(monkeypatch, loop.Run, "learn", "step")
+        monkeypatch.setattr(run, "distorted", lambda bank: None)
+        monkeypatch.setattr(run, "beside_random", lambda expert, seen: probed)
+        self._count(monkeypatch, loop.PretrainingRun, "learn", "step")
         self._count(monkeypatch, images, "read_rgb", "decode")
 
     def _count(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, what: str) -> None:
@@ -158,9 +159,9 @@ def test_a_cell_that_was_cut_goes_on_and_the_others_are_kept(base, work, monkeyp
 
 
 def test_a_cell_that_diverges_does_not_stop_the_others(base, work, monkeypatch):
-    learn = loop.Run.learn
+    learn = loop.PretrainingRun.train_step
 
-    def failing(run: loop.Run, *views: Any) -> Any:
+    def failing(run: loop.PretrainingRun, *views: Any) -> Any:
         if run.settings.negatives == "queue":
             raise WorkFailedError("diverged")
         return learn(run, *views)
@@ -169,7 +170,7 @@ def test_a_cell_that_diverges_does_not_stop_the_others(base, work, monkeypatch):
         Path("matrix.yaml"),
         yaml.safe_dump({**MATRIX, "vary": dict(reversed(MATRIX["vary"].items()))}),
     )
-    monkeypatch.setattr(loop.Run, "learn", failing)
+    monkeypatch.setattr(loop.PretrainingRun, "learn", failing)
     with pytest.raises(WorkFailedError, match=r"negatives.*diverged"):
         project.ablate(matrix="matrix.yaml")
     assert [row["factor"] for row in table()] == ["base", "chunks.swap"]

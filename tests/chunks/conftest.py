@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from reiqa import layout
-from reiqa.params import Chunks, Params
+from reiqa.params import ChunkParams, Params
 
 torch.set_num_threads(1)
 
 #: Crops small enough for a test; all else as in the paper.
-CHUNKS = Chunks(corpora=["garden"], n_aug=4, patch=32, images_per_shard=3)
+CHUNKS = ChunkParams(corpora=["garden"], n_aug=4, patch=32, images_per_shard=3)
 
 
 def photograph(height: int, width: int, seed: int) -> np.ndarray:

@@ -12,22 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from reiqa.chunks.recipe import Recipe, draw, redraw
+from reiqa.chunks.recipe import ChunkRecipe, draw_recipe, redraw_recipe
 from reiqa.distortions import TYPES, resolve
 from reiqa.errors import BadInputError
-from reiqa.params import Bank, Chunks
+from reiqa.params import BankParams, ChunkParams
 
-PUBLISHED = resolve(Bank())
-PAPER = Chunks(corpora=["c"])
+PUBLISHED = resolve(BankParams())
+PAPER = ChunkParams(corpora=["c"])
 
 
-def drawn(chunks=PAPER, height=900, width=1201, number=0, image="a.png", seed=1) -> Recipe:
-    recipe = draw(chunks, PUBLISHED, seed, "c", image, number, height, width)
+def drawn(chunks=PAPER, height=900, width=1201, number=0, image="a.png", seed=1) -> ChunkRecipe:
+    recipe = draw_recipe(chunks, PUBLISHED, seed, "c", image, number, height, width)
     assert recipe is not None
     return recipe
 
 
-def overlap(recipe: Recipe, scale: int) -> int:
+def overlap(recipe: ChunkRecipe, scale: int) -> int:
     """Pixels that two crops share, counted one by one."""
     covered = Counter()
     for top, left in recipe.pairs[scale]:
@@ -37,9 +37,9 @@ def overlap(recipe: Recipe, scale: int) -> int:
 
 
 @st.composite
-def settings_of_chunks(draws) -> Chunks:
+def settings_of_chunks(draws) -> ChunkParams:
     low, high = sorted(draws(st.tuples(*[st.floats(0.02, 0.9)] * 2)))
-    return Chunks(
+    return ChunkParams(
         corpora=["c"],
         n_aug=draws(st.integers(1, len(PUBLISHED))),
         patch=draws(st.integers(16, 40)),
@@ -87,7 +87,7 @@ def test_the_overlap_keeps_its_bounds(chunks, number):
 def offsets(count: int) -> np.ndarray:
     """Rows and columns from first to second crop, ``(count, 2 scales, 2)``."""
     recipe = drawn()
-    pairs = np.array([redraw(recipe, epoch).pairs for epoch in range(count)])
+    pairs = np.array([redraw_recipe(recipe, epoch).pairs for epoch in range(count)])
     return pairs[:, :, 1] - pairs[:, :, 0]
 
 
@@ -110,7 +110,7 @@ def test_the_second_crop_lies_in_all_four_directions_alike():
 
 def test_crops_reach_every_part_of_the_content():
     recipe = drawn()
-    corners = np.array([redraw(recipe, epoch).pairs for epoch in range(2000)])
+    corners = np.array([redraw_recipe(recipe, epoch).pairs for epoch in range(2000)])
     half = corners[:, 1] - np.array(recipe.content) // 2
     assert half.min() == 0 and half.max() == 608 // 2 - 160
     full = corners[:, 0] - np.array(recipe.content)
@@ -126,7 +126,7 @@ def test_types_are_distinct_and_all_types_and_levels_come_up():
     recipe = drawn()
     types, levels = Counter(), Counter()
     for epoch in range(500):
-        again = redraw(recipe, epoch)
+        again = redraw_recipe(recipe, epoch)
         assert len(set(again.types)) == len(again.types) == len(again.levels) == 11
         types.update(again.types)
         levels.update(again.levels)
@@ -143,11 +143,11 @@ def test_the_margin_is_the_widest_of_the_bank():
 @settings(max_examples=30, deadline=None)
 def test_an_epoch_keeps_the_window_and_changes_the_rest(epoch, number):
     recipe = drawn(number=number)
-    again = redraw(recipe, epoch)
-    assert again == redraw(redraw(recipe, 3), epoch)
+    again = redraw_recipe(recipe, epoch)
+    assert again == redraw_recipe(redraw_recipe(recipe, 3), epoch)
     assert again.frame == recipe.frame and again.content == recipe.content
     assert (again == recipe) == (epoch == 0)
-    assert not set(again.seeds) & set(redraw(recipe, epoch + 1).seeds)
+    assert not set(again.seeds) & set(redraw_recipe(recipe, epoch + 1).seeds)
 
 
 def test_a_draw_depends_on_seed_corpus_image_and_number_only():
@@ -169,7 +169,7 @@ def test_a_draw_is_the_same_on_every_machine():
 def test_a_recipe_survives_json():
     for number in range(20):
         recipe = drawn(number=number)
-        assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+        assert ChunkRecipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
 
 def test_half_of_the_versions_swap_at_one_scale_and_the_others_at_the_other():
@@ -181,13 +181,13 @@ def test_half_of_the_versions_swap_at_one_scale_and_the_others_at_the_other():
 
 
 def test_the_least_photograph_is_one_that_needs_a_single_reflection():
-    assert draw(PAPER, PUBLISHED, 0, "c", "a", 0, 304, 2000) is None
-    assert draw(PAPER, PUBLISHED, 0, "c", "a", 0, 2000, 304) is None
-    least = draw(PAPER, PUBLISHED, 0, "c", "a", 0, 305, 305)
+    assert draw_recipe(PAPER, PUBLISHED, 0, "c", "a", 0, 304, 2000) is None
+    assert draw_recipe(PAPER, PUBLISHED, 0, "c", "a", 0, 2000, 304) is None
+    least = draw_recipe(PAPER, PUBLISHED, 0, "c", "a", 0, 305, 305)
     assert (least.frame.height, least.frame.width, least.height) == (608, 608, 608)
 
 
 def test_more_types_than_the_bank_has_is_refused_by_name():
     few = PAPER.model_copy(update={"n_aug": 26})
     with pytest.raises(BadInputError, match=r"chunks\.n_aug: 26 .* 25"):
-        draw(few, PUBLISHED, 0, "c", "a", 0, 900, 900)
+        draw_recipe(few, PUBLISHED, 0, "c", "a", 0, 900, 900)

@@ -9,31 +9,31 @@ from torch import Tensor
 
 from reiqa import tensors
 from reiqa.chunks import render as module
-from reiqa.chunks.geometry import context
-from reiqa.chunks.recipe import Recipe, draw, redraw
+from reiqa.chunks.geometry import even_margin
+from reiqa.chunks.recipe import ChunkRecipe, draw_recipe, redraw_recipe
 from reiqa.chunks.render import render
 from reiqa.distortions import TYPES, Frame, distort, resolve
-from reiqa.params import Bank, Chunks
+from reiqa.params import BankParams, ChunkParams
 
-PUBLISHED = resolve(Bank())
-CHUNKS = Chunks(corpora=["c"], n_aug=5, patch=32)
+PUBLISHED = resolve(BankParams())
+CHUNKS = ChunkParams(corpora=["c"], n_aug=5, patch=32)
 STEADY = tuple(name for name in PUBLISHED if TYPES[name].local and not TYPES[name].random)
 
 
-def drawn(number: int, chunks: Chunks = CHUNKS, types=PUBLISHED, size=(331, 288)) -> Recipe:
-    recipe = draw(chunks, types, 5, "c", "a.png", number, *size)
+def drawn(number: int, chunks: ChunkParams = CHUNKS, types=PUBLISHED, size=(331, 288)) -> ChunkRecipe:
+    recipe = draw_recipe(chunks, types, 5, "c", "a.png", number, *size)
     assert recipe is not None
     return recipe
 
 
-def frame_of(pixels: np.ndarray, recipe: Recipe) -> Tensor:
+def frame_of(pixels: np.ndarray, recipe: ChunkRecipe) -> Tensor:
     """The whole frame as a float image ``(1, 3, H, W)``."""
     whole = tensors.to_tensor(pixels)[None]
     grown = tensors.reflect(whole, recipe.frame.height, recipe.frame.width)
     return grown[..., : recipe.frame.height, : recipe.frame.width]
 
 
-def window_of(pixels: np.ndarray, recipe: Recipe) -> Tensor:
+def window_of(pixels: np.ndarray, recipe: ChunkRecipe) -> Tensor:
     """What a shard gives: ``(3, h, w)`` uint8."""
     frame = recipe.frame
     cut = frame_of(pixels, recipe)[0, :, frame.top :, frame.left :]
@@ -41,7 +41,7 @@ def window_of(pixels: np.ndarray, recipe: Recipe) -> Tensor:
 
 
 @pytest.fixture
-def chunks(photograph) -> tuple[list[Tensor], list[Recipe]]:
+def chunks(photograph) -> tuple[list[Tensor], list[ChunkRecipe]]:
     """Six windows of photographs of three sizes, one of them reflected."""
     sizes = [(331, 288), (240, 301), (100, 122)]
     recipes = [drawn(number, size=sizes[number % 3]) for number in range(6)]
@@ -49,14 +49,14 @@ def chunks(photograph) -> tuple[list[Tensor], list[Recipe]]:
     return [window_of(*pair) for pair in zip(pixels, recipes, strict=True)], recipes
 
 
-def slow(window: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+def slow(window: Tensor, recipe: ChunkRecipe) -> tuple[Tensor, Tensor]:
     """One version, one scale, one crop at a time, in the plainest words; query and key."""
     patch = recipe.plan.patch
     query = torch.empty(len(recipe.pairs), recipe.plan.versions, 3, patch, patch)
     key = torch.empty_like(query)
     for version in range(recipe.plan.versions):
         kind = recipe.types[version - 1] if version else None
-        room = context(TYPES[kind].margin if kind else 0)
+        room = even_margin(TYPES[kind].margin if kind else 0)
         frame = recipe.frame
         size, corner = [], []
         for pixels, whole in zip(recipe.extent, (frame.height, frame.width), strict=True):
@@ -234,7 +234,7 @@ def test_a_crop_is_the_region_of_the_whole_frame_distorted(name, photograph):
     size = (451, 388)
     pixels = photograph(*size, 3)
     for number in range(4):
-        recipe = redraw(drawn(number, one, (name,), size), number)
+        recipe = redraw_recipe(drawn(number, one, (name,), size), number)
         frame = frame_of(pixels, recipe)
         whole = distort(frame, [name], list(recipe.levels), list(recipe.seeds))
         pairs = render([window_of(pixels, recipe)], [recipe])

@@ -16,12 +16,13 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from typer.testing import CliRunner
 
-from reiqa import chunks, cli, hdf5, images, layout, store
+from reiqa import chunks, cli, images, layout, store
 from reiqa.chunks import shards
-from reiqa.chunks.recipe import draw
+from reiqa.chunks.recipe import draw_recipe
 from reiqa.distortions import resolve
 from reiqa.errors import BadInputError
 from reiqa.params import Params
+from reiqa.store import hdf5
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
@@ -31,7 +32,7 @@ def test_encoding_loses_nothing(pixels):
 
 
 def read_all(paths: list[Path]) -> list:
-    reader = shards.Reader(paths)
+    reader = shards.ShardReader(paths)
     return [reader.window(index) for index in range(len(reader))]
 
 
@@ -39,15 +40,15 @@ def test_a_reader_gives_each_photograph_its_windows_and_recipes(garden, paramete
     parameters = parameters.model_copy(
         update={"chunks": parameters.chunks.model_copy(update={"draws": 2})}
     )
-    path = shards.write(garden, 0, 1, parameters)
+    path = shards.write_shard(garden, 0, 1, parameters)
     assert path == layout.shard(garden, 0)
     found = read_all([path])
-    assert len(found) == 14 and shards.verify(path) == 14
+    assert len(found) == 14 and shards.verify_shard(path) == 14
     types = resolve(parameters.bank)
     for number, (window, recipe) in enumerate(found):
         photograph = Path(layout.raw(garden)) / f"flower{number // 2}.png"
         pixels = images.read_rgb(photograph)
-        assert recipe == draw(
+        assert recipe == draw_recipe(
             parameters.chunks, types, 7, garden, photograph.name, number % 2, *pixels.shape[:2]
         )
         frame = recipe.frame
@@ -62,7 +63,7 @@ def test_a_small_photograph_is_given_reflected(garden, parameters):
     pixels = images.read_rgb(path)[:61, :90]
     Image.fromarray(pixels).save(path)
     reindex(garden)
-    window, recipe = shards.Reader([shards.write(garden, 0, 7, parameters)]).window(0)
+    window, recipe = shards.ShardReader([shards.write_shard(garden, 0, 7, parameters)]).window(0)
     side = recipe.plan.content
     assert window.shape == (3, side, side)
     mirrored = np.pad(pixels, ((0, side - 61), (0, side - 90), (0, 0)), mode="reflect")
@@ -82,11 +83,11 @@ def reindex(corpus: str) -> None:
 
 
 def test_shards_share_the_corpus_out_in_order(garden, parameters):
-    whole = read_all([shards.write(garden, 0, 1, parameters)])
+    whole = read_all([shards.write_shard(garden, 0, 1, parameters)])
     of = parameters.chunks.shard_count(7)
     assert of == 3
     # Made in any order, as parallel jobs do.
-    paths = {number: shards.write(garden, number, of, parameters) for number in (2, 0, 1)}
+    paths = {number: shards.write_shard(garden, number, of, parameters) for number in (2, 0, 1)}
     parts = read_all([paths[number] for number in range(of)])
     assert [recipe for _, recipe in parts] == [recipe for _, recipe in whole]
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(parts, whole, strict=True))
@@ -98,13 +99,13 @@ def test_the_count_of_shards(photographs, wanted, parameters):
 
 
 def test_writing_again_gives_the_same_bytes(garden, parameters):
-    first = shards.write(garden, 0, 1, parameters).read_bytes()
+    first = shards.write_shard(garden, 0, 1, parameters).read_bytes()
     time.sleep(1.1)  # HDF5 would record whole seconds
-    assert shards.write(garden, 0, 1, parameters).read_bytes() == first
+    assert shards.write_shard(garden, 0, 1, parameters).read_bytes() == first
 
 
 def test_a_shard_describes_itself(garden, parameters):
-    path = shards.write(garden, 1, 3, parameters)
+    path = shards.write_shard(garden, 1, 3, parameters)
     with h5py.File(path) as file:
         assert file.attrs["format"].decode() == shards.FORMAT
         assert b"running sum" in file.attrs["encoding"]
@@ -128,7 +129,7 @@ def test_sources_that_cannot_be_used_are_named_and_left_out(garden, parameters, 
     reindex_present(garden)
     Image.fromarray(np.zeros((300, 300, 3), np.uint8)).save(folder / "flower5.png")
 
-    path = shards.write(garden, 0, 1, parameters)
+    path = shards.write_shard(garden, 0, 1, parameters)
 
     assert [recipe.image for _, recipe in read_all([path])] == ["flower0.png", "flower6.png"]
     said = capsys.readouterr().err.splitlines()
@@ -166,7 +167,7 @@ def test_every_kind_of_image_is_stored_as_a_viewer_shows_it_or_left_out(garden, 
     reindex(garden)
     found = {
         recipe.image: (window, recipe)
-        for window, recipe in read_all([shards.write(garden, 0, 1, parameters)])
+        for window, recipe in read_all([shards.write_shard(garden, 0, 1, parameters)])
     }
     assert sorted(found) == sorted(kinds)[:6]
     assert "flower6.png: 1x1 pixels are too few" in capsys.readouterr().err
@@ -205,9 +206,9 @@ def rows_of(corpus: str) -> list[str]:
 def test_what_a_kill_interrupts_leaves_no_file_and_spares_the_others(
     garden, parameters, monkeypatch
 ):
-    done = shards.write(garden, 0, 3, parameters)
+    done = shards.write_shard(garden, 0, 3, parameters)
     before = done.read_bytes()
-    wanted = shards.write(garden, 1, 3, parameters)
+    wanted = shards.write_shard(garden, 1, 3, parameters)
     bytes_wanted = wanted.read_bytes()
     wanted.unlink()
 
@@ -221,11 +222,11 @@ def test_what_a_kill_interrupts_leaves_no_file_and_spares_the_others(
 
     monkeypatch.setattr(shards, "_store", dies)
     with pytest.raises(KeyboardInterrupt):
-        shards.write(garden, 1, 3, parameters)
+        shards.write_shard(garden, 1, 3, parameters)
     assert [path.name for path in done.parent.iterdir()] == [done.name]
     monkeypatch.setattr(shards, "_store", stores)
     assert done.read_bytes() == before
-    assert shards.write(garden, 1, 3, parameters).read_bytes() == bytes_wanted
+    assert shards.write_shard(garden, 1, 3, parameters).read_bytes() == bytes_wanted
 
 
 @pytest.fixture
@@ -234,14 +235,14 @@ def small_shard(garden, parameters) -> Path:
     path = layout.raw(garden) / "flower0.png"
     Image.fromarray(images.read_rgb(path)[:70, :70]).save(path)
     reindex(garden)
-    return shards.write(garden, 0, 7, parameters)
+    return shards.write_shard(garden, 0, 7, parameters)
 
 
 def test_a_changed_byte_is_noticed_or_harmless(small_shard, monkeypatch):
     # What the format itself notices, without the process that tries a file first.
     monkeypatch.setattr(hdf5, "fault", lambda path: "")
     whole = small_shard.read_bytes()
-    window, recipe = shards.Reader([small_shard]).window(0)
+    window, recipe = shards.ShardReader([small_shard]).window(0)
     noticed = 0
     offsets = np.random.default_rng(0).integers(0, len(whole), 150)
     for offset in [*range(0, 100), *(int(offset) for offset in offsets)]:
@@ -249,7 +250,7 @@ def test_a_changed_byte_is_noticed_or_harmless(small_shard, monkeypatch):
         spoilt[offset] ^= 0x41
         small_shard.write_bytes(bytes(spoilt))
         try:
-            again, recipe_again = shards.Reader([small_shard]).window(0)
+            again, recipe_again = shards.ShardReader([small_shard]).window(0)
         except BadInputError as error:
             noticed += 1
             line = str(error)
@@ -264,7 +265,7 @@ def test_a_shard_that_is_cut_off_is_refused_when_opened(small_shard):
     for keep in (0, 7, 100, len(whole) // 2, len(whole) - 1):
         small_shard.write_bytes(whole[:keep])
         with pytest.raises(BadInputError, match=r"shard-00000\.h5: damaged .* reiqa chunks"):
-            shards.Reader([small_shard])
+            shards.ShardReader([small_shard])
 
 
 def flip(path: Path, offset: int) -> None:
@@ -276,8 +277,8 @@ def flip(path: Path, offset: int) -> None:
 
 def sealed(corpus: str, number: int, of: int, parameters: Params) -> Path:
     """Write a shard as the verb does, its provenance beside it."""
-    path = shards.write(corpus, number, of, parameters)
-    store.seal(path, "chunks", corpus, {}, {})
+    path = shards.write_shard(corpus, number, of, parameters)
+    store.sign_sidecar(path, "chunks", corpus, {}, {})
     return path
 
 
@@ -291,20 +292,20 @@ def pixels_of(path: Path) -> int:
 
 def test_a_changed_pixel_is_found_by_the_digest_beside_the_shard(garden, parameters, monkeypatch):
     path = sealed(garden, 0, 3, parameters)
-    monkeypatch.setattr(shards.Reader, "window", lambda *_: pytest.fail("no window need be read"))
-    assert shards.verify(path) == 2
+    monkeypatch.setattr(shards.ShardReader, "window", lambda *_: pytest.fail("no window need be read"))
+    assert shards.verify_shard(path) == 2
     flip(path, pixels_of(path))
     with pytest.raises(BadInputError, match=r"^data/chunks/garden/shard-00000\.h5: damaged .*"
                        r" delete it and run: reiqa chunks --corpus garden$"):  # fmt: skip
-        shards.verify(path)
+        shards.verify_shard(path)
 
 
 def test_a_changed_pixel_is_found_without_provenance_too(garden, parameters):
-    path = shards.write(garden, 0, 3, parameters)
-    assert shards.verify(path) == 2
+    path = shards.write_shard(garden, 0, 3, parameters)
+    assert shards.verify_shard(path) == 2
     flip(path, pixels_of(path))
     with pytest.raises(BadInputError, match=r"shard-00000\.h5: damaged .* reiqa chunks --corpus"):
-        shards.verify(path)
+        shards.verify_shard(path)
 
 
 def test_the_verb_names_every_damaged_shard_and_still_checks_the_others(
@@ -334,33 +335,33 @@ def test_a_missing_shard_a_foreign_file_and_another_bank_are_named(
     small_shard, monkeypatch, tmp_path
 ):
     with pytest.raises(BadInputError, match=r"none\.h5: no such file"):
-        shards.Reader([tmp_path / "none.h5"])
+        shards.ShardReader([tmp_path / "none.h5"])
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
     with pytest.raises(BadInputError, match=r"other\.h5: damaged"):
-        shards.Reader([tmp_path / "other.h5"])
+        shards.ShardReader([tmp_path / "other.h5"])
     monkeypatch.setattr("reiqa.distortions.VERSION", -1)
     with pytest.raises(BadInputError, match=r"version .* of the bank"):
-        shards.Reader([small_shard])
+        shards.ShardReader([small_shard])
 
 
 @pytest.mark.parametrize(("number", "of"), [(3, 3), (-1, 3), (0, 0)])
 def test_a_shard_that_does_not_exist_is_refused(number, of, garden, parameters):
     with pytest.raises(BadInputError, match="numbers run from 0"):
-        shards.write(garden, number, of, parameters)
+        shards.write_shard(garden, number, of, parameters)
 
 
 def test_a_bank_smaller_than_a_chunk_is_refused_before_anything_is_written(garden, parameters):
     bank = parameters.bank.model_copy(update={"types": list(resolve(parameters.bank)[:3])})
     with pytest.raises(BadInputError, match=r"chunks\.n_aug"):
-        shards.write(garden, 0, 1, parameters.model_copy(update={"bank": bank}))
+        shards.write_shard(garden, 0, 1, parameters.model_copy(update={"bank": bank}))
     assert not layout.shard(garden, 0).exists()
 
 
 class Windows(torch.utils.data.Dataset):
     """A reader as a data loader sees it."""
 
-    def __init__(self, reader: shards.Reader) -> None:
+    def __init__(self, reader: shards.ShardReader) -> None:
         self.reader = reader
 
     def __len__(self) -> int:
@@ -371,7 +372,7 @@ class Windows(torch.utils.data.Dataset):
 
 
 def test_a_reader_made_before_the_fork_serves_every_worker(garden, parameters):
-    reader = shards.Reader([shards.write(garden, number, 3, parameters) for number in range(3)])
+    reader = shards.ShardReader([shards.write_shard(garden, number, 3, parameters) for number in range(3)])
     sums = [int(window.sum()) for window, _ in map(reader.window, range(len(reader)))]
     loader = torch.utils.data.DataLoader(Windows(reader), batch_size=1, num_workers=2)
     assert [int(batch) for batch in loader] == sums
@@ -382,7 +383,7 @@ def test_a_reader_made_before_the_fork_serves_every_worker(garden, parameters):
 
 def test_a_reader_keeps_few_files_open(garden, parameters, monkeypatch):
     monkeypatch.setattr(shards, "_OPEN", 2)
-    reader = shards.Reader([shards.write(garden, number, 7, parameters) for number in range(7)])
+    reader = shards.ShardReader([shards.write_shard(garden, number, 7, parameters) for number in range(7)])
     images_read = [reader.window(index)[1].image for index in (6, 0, 3, 6)]
     assert images_read == ["flower6.png", "flower0.png", "flower3.png", "flower6.png"]
     assert len(reader._open) == 2

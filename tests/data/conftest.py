@@ -7,8 +7,8 @@ import pytest
 from support.offered import Server
 
 from reiqa.data import catalog
-from reiqa.data.catalog import Entry, Piece, Source
-from reiqa.data.sources import Patience
+from reiqa.data.catalog import DatasetEntry, SourceFile, Source
+from reiqa.data.sources import RetryPolicy
 
 
 @pytest.fixture
@@ -22,18 +22,18 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def patience() -> Patience:
+def patience() -> RetryPolicy:
     """Gives a source up within a second."""
-    return Patience(silence=0.5, tries=2, pause=0.0, floor=200_000.0, window=0.2)
+    return RetryPolicy(silence=0.5, tries=2, pause=0.0, floor=200_000.0, window=0.2)
 
 
 @pytest.fixture
-def change_catalog(monkeypatch: pytest.MonkeyPatch) -> Callable[[Entry], Entry]:
+def change_catalog(monkeypatch: pytest.MonkeyPatch) -> Callable[[DatasetEntry], DatasetEntry]:
     """Puts an entry into the catalog for the length of a test."""
-    entries = dict(catalog.load())
+    entries = dict(catalog.load_catalog())
     monkeypatch.setattr(catalog, "load", lambda: entries)
 
-    def change(entry: Entry) -> Entry:
+    def change(entry: DatasetEntry) -> DatasetEntry:
         entries[entry.name] = entry
         return entry
 
@@ -48,13 +48,13 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def small_set(server: Server, change_catalog: Callable[[Entry], Entry]) -> Callable[..., Entry]:
+def small_set(server: Server, change_catalog: Callable[[DatasetEntry], DatasetEntry]) -> Callable[..., DatasetEntry]:
     """Makes a set of three images whose archives the server offers under the given paths."""
 
-    def make(*paths: str, **fields: object) -> Entry:
+    def make(*paths: str, **fields: object) -> DatasetEntry:
         sources = tuple(Source(url=server.url + path) for path in paths)
         return change_catalog(
-            Entry(
+            DatasetEntry(
                 name="small",
                 title="Small",
                 kind="corpus",
@@ -63,7 +63,7 @@ def small_set(server: Server, change_catalog: Callable[[Entry], Entry]) -> Calla
                 citation="none",
                 licence="none",
                 folders=("small", "Small"),
-                parts=(Piece(sources=sources),),
+                parts=(SourceFile(sources=sources),),
                 **fields,
             )
         )

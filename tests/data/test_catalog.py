@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from reiqa.data import catalog, sources
-from reiqa.data.catalog import Entry
+from reiqa.data.catalog import DatasetEntry
 from reiqa.data.unpack import is_archive
 from reiqa.errors import BadInputError
 
@@ -15,13 +15,13 @@ NINE = ["koniq10k", "spaq", "clive", "flive", "live", "csiq", "tid2013", "kadid1
 
 
 def test_every_set_of_the_paper_is_in_the_catalog() -> None:
-    assert {*NINE, "demo", "demo_mixed", "biq2021_ladders"} == set(catalog.rated())
-    assert {"kadis", "ava", "coco", "certh_blur", "voc2012", "imagenet"} <= set(catalog.corpora())
+    assert {*NINE, "demo", "demo_mixed", "biq2021_ladders"} == set(catalog.rated_names())
+    assert {"kadis", "ava", "coco", "certh_blur", "voc2012", "imagenet"} <= set(catalog.corpus_names())
 
 
-@pytest.mark.parametrize("name", list(catalog.load()))
+@pytest.mark.parametrize("name", list(catalog.load_catalog()))
 def test_every_entry_says_what_one_must_know(name: str) -> None:
-    entry = catalog.get(name)
+    entry = catalog.get_entry(name)
     assert entry.name == name and entry.title and entry.citation and entry.licence
     assert entry.home or entry.made_by or entry.steps
     if entry.published is not None:
@@ -32,21 +32,21 @@ def test_every_entry_says_what_one_must_know(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*NINE, "kadis", "ava", "coco", "voc2012"])
 def test_an_archive_lies_on_more_than_one_machine(name: str) -> None:
-    for piece in catalog.get(name).parts:
+    for piece in catalog.get_entry(name).parts:
         offered = [source for source in piece.sources if source.readable]
         archives = [source for source in offered if is_archive(sources.file_name(source))]
         assert not archives or len({sources.host(source.url) for source in archives}) >= 2
 
 
 def test_the_addresses_of_the_catalog_are_spelled_out() -> None:
-    pieces = [piece for entry in catalog.load().values() for piece in entry.parts]
+    pieces = [piece for entry in catalog.load_catalog().values() for piece in entry.parts]
     for source in (source for piece in pieces for source in piece.sources):
         assert sources.address(source.url).startswith(("https://", "http://")), source.url
         assert "{" not in source.url and "?" not in sources.file_name(source)
 
 
 def test_every_readable_archive_is_of_a_kind_that_can_be_unpacked() -> None:
-    for entry in catalog.load().values():
+    for entry in catalog.load_catalog().values():
         for piece in entry.parts:
             for source in piece.sources:
                 name = sources.file_name(source)
@@ -54,7 +54,7 @@ def test_every_readable_archive_is_of_a_kind_that_can_be_unpacked() -> None:
 
 
 def test_names_and_numbers_that_results_depend_on() -> None:
-    counts = {name: catalog.get(name).images for name in NINE}
+    counts = {name: catalog.get_entry(name).images for name in NINE}
     assert counts == {
         "koniq10k": 10_073,
         "spaq": 11_125,
@@ -66,34 +66,34 @@ def test_names_and_numbers_that_results_depend_on() -> None:
         "kadid10k": 10_125,
         "biq2021": 12_000,
     }
-    references = {name: catalog.get(name).references for name in NINE if catalog.get(name).grouped}
+    references = {name: catalog.get_entry(name).references for name in NINE if catalog.get_entry(name).grouped}
     assert references == {"live": 29, "csiq": 30, "tid2013": 25, "kadid10k": 81}
-    turned = [name for name in NINE if not catalog.get(name).ratings.higher_is_better]
+    turned = [name for name in NINE if not catalog.get_entry(name).ratings.higher_is_better]
     assert turned == ["live", "csiq"]
-    assert [name for name in NINE if catalog.get(name).has_official_split] == [
+    assert [name for name in NINE if catalog.get_entry(name).has_official_split] == [
         "koniq10k",
         "flive",
         "biq2021",
     ]
-    proxies = [name for name in catalog.load() if catalog.get(name).proxy]
+    proxies = [name for name in catalog.load_catalog() if catalog.get_entry(name).proxy]
     assert proxies == ["demo", "demo_mixed", "biq2021_ladders"]
 
 
 def test_a_wrong_entry_is_refused() -> None:
-    sound = catalog.get("csiq").model_dump()
+    sound = catalog.get_entry("csiq").model_dump()
     with pytest.raises(ValidationError, match="ratings"):
-        Entry(**{**sound, "ratings": None})
+        DatasetEntry(**{**sound, "ratings": None})
     with pytest.raises(ValidationError, match="where the set comes from"):
-        Entry(**{**sound, "parts": ()})
+        DatasetEntry(**{**sound, "parts": ()})
     with pytest.raises(ValidationError, match="typo"):
-        Entry(**{**sound, "typo": 1})
+        DatasetEntry(**{**sound, "typo": 1})
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(BadInputError, match=r"koniq.*did you mean koniq10k\?.*csiq"):
-        catalog.get("koniq")
+        catalog.get_entry("koniq")
     with pytest.raises(BadInputError, match=r"zzz: no such dataset; allowed: "):
-        catalog.get("zzz")
+        catalog.get_entry("zzz")
 
 
 def test_the_catalog_and_the_index_bring_in_nothing_heavy() -> None:

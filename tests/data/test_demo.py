@@ -37,7 +37,7 @@ def test_a_rated_set_is_images_and_ratings(name: str, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     for folder in (first, second):
         folder.mkdir()
-        demo.make(name, folder)
+        demo.make_demo(name, folder)
     files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
     assert all((first / path).read_bytes() == (second / path).read_bytes() for path in files)
 
@@ -62,8 +62,8 @@ def test_the_plan_covers_its_types_and_fits_the_catalog() -> None:
     assert all(item.steps[0][0] != item.steps[1][0] for plan in mixed for item in plan)
     for name, all_plans in (("demo", plans), ("demo_mixed", mixed)):
         images = sum(map(len, all_plans)) + len(TITLES[name])
-        assert images == catalog.get(name).images
-        assert len(TITLES[name]) == catalog.get(name).references
+        assert images == catalog.get_entry(name).images
+        assert len(TITLES[name]) == catalog.get_entry(name).references
 
 
 def test_no_photograph_is_both_learned_from_and_tested_on() -> None:
@@ -74,7 +74,7 @@ def test_no_photograph_is_both_learned_from_and_tested_on() -> None:
 @pytest.mark.usefixtures("few")
 def test_the_index_of_a_demo_set_says_that_its_ratings_are_a_proxy(project: Path) -> None:
     fetch.fetch("demo")
-    made = index.read(index.build("demo", allow_missing=True))
+    made = index.read_index(index.build_index("demo", allow_missing=True))
     assert made.header["proxy"] is True
     assert made.header["measure"] == "MS-SSIM x 100"
     assert "not human" in made.header["note"]
@@ -84,7 +84,7 @@ def test_the_index_of_a_demo_set_says_that_its_ratings_are_a_proxy(project: Path
 
 def test_the_photographs_to_pretrain_on_are_written_as_they_are(project: Path) -> None:
     fetch.fetch("demo_corpus")
-    rows = index.read_corpus(index.build("demo_corpus"))
+    rows = index.read_corpus(index.build_index("demo_corpus"))
     assert {(Path(row.image).stem, row.width, row.height) for row in rows} == {
         ("hubble_deep_field", 1000, 872),
         ("motorcycle_left", 741, 500),
@@ -101,4 +101,4 @@ def test_a_package_without_its_photograph_is_one_line(
 
     monkeypatch.setitem(demo.PHOTOGRAPHS, "demo_corpus", {"moon": absent})
     with pytest.raises(WorkFailedError, match=r"moon: not in the installed"):
-        demo.make("demo_corpus", tmp_path)
+        demo.make_demo("demo_corpus", tmp_path)

@@ -9,7 +9,7 @@ from support.offered import picture
 
 from reiqa import layout, store
 from reiqa.data import catalog, fetch, index
-from reiqa.data.catalog import Entry, Ratings
+from reiqa.data.catalog import DatasetEntry, RatingsSpec
 from reiqa.errors import BadInputError
 from reiqa.identity import parameters_of, under
 from reiqa.params import Params
@@ -17,14 +17,14 @@ from reiqa.params import Params
 PARAMS = Params.model_validate(miniature.TREE)
 
 
-def rated(**fields: object) -> Entry:
+def rated(**fields: object) -> DatasetEntry:
     """A set of four images of two references, rated from 1 to 5."""
     known: dict[str, object] = {
         "name": "mine", "title": "Mine", "kind": "rated", "authentic": False, "images": 4,
         "references": 2, "citation": "none", "licence": "none", "steps": ("get it",),
-        "ratings": Ratings(file="ratings.csv", low=1, high=5, tail=1),
+        "ratings": RatingsSpec(file="ratings.csv", low=1, high=5, tail=1),
     }  # fmt: skip
-    return Entry.model_validate({**known, **fields})
+    return DatasetEntry.model_validate({**known, **fields})
 
 
 def lay_out(scores: list[float], references: int = 2) -> None:
@@ -47,42 +47,42 @@ def lay_out(scores: list[float], references: int = 2) -> None:
     ],
 )
 def test_counts_of_an_entry_are_enforced(
-    change_catalog: Callable[[Entry], Entry], change: dict[str, int], says: str
+    change_catalog: Callable[[DatasetEntry], DatasetEntry], change: dict[str, int], says: str
 ) -> None:
     change_catalog(rated(**change))
     lay_out([1, 2, 3, 4])
     with pytest.raises(BadInputError, match=says):
-        index.build("mine")
+        index.build_index("mine")
     if change != {"images": 3}:
-        header = index.read(index.build("mine", allow_missing=True)).header
+        header = index.read_index(index.build_index("mine", allow_missing=True)).header
         assert header["missing"] == change.get("images", 4) - 4, "the table tells what it lacks"
 
 
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("score", [0.99, 5.1, 80])
 def test_a_rating_outside_the_declared_range_is_refused_by_set_and_row(
-    change_catalog: Callable[[Entry], Entry], score: float
+    change_catalog: Callable[[DatasetEntry], DatasetEntry], score: float
 ) -> None:
     change_catalog(rated())
     lay_out([1, score, 3, 5])
     with pytest.raises(BadInputError, match=r"^mine: .*1\.png is rated .* outside the declared 1"):
-        index.build("mine")
-    ratings = Ratings(file="ratings.csv", low=1, high=5, least=0, most=80, tail=1)
+        index.build_index("mine")
+    ratings = RatingsSpec(file="ratings.csv", low=1, high=5, least=0, most=80, tail=1)
     change_catalog(rated(ratings=ratings))
-    assert len(index.read(index.build("mine"))) == 4
+    assert len(index.read_index(index.build_index("mine"))) == 4
 
 
 def test_packaged_tables_lie_inside_their_declared_ranges() -> None:
-    from reiqa.data import tables
+    from reiqa.data import rating_tables
 
-    for entry in catalog.load().values():
+    for entry in catalog.load_catalog().values():
         if entry.ratings is not None and entry.ratings.table:
-            assert len(tables.read(entry, Path()).rows) == entry.images
+            assert len(rating_tables.read_ratings(entry, Path()).rows) == entry.images
 
 
 CHANGES = {
     "higher_is_better": (
-        {"ratings": Ratings(file="ratings.csv", low=1, high=5, tail=1, higher_is_better=False)},
+        {"ratings": RatingsSpec(file="ratings.csv", low=1, high=5, tail=1, higher_is_better=False)},
         {"index"},
     ),
     "images": ({"images": 5}, {"index"}),
@@ -98,7 +98,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_changed_entry_is_seen_by_the_stages_that_depend_on_it(
-    change_catalog: Callable[[Entry], Entry], what: str
+    change_catalog: Callable[[DatasetEntry], DatasetEntry], what: str
 ) -> None:
     change, seen = CHANGES[what]
     stages = {"fetch": "mine", "index": "mine", "features": "mine/content", "fit": "mine"}
@@ -111,28 +111,28 @@ def test_a_changed_entry_is_seen_by_the_stages_that_depend_on_it(
 
 @pytest.mark.usefixtures("project")
 def test_an_index_of_ratings_the_other_way_round_is_stale(
-    change_catalog: Callable[[Entry], Entry],
+    change_catalog: Callable[[DatasetEntry], DatasetEntry],
 ) -> None:
     change_catalog(rated())
     lay_out([1, 2, 3, 4.5])
     path = layout.index("mine")
 
     def make() -> bool:
-        return store.make(path, "index", "mine", under(PARAMS), [], lambda: index.build("mine"))
+        return store.make_artifact(path, "index", "mine", under(PARAMS), [], lambda: index.build_index("mine"))
 
     assert make() and not make()
-    first = index.read(path).mos.tolist()
+    first = index.read_index(path).mos.tolist()
     change_catalog(rated(**CHANGES["higher_is_better"][0]))
-    assert not store.Freshness(under(PARAMS)).fresh(path)
+    assert not store.Freshness(under(PARAMS)).is_fresh(path)
     assert make()
-    assert index.read(path).mos.tolist() == [6 - score for score in first]
+    assert index.read_index(path).mos.tolist() == [6 - score for score in first]
 
 
 @pytest.mark.usefixtures("project")
 def test_a_fetched_set_whose_entry_changed_is_fetched_again(
-    tmp_path: Path, change_catalog: Callable[[Entry], Entry]
+    tmp_path: Path, change_catalog: Callable[[DatasetEntry], DatasetEntry]
 ) -> None:
-    entry = Entry(
+    entry = DatasetEntry(
         name="mine", title="Mine", kind="corpus", authentic=True, images=1, citation="none",
         licence="none", folders=("mine",), steps=("get it",),
     )  # fmt: skip
@@ -174,7 +174,7 @@ def test_a_wrong_entry_is_one_line_that_names_the_set(
     path.write_text(f"mirrors: {{}}\ndatasets:\n  bad: {text}\n")
     monkeypatch.setattr(catalog, "FILE", path)
     with pytest.raises(BadInputError, match=says) as refusal:
-        catalog.load.__wrapped__()
+        catalog.load_catalog.__wrapped__()
     assert "\n" not in str(refusal.value)
 
 
@@ -183,7 +183,7 @@ def test_an_entry_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     path.write_text("mirrors: {}\ndatasets:\n  a: {title: A}\n  a: {title: B}\n")
     monkeypatch.setattr(catalog, "FILE", path)
     with pytest.raises(BadInputError, match="the key 'a' is given twice"):
-        catalog.load.__wrapped__()
+        catalog.load_catalog.__wrapped__()
 
 
 @pytest.mark.usefixtures("project")
@@ -191,7 +191,7 @@ def test_an_entry_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     "letter", ["\u2028", "\x85", "\x0c", "\x1c", "\x1e", "#", ",", '"', "\r", "\n"]
 )
 def test_an_index_with_odd_names_reads_back(
-    change_catalog: Callable[[Entry], Entry], letter: str
+    change_catalog: Callable[[DatasetEntry], DatasetEntry], letter: str
 ) -> None:
     change_catalog(rated(images=1, references=1))
     folder = layout.raw("mine")
@@ -201,4 +201,4 @@ def test_an_index_with_odd_names_reads_back(
     quoted = name.replace('"', '""')
     with (folder / "ratings.csv").open("w", newline="") as table:
         table.write(f'dis_img_path,dis_type,ref_img_path,score\n"{quoted}",blur,r.png,3\n')
-    assert index.read(index.build("mine")).images == [name]
+    assert index.read_index(index.build_index("mine")).images == [name]

@@ -16,16 +16,16 @@ import pytest
 from support.offered import SMALL, Server, picture, tgz, zipped
 
 from reiqa import layout, store
-from reiqa.data import catalog, fetch, folders, records, sources, status
-from reiqa.data.catalog import Entry, Piece, Source
-from reiqa.data.sources import Patience
+from reiqa.data import catalog, fetch, file_tree, receipts, sources, status
+from reiqa.data.catalog import DatasetEntry, SourceFile, Source
+from reiqa.data.sources import RetryPolicy
 from reiqa.data.unpack import unpack
 from reiqa.errors import BadInputError, WorkFailedError
 
 ARCHIVE = "/a/small.tgz"
 OTHER = "/b/small.zip"
 
-MakeSet = Callable[..., Entry]
+MakeSet = Callable[..., DatasetEntry]
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def nothing_there() -> bool:
 
 
 def test_a_set_is_downloaded_unpacked_and_vouched_for(
-    archives: Server, small_set: MakeSet, patience: Patience
+    archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     receipt = json.loads(fetch.fetch("small", patience=patience).read_text())
@@ -60,7 +60,7 @@ def test_a_set_is_downloaded_unpacked_and_vouched_for(
 
 
 def test_the_receipt_of_the_same_files_is_the_same_file(
-    archives: Server, small_set: MakeSet, patience: Patience
+    archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     first = fetch.fetch("small", patience=patience).read_bytes()
@@ -68,7 +68,7 @@ def test_the_receipt_of_the_same_files_is_the_same_file(
 
 
 def test_a_whole_set_is_not_brought_again_but_a_damaged_one_is(
-    archives: Server, small_set: MakeSet, patience: Patience
+    archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     layout_before = fetch.fetch("small", patience=patience)
@@ -93,7 +93,7 @@ def test_a_whole_set_is_not_brought_again_but_a_damaged_one_is(
     ],
 )
 def test_a_passing_fault_is_overcome_at_the_same_source(
-    fault: str, resumed: bool, archives: Server, small_set: MakeSet, patience: Patience
+    fault: str, resumed: bool, archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     archives.faults[ARCHIVE] = [fault]
@@ -104,7 +104,7 @@ def test_a_passing_fault_is_overcome_at_the_same_source(
 
 
 def test_many_cuts_in_a_row_are_overcome_while_each_brings_something(
-    archives: Server, small_set: MakeSet, patience: Patience
+    archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     archives.faults[ARCHIVE] = ["cut 9000"] * 5
@@ -115,7 +115,7 @@ def test_many_cuts_in_a_row_are_overcome_while_each_brings_something(
 
 
 def test_a_download_goes_on_after_the_process_was_killed(
-    archives: Server, small_set: MakeSet, patience: Patience
+    archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     archives.faults[ARCHIVE] = ["cut 30000", "500", "500"]
@@ -128,7 +128,7 @@ def test_a_download_goes_on_after_the_process_was_killed(
 
 @pytest.mark.parametrize("fault", ["no range", "changed", "416"])
 def test_a_part_that_cannot_be_continued_is_begun_anew(
-    fault: str, archives: Server, small_set: MakeSet, patience: Patience
+    fault: str, archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     archives.faults[ARCHIVE] = ["cut 30000", fault]
@@ -138,7 +138,7 @@ def test_a_part_that_cannot_be_continued_is_begun_anew(
 
 @pytest.mark.parametrize("fault", ["404", "403", "wrong", "says less", "web page"])
 def test_a_source_that_gives_something_else_is_left_for_the_next(
-    fault: str, archives: Server, small_set: MakeSet, patience: Patience
+    fault: str, archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE, OTHER)
     archives.faults[ARCHIVE] = [fault] * 9
@@ -152,7 +152,7 @@ def test_a_source_that_gives_something_else_is_left_for_the_next(
     "fault", ["404", "403", "416", "500", "wrong", "says less", "web page", "cut 0", "stall"]
 )
 def test_without_another_source_there_is_one_line_and_no_set(
-    fault: str, archives: Server, small_set: MakeSet, patience: Patience
+    fault: str, archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     # A stalling source that brings half of the rest each time is progress; here it brings nothing.
@@ -165,7 +165,7 @@ def test_without_another_source_there_is_one_line_and_no_set(
 
 
 def test_a_slow_source_is_left_while_there_is_another(
-    archives: Server, small_set: MakeSet, patience: Patience
+    archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE, OTHER)
     archives.faults[ARCHIVE] = ["trickle"] * 9
@@ -174,7 +174,7 @@ def test_a_slow_source_is_left_while_there_is_another(
 
 
 def test_a_slow_source_is_better_than_none(
-    archives: Server, small_set: MakeSet, patience: Patience
+    archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE, OTHER)
     archives.faults[ARCHIVE] = ["trickle"]
@@ -185,33 +185,33 @@ def test_a_slow_source_is_better_than_none(
 
 
 def test_a_dead_address_is_left_for_the_next(
-    archives: Server, small_set: MakeSet, patience: Patience, change_catalog: Callable[..., Entry]
+    archives: Server, small_set: MakeSet, patience: RetryPolicy, change_catalog: Callable[..., DatasetEntry]
 ) -> None:
     entry = small_set(OTHER)
     dead = Source(url="http://127.0.0.1:9/small.tgz")
-    pieces = (Piece(sources=(dead, *entry.parts[0].sources)),)
+    pieces = (SourceFile(sources=(dead, *entry.parts[0].sources)),)
     change_catalog(entry.model_copy(update={"parts": pieces}))
     fetch.fetch("small", patience=patience)
     assert whole()
 
 
 def test_bytes_unlike_the_known_digest_are_never_taken(
-    archives: Server, small_set: MakeSet, patience: Patience, change_catalog: Callable[..., Entry]
+    archives: Server, small_set: MakeSet, patience: RetryPolicy, change_catalog: Callable[..., DatasetEntry]
 ) -> None:
     entry = small_set(ARCHIVE)
     known = entry.parts[0].sources[0].model_copy(update={"sha256": "0" * 64})
-    change_catalog(entry.model_copy(update={"parts": (Piece(sources=(known,)),)}))
+    change_catalog(entry.model_copy(update={"parts": (SourceFile(sources=(known,)),)}))
     with pytest.raises(WorkFailedError, match="wrong digest"):
         fetch.fetch("small", patience=patience)
     assert nothing_there()
 
 
 def test_a_digest_seen_first_is_held_ever_after(
-    archives: Server, small_set: MakeSet, patience: Patience
+    archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     fetch.fetch("small", patience=patience)
-    recorded = json.loads(records.DIGESTS.read_text())["small/small.tgz"]
+    recorded = json.loads(receipts.DIGESTS.read_text())["small/small.tgz"]
     assert recorded["bytes"] == len(archives.files[ARCHIVE])
     # A sound archive of other content, as after a silent change at the source.
     archives.files[ARCHIVE] = tgz({"Small/images/0.png": picture("a.png", 99)})
@@ -221,7 +221,7 @@ def test_a_digest_seen_first_is_held_ever_after(
 
 
 def test_a_damaged_first_sight_does_not_become_the_measure(
-    archives: Server, small_set: MakeSet, patience: Patience
+    archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     archives.faults[ARCHIVE] = ["says less"]
@@ -232,7 +232,7 @@ def test_a_damaged_first_sight_does_not_become_the_measure(
 
 
 def test_the_digest_that_a_hub_promises_on_the_way_is_held(
-    archives: Server, small_set: MakeSet, patience: Patience
+    archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     archives.faults[ARCHIVE] = [f'redirect "{"1" * 64}"']
@@ -256,23 +256,23 @@ def test_hub_and_drive_addresses_are_spelled_out(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_drive_file_is_brought_under_its_name(
-    archives: Server, small_set: MakeSet, patience: Patience, monkeypatch: pytest.MonkeyPatch
+    archives: Server, small_set: MakeSet, patience: RetryPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = small_set(ARCHIVE)
     monkeypatch.setattr(sources, "GOOGLE_DRIVE", archives.url + "/a/")
     source = Source(url="gdrive://small.tgz", file="small.tgz")
-    pieces = (Piece(sources=(source,)),)
-    monkeypatch.setitem(catalog.load(), "small", entry.model_copy(update={"parts": pieces}))
+    pieces = (SourceFile(sources=(source,)),)
+    monkeypatch.setitem(catalog.load_catalog(), "small", entry.model_copy(update={"parts": pieces}))
     fetch.fetch("small", patience=patience)
     assert whole()
 
 
 def test_pieces_are_put_together_and_none_may_fail(
-    archives: Server, small_set: MakeSet, patience: Patience, change_catalog: Callable[..., Entry]
+    archives: Server, small_set: MakeSet, patience: RetryPolicy, change_catalog: Callable[..., DatasetEntry]
 ) -> None:
     entry = small_set(ARCHIVE)
     archives.files["/c/labels.csv"] = b"image,set\n0.png,training\n"
-    label = Piece(sources=(Source(url=archives.url + "/c/labels.csv"),), into="metadata")
+    label = SourceFile(sources=(Source(url=archives.url + "/c/labels.csv"),), into="metadata")
     change_catalog(entry.model_copy(update={"parts": (*entry.parts, label)}))
     archives.faults["/c/labels.csv"] = ["404"]
     with pytest.raises(WorkFailedError, match=r"labels.csv"):
@@ -285,14 +285,14 @@ def test_pieces_are_put_together_and_none_may_fail(
 
 
 def test_links_that_are_left_out_are_told_and_kept_in_the_receipt(
-    archives: Server, small_set: MakeSet, patience: Patience, capsys: pytest.CaptureFixture[str]
+    archives: Server, small_set: MakeSet, patience: RetryPolicy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small_set(ARCHIVE)
     assert "links_left_out" not in fetch.fetch("small", patience=patience).read_text()
     assert "left out" not in capsys.readouterr().err
     links = {f"Small/images/copy{number}.png": "0.png" for number in range(2)}
     archives.files[ARCHIVE] = tgz(SMALL, links=links)
-    records.DIGESTS.unlink()
+    receipts.DIGESTS.unlink()
     receipt = json.loads(fetch.fetch("small", force=True, patience=patience).read_text())
     assert whole() and receipt["files"][0]["links_left_out"] == 2
     told = capsys.readouterr().err.splitlines()
@@ -303,17 +303,17 @@ LABELS = "/c/labels.csv"
 
 
 @pytest.fixture
-def labelled(archives: Server, small_set: MakeSet, change_catalog: Callable[..., Entry]) -> Entry:
+def labelled(archives: Server, small_set: MakeSet, change_catalog: Callable[..., DatasetEntry]) -> DatasetEntry:
     """A set with a plain file beside its archive, offered at two places."""
     entry = small_set(ARCHIVE)
     archives.files[LABELS] = archives.files["/d/labels.csv"] = b"image,set\n" + b"0.png,test\n" * 9
     places = tuple(Source(url=archives.url + path) for path in (LABELS, "/d/labels.csv"))
-    parts = (*entry.parts, Piece(sources=places))
+    parts = (*entry.parts, SourceFile(sources=places))
     return change_catalog(entry.model_copy(update={"parts": parts}))
 
 
 def test_two_versions_of_a_file_are_never_joined(
-    archives: Server, labelled: Entry, patience: Patience
+    archives: Server, labelled: DatasetEntry, patience: RetryPolicy
 ) -> None:
     archives.faults[LABELS] = ["weak old", "weak new"]
     fetch.fetch("small", patience=patience)
@@ -322,7 +322,7 @@ def test_two_versions_of_a_file_are_never_joined(
 
 
 def test_a_web_page_is_not_taken_for_a_plain_file(
-    archives: Server, labelled: Entry, patience: Patience
+    archives: Server, labelled: DatasetEntry, patience: RetryPolicy
 ) -> None:
     archives.faults[LABELS] = ["web page"]
     fetch.fetch("small", patience=patience)
@@ -331,14 +331,14 @@ def test_a_web_page_is_not_taken_for_a_plain_file(
 
 
 def test_a_plain_file_of_no_told_length_does_not_become_the_measure(
-    archives: Server, labelled: Entry, patience: Patience
+    archives: Server, labelled: DatasetEntry, patience: RetryPolicy
 ) -> None:
     archives.faults[LABELS] = ["unsized"]
     fetch.fetch("small", patience=patience)
-    assert list(json.loads(records.DIGESTS.read_text())) == ["small/small.tgz"]
+    assert list(json.loads(receipts.DIGESTS.read_text())) == ["small/small.tgz"]
     fetch.fetch("small", force=True, patience=patience)
     assert (layout.raw("small") / "labels.csv").read_bytes() == archives.files[LABELS]
-    assert "small/labels.csv" in json.loads(records.DIGESTS.read_text())
+    assert "small/labels.csv" in json.loads(receipts.DIGESTS.read_text())
 
 
 @pytest.mark.parametrize("place", ["small.tgz", "Small/small.tgz", "small/small.tgz"])
@@ -356,13 +356,13 @@ def test_an_archive_in_the_mirror_comes_before_any_download(
 def test_an_archive_in_the_mirror_is_held_to_the_digest_of_the_catalog(
     archives: Server,
     small_set: MakeSet,
-    change_catalog: Callable[..., Entry],
+    change_catalog: Callable[..., DatasetEntry],
     tmp_path: Path,
-    patience: Patience,
+    patience: RetryPolicy,
 ) -> None:
     entry = small_set(ARCHIVE)
     known = entry.parts[0].sources[0].model_copy(update={"sha256": "0" * 64})
-    change_catalog(entry.model_copy(update={"parts": (Piece(sources=(known,)),)}))
+    change_catalog(entry.model_copy(update={"parts": (SourceFile(sources=(known,)),)}))
     (tmp_path / "small.tgz").write_bytes(archives.files[ARCHIVE])
     with pytest.raises(WorkFailedError, match=r"instead of 0{12}; it is not the file that the cat"):
         fetch.fetch("small", tmp_path, patience=patience)
@@ -383,7 +383,7 @@ def test_an_unpacked_folder_in_the_mirror_is_copied(
 
 
 def test_a_broken_archive_in_the_mirror_is_passed_over(
-    archives: Server, small_set: MakeSet, tmp_path: Path, patience: Patience
+    archives: Server, small_set: MakeSet, tmp_path: Path, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     (tmp_path / "small.tgz").write_bytes(archives.files[ARCHIVE][:20_000])
@@ -410,7 +410,7 @@ def test_a_walled_set_says_what_to_do_and_is_then_taken_from_there(
 def test_the_way_by_hand_is_told_where_no_source_of_a_walled_set_answers(
     archives: Server,
     small_set: MakeSet,
-    patience: Patience,
+    patience: RetryPolicy,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     small_set(ARCHIVE, steps=("fill in the form", "unpack it"), registration=True)
@@ -428,7 +428,7 @@ def test_the_way_by_hand_is_told_where_no_source_of_a_walled_set_answers(
 
 
 def test_a_full_disk_is_one_line_before_anything_is_written(
-    archives: Server, small_set: MakeSet, patience: Patience, monkeypatch: pytest.MonkeyPatch
+    archives: Server, small_set: MakeSet, patience: RetryPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_set(ARCHIVE)
     usage = type("Usage", (), {"free": 1000})()
@@ -439,7 +439,7 @@ def test_a_full_disk_is_one_line_before_anything_is_written(
 
 
 def test_a_disk_that_fills_while_it_is_unpacked_is_one_line_and_left_empty(
-    archives: Server, small_set: MakeSet, patience: Patience, monkeypatch: pytest.MonkeyPatch
+    archives: Server, small_set: MakeSet, patience: RetryPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_set(ARCHIVE)
 
@@ -459,10 +459,10 @@ def test_a_disk_that_fills_while_it_is_unpacked_is_one_line_and_left_empty(
 
 @pytest.mark.parametrize("broken", ["[]", '{"small/small.tgz": 3}', "{"])
 def test_a_broken_table_of_digests_is_one_line(
-    broken: str, archives: Server, small_set: MakeSet, patience: Patience
+    broken: str, archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
-    store.write_text(records.DIGESTS, broken)
+    store.write_text(receipts.DIGESTS, broken)
     with pytest.raises(BadInputError, match=r"data/digests.json: not .*delete it and run again"):
         fetch.fetch("small", patience=patience)
     assert nothing_there()
@@ -470,21 +470,21 @@ def test_a_broken_table_of_digests_is_one_line(
 
 @pytest.mark.parametrize("broken", ["[]", '{"images": 3}', "{"])
 def test_a_broken_receipt_vouches_for_nothing(
-    broken: str, archives: Server, small_set: MakeSet, patience: Patience
+    broken: str, archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     receipt = fetch.fetch("small", patience=patience)
     receipt.write_text(broken)
-    assert not fetch.stands("small")
+    assert not fetch.is_complete("small")
     with pytest.raises(BadInputError, match=r"data/raw/small.json: not .*delete it and run again"):
         status.status_table()
     (store.WORK / "fetched/small.json").write_text(broken)
     fetch.fetch("small", patience=patience)
-    assert whole() and fetch.stands("small")
+    assert whole() and fetch.is_complete("small")
 
 
 def test_a_mirror_without_the_archive_is_named_among_what_was_tried(
-    archives: Server, small_set: MakeSet, patience: Patience, tmp_path: Path
+    archives: Server, small_set: MakeSet, patience: RetryPolicy, tmp_path: Path
 ) -> None:
     small_set(ARCHIVE)
     archives.faults[ARCHIVE] = ["404"]
@@ -508,11 +508,11 @@ def test_a_corpus_of_a_rated_sets_photographs_takes_no_second_room(
 
 
 def test_two_processes_that_want_one_set_bring_it_once(
-    archives: Server, small_set: MakeSet, patience: Patience
+    archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     archives.faults[ARCHIVE] = ["trickle"]
-    slow = Patience(silence=5, tries=2, pause=0, floor=0, window=60)
+    slow = RetryPolicy(silence=5, tries=2, pause=0, floor=0, window=60)
     both = [threading.Thread(target=fetch.fetch, args=("small", None, False, slow)) for _ in "ab"]
     for one in both:
         one.start()
@@ -522,28 +522,28 @@ def test_two_processes_that_want_one_set_bring_it_once(
 
 
 def test_no_receipt_stands_while_the_folder_is_exchanged(
-    archives: Server, small_set: MakeSet, patience: Patience, monkeypatch: pytest.MonkeyPatch
+    archives: Server, small_set: MakeSet, patience: RetryPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_set(ARCHIVE)
     fetch.fetch("small", patience=patience)
-    removed = folders.remove
+    removed = file_tree.remove_tree
 
     def cut(path: Path) -> None:
         if path == layout.raw("small"):
             raise KeyboardInterrupt
         removed(path)
 
-    monkeypatch.setattr(folders, "remove", cut)
+    monkeypatch.setattr(file_tree, "remove", cut)
     with pytest.raises(KeyboardInterrupt):
         fetch.fetch("small", force=True, patience=patience)
     assert not layout.receipt("small").exists()
-    monkeypatch.setattr(folders, "remove", removed)
+    monkeypatch.setattr(file_tree, "remove", removed)
     fetch.fetch("small", patience=patience)
     assert whole()
 
 
 def test_after_an_interruption_no_thread_goes_on_writing(
-    archives: Server, small_set: MakeSet, patience: Patience, monkeypatch: pytest.MonkeyPatch
+    archives: Server, small_set: MakeSet, patience: RetryPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_set(ARCHIVE)
     archives.faults[ARCHIVE] = ["trickle"]
@@ -557,7 +557,7 @@ def test_after_an_interruption_no_thread_goes_on_writing(
     seen: list[Future[object]] = []
     monkeypatch.setattr("reiqa.data.several.wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        fetch.fetch("small", patience=Patience(floor=0))
+        fetch.fetch("small", patience=RetryPolicy(floor=0))
     assert "interrupted" in str(seen[0].exception(timeout=10))
     assert nothing_there()
     monkeypatch.undo()
@@ -571,7 +571,7 @@ def test_an_unknown_set_and_an_absent_mirror_are_named(project: Path) -> None:
 
 
 def test_what_came_with_a_clone_is_not_brought_again(
-    archives: Server, small_set: MakeSet, patience: Patience
+    archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     receipt = fetch.fetch("small", patience=patience).read_bytes()
@@ -581,7 +581,7 @@ def test_what_came_with_a_clone_is_not_brought_again(
 
 
 def test_the_mark_of_a_whole_set_lies_outside_what_an_engine_deletes(
-    archives: Server, small_set: MakeSet, patience: Patience
+    archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
     fetch.fetch("small", patience=patience)

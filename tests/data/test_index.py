@@ -14,9 +14,9 @@ from support.true_shapes import SHAPES, labels_of, miniature, rows_of
 
 from reiqa import layout
 from reiqa.data import catalog, fetch, index
-from reiqa.data.catalog import Entry, Piece
-from reiqa.data.pictures import Pictures
-from reiqa.data.sources import Patience, file_name
+from reiqa.data.catalog import DatasetEntry, SourceFile
+from reiqa.data.image_files import ImageFiles
+from reiqa.data.sources import RetryPolicy, file_name
 from reiqa.errors import BadInputError
 
 #: Images left out of a miniature: the archive holds one of so many.
@@ -34,13 +34,13 @@ def put(name: str, files: dict[str, bytes]) -> None:
 
 
 def offered(
-    name: str, server: Server, change_catalog: Callable[[Entry], Entry]
+    name: str, server: Server, change_catalog: Callable[[DatasetEntry], DatasetEntry]
 ) -> dict[str, bytes]:
     """Let the server offer a set's files under its catalog's names; digests are not known."""
     files = miniature(name, EVERY.get(name, 90))
     labels = labels_of(name)
     pieces = []
-    for piece in catalog.get(name).parts:
+    for piece in catalog.get_entry(name).parts:
         changed = []
         for source in piece.sources[:1]:
             title = file_name(source)
@@ -54,8 +54,8 @@ def offered(
                 server.files[path] = tgz(files)
             update = {"url": server.url + path, "sha256": None, "file": title}
             changed.append(source.model_copy(update=update))
-        pieces.append(Piece(sources=tuple(changed), into=piece.into))
-    change_catalog(catalog.get(name).model_copy(update={"parts": tuple(pieces)}))
+        pieces.append(SourceFile(sources=tuple(changed), into=piece.into))
+    change_catalog(catalog.get_entry(name).model_copy(update={"parts": tuple(pieces)}))
     return files
 
 
@@ -64,22 +64,22 @@ def test_a_miniature_of_the_true_shape_goes_from_server_to_index(
     name: str,
     project: Path,
     server: Server,
-    change_catalog: Callable[[Entry], Entry],
-    patience: Patience,
+    change_catalog: Callable[[DatasetEntry], DatasetEntry],
+    patience: RetryPolicy,
 ) -> None:
     offered(name, server, change_catalog)
     for path in list(server.files):
         server.faults[path] = ["cut 100"]
     fetch.fetch(name, patience=patience)
     with pytest.raises(BadInputError, match=rf"{MISSING} \(first: .*--allow-missing"):
-        index.build(name)
-    made = index.read(index.build(name, allow_missing=True, verify=True))
+        index.build_index(name)
+    made = index.read_index(index.build_index(name, allow_missing=True, verify=True))
 
     expected = [row for n, row in enumerate(rows_of(name)) if n % EVERY.get(name, 90) == 0]
     assert len(made) == len(expected)
-    assert made.header["missing"] == catalog.get(name).images - len(expected)
+    assert made.header["missing"] == catalog.get_entry(name).images - len(expected)
     assert made.header["extra"] == made.header["unreadable"] == made.header["duplicate"] == 0
-    ratings = catalog.get(name).ratings
+    ratings = catalog.get_entry(name).ratings
     assert ratings is not None
     by_place = {SHAPES[name].place(row["dis_img_path"]): row for row in expected}
     for image, mos, reference in zip(made.images, made.mos, made.reference, strict=True):
@@ -87,7 +87,7 @@ def test_a_miniature_of_the_true_shape_goes_from_server_to_index(
         score = float(row["score"])
         assert mos == (score if ratings.higher_is_better else ratings.low + ratings.high - score)
         assert (layout.raw(name) / image).exists()
-        if catalog.get(name).grouped:
+        if catalog.get_entry(name).grouped:
             assert reference == Path(row["ref_img_path"]).stem.lower()
         else:
             assert reference == image
@@ -102,7 +102,7 @@ def pretend(name: str, monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> None:
     paths = [shape.place(row["dis_img_path"]) for row in rows_of(name)]
     paths += [*shape.beside, *labels]
     random.Random(seed).shuffle(paths)
-    monkeypatch.setattr(Pictures, "below", lambda _: Pictures(dict.fromkeys(paths, 1)))
+    monkeypatch.setattr(ImageFiles, "below", lambda _: ImageFiles(dict.fromkeys(paths, 1)))
 
 
 COUNTS = {
@@ -123,7 +123,7 @@ def test_the_full_table_gives_the_published_counts(
     name: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(name, monkeypatch)
-    made = index.read(index.build(name))
+    made = index.read_index(index.build_index(name))
     images, references, parts = COUNTS[name]
     assert len(made) == len(set(made.images)) == images
     assert made.images == sorted(made.images)
@@ -143,7 +143,7 @@ def test_the_full_table_gives_the_published_counts(
 def test_levels_and_distortions_are_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, types, levels in (("tid2013", 23, 5), ("kadid10k", 25, 5), ("csiq", 6, 5)):
         pretend(name, monkeypatch)
-        made = index.read(index.build(name))
+        made = index.read_index(index.build_index(name))
         assert len(set(made.distortion)) == types
         assert set(made.level) == set(range(1, levels + 1))
 
@@ -152,21 +152,21 @@ def test_the_order_of_the_disk_does_not_matter(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend("csiq", monkeypatch, seed=1)
-    first = index.build("csiq").read_bytes()
+    first = index.build_index("csiq").read_bytes()
     pretend("csiq", monkeypatch, seed=2)
-    assert index.build("csiq").read_bytes() == first
+    assert index.build_index("csiq").read_bytes() == first
 
 
 def test_dmos_is_turned_and_a_mos_called_dmos_is_not(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend("csiq", monkeypatch)
-    made = index.read(index.build("csiq"))
+    made = index.read_index(index.build_index("csiq"))
     by_level = [np.mean(made.mos[np.array(made.level) == level]) for level in range(1, 6)]
     assert by_level == sorted(by_level, reverse=True)
     assert made.header["turned"] == "1 - DMOS"
     pretend("kadid10k", monkeypatch)
-    made = index.read(index.build("kadid10k"))
+    made = index.read_index(index.build_index("kadid10k"))
     by_level = [np.mean(made.mos[np.array(made.level) == level]) for level in range(1, 6)]
     assert by_level == sorted(by_level, reverse=True)
     assert made.header["turned"] == ""
@@ -175,7 +175,7 @@ def test_dmos_is_turned_and_a_mos_called_dmos_is_not(
 def whole_csiq(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     sizes = {SHAPES["csiq"].place(row["dis_img_path"]): 1 for row in rows_of("csiq")}
     layout.raw("csiq").mkdir(parents=True)
-    monkeypatch.setattr(Pictures, "below", lambda _: Pictures(sizes))
+    monkeypatch.setattr(ImageFiles, "below", lambda _: ImageFiles(sizes))
     return sizes
 
 
@@ -199,11 +199,11 @@ def test_each_fault_is_counted_and_named_and_fails(
     path = sorted(sizes)[5]
     change(sizes, path)
     with pytest.raises(BadInputError) as failure:
-        index.build("csiq")
+        index.build_index("csiq")
     assert fault in str(failure.value) and "\n" not in str(failure.value)
     assert Path(path).name.lower() in str(failure.value).lower()
     assert not layout.index("csiq").exists()
-    made = index.read(index.build("csiq", allow_missing=True))
+    made = index.read_index(index.build_index("csiq", allow_missing=True))
     kind = fault.split()[1]
     assert made.header[kind] == 1 and made.header[f"{kind}_first"]
 
@@ -215,17 +215,17 @@ def test_the_other_resolution_of_koniq_is_not_taken_for_this_one(project: Path) 
     }
     put("koniq10k", files)
     with pytest.raises(BadInputError, match="10,073 missing"):
-        index.build("koniq10k")
+        index.build_index("koniq10k")
     with pytest.raises(BadInputError, match="not one image"):
-        index.build("koniq10k", allow_missing=True)
+        index.build_index("koniq10k", allow_missing=True)
 
 
 def test_verify_finds_images_whose_header_is_damaged(project: Path) -> None:
     files = miniature("live", 100)
     victim = sorted(path for path in files if "wn/" in path)[0]
     put("live", {**files, victim: b"not an image"})
-    assert index.read(index.build("live", allow_missing=True)).header["unreadable"] == 0
-    made = index.read(index.build("live", allow_missing=True, verify=True))
+    assert index.read_index(index.build_index("live", allow_missing=True)).header["unreadable"] == 0
+    made = index.read_index(index.build_index("live", allow_missing=True, verify=True))
     assert made.header["unreadable_first"] == [victim]
     assert victim not in made.images
 
@@ -234,7 +234,7 @@ def test_a_split_whose_file_is_absent_is_said_to_be_so(project: Path) -> None:
     put("biq2021", miniature("biq2021", 1000))
     title = "Train (Images and MOS).csv"
     put("biq2021", {title: labels_of("biq2021")[title].encode()})
-    made = index.read(index.build("biq2021", allow_missing=True))
+    made = index.read_index(index.build_index("biq2021", allow_missing=True))
     assert made.header["official_split"] == "not usable, absent: Test (Images and MOS).csv"
 
 
@@ -255,14 +255,14 @@ def test_a_split_file_that_is_damaged_is_refused_with_the_mend(
     put("koniq10k", {title: damage(text).encode()})
     for allowed in (False, True):
         with pytest.raises(BadInputError, match=f"{title}: {fault}.*--force"):
-            index.build("koniq10k", allow_missing=allowed)
+            index.build_index("koniq10k", allow_missing=allowed)
 
 
 def test_a_split_cut_off_beside_missing_images_gives_way_and_says_so(project: Path) -> None:
     put("koniq10k", miniature("koniq10k", 900))
     ((title, text),) = labels_of("koniq10k").items()
     put("koniq10k", {title: text[: len(text) // 2].rpartition("\n")[0].encode()})
-    made = index.read(index.build("koniq10k", allow_missing=True))
+    made = index.read_index(index.build_index("koniq10k", allow_missing=True))
     assert made.header["official_split"] == f"not usable, cut off: {title}"
 
 
@@ -270,11 +270,11 @@ def test_flive_may_leave_out_three_images_and_no_fourth(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend("flive", monkeypatch)
-    index.build("flive")
+    index.build_index("flive")
     text = labels_of("flive")["labels640.csv"]
     put("flive", {"labels640.csv": text.rstrip().rpartition("\n")[0].encode()})
     with pytest.raises(BadInputError, match=r"no part given to 4 of 39,810"):
-        index.build("flive")
+        index.build_index("flive")
 
 
 def test_a_split_that_contradicts_itself_is_refused(project: Path) -> None:
@@ -284,14 +284,14 @@ def test_a_split_that_contradicts_itself_is_refused(project: Path) -> None:
     labels["Test (Images and MOS).csv"] = train
     put("biq2021", {title: text.encode() for title, text in labels.items()})
     with pytest.raises(BadInputError, match=r"is in (test and in train|train and in test)"):
-        index.build("biq2021", allow_missing=True)
+        index.build_index("biq2021", allow_missing=True)
 
 
 def test_a_corpus_is_measured_and_its_copies_are_counted(project: Path) -> None:
     same = picture("a.png", 1)
     put("kodak", {f"kodim{number:02d}.png": picture("a.png", number, 20) for number in range(22)})
     put("kodak", {"kodim22.png": same, "kodim23.png": same})
-    rows = index.read_corpus(index.build("kodak"))
+    rows = index.read_corpus(index.build_index("kodak"))
     assert [(row.width, row.height) for row in rows] == [(20, 21)] * 22 + [(8, 9)] * 2
     assert len({row.digest for row in rows}) == 23
     assert index.read_header(layout.index("kodak"))["copies_first"] == ["kodim23.png = kodim22.png"]
@@ -300,8 +300,8 @@ def test_a_corpus_is_measured_and_its_copies_are_counted(project: Path) -> None:
 def test_a_corpus_that_lacks_photographs_fails_unless_allowed(project: Path) -> None:
     put("kodak", {"kodim01.png": picture("a.png")})
     with pytest.raises(BadInputError, match="23 missing"):
-        index.build("kodak")
-    assert index.read_header(index.build("kodak", allow_missing=True))["missing"] == 23
+        index.build_index("kodak")
+    assert index.read_header(index.build_index("kodak", allow_missing=True))["missing"] == 23
 
 
 def test_only_the_pristine_images_of_kadis_are_its_corpus(project: Path) -> None:
@@ -312,7 +312,7 @@ def test_only_the_pristine_images_of_kadis_are_its_corpus(project: Path) -> None
             "kadis700k/dist_imgs/a_01.png": picture("a.png"),
         },
     )
-    rows = index.read_corpus(index.build("kadis", allow_missing=True))
+    rows = index.read_corpus(index.build_index("kadis", allow_missing=True))
     assert [row.image for row in rows] == ["kadis700k/ref_imgs/a.png"]
 
 
@@ -332,24 +332,24 @@ def test_the_recipe_of_certh_keeps_the_naturally_blurred(project: Path) -> None:
             ),
         },
     )
-    rows = index.read_corpus(index.build("certh_blur", allow_missing=True))
+    rows = index.read_corpus(index.build_index("certh_blur", allow_missing=True))
     assert [row.image.rpartition("/")[2] for row in rows] == ["Blurred.JPG", "n.jpg"]
 
 
 def test_an_index_that_is_none_is_refused_in_one_line(project: Path) -> None:
     path = layout.index("csiq")
     with pytest.raises(BadInputError, match="reiqa index --dataset csiq"):
-        index.read(path)
+        index.read_index(path)
     path.parent.mkdir(parents=True)
     for text in ("", "image,mos\n", "# broken\nimage,mos,reference,split,distortion,level\n"):
         path.write_text(text)
         with pytest.raises(BadInputError, match=r"csiq\.csv: not an index"):
-            index.read(path)
+            index.read_index(path)
 
 
 def test_a_set_that_is_not_fetched_is_named_with_the_mend(project: Path) -> None:
     with pytest.raises(BadInputError, match="reiqa fetch --dataset spaq"):
-        index.build("spaq")
+        index.build_index("spaq")
 
 
 segment = st.sampled_from(["a", "B", "images", "Images", "1024x768"])
@@ -366,7 +366,7 @@ def test_the_longest_tail_wins_and_a_tie_is_told(paths: list[str], wanted: str) 
             min(len(one), len(other)),
         )
 
-    found = Pictures(dict.fromkeys(paths, 1)).find(wanted, 1)
+    found = ImageFiles(dict.fromkeys(paths, 1)).find(wanted, 1)
     best = max(map(agreement, paths))
     winners = sorted(path for path in paths if agreement(path) == best)
     assert [found.path, *found.rivals] == winners

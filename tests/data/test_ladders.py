@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from reiqa import layout
-from reiqa.data import catalog, fetch, index, ladders
+from reiqa.data import catalog, fetch, index, degraded
 from reiqa.errors import BadInputError
 
-EACH = 1 + len(ladders.TYPES) * ladders.LEVELS
+EACH = 1 + len(degraded.TYPES) * degraded.LEVELS
 
 
 def photographs(folder: Path, count: int) -> Path:
@@ -27,7 +27,7 @@ def photographs(folder: Path, count: int) -> Path:
 def test_a_ladder_is_an_original_and_every_level_of_every_type(tmp_path: Path) -> None:
     source, made = photographs(tmp_path / "raw", 3), tmp_path / "made"
     made.mkdir()
-    assert ladders.make(source, 2 * EACH, made)["photographs"] == 2
+    assert degraded.make_degraded(source, 2 * EACH, made)["photographs"] == 2
     rows = list(csv.DictReader((made / "ratings.csv").open()))
     assert len(rows) == 2 * EACH == len(list((made / "images").iterdir()))
     for row in rows:
@@ -41,8 +41,8 @@ def test_a_ladder_is_an_original_and_every_level_of_every_type(tmp_path: Path) -
 def test_copies_leave_the_original_step_by_step(tmp_path: Path) -> None:
     made = tmp_path / "made"
     made.mkdir()
-    ladders.make(photographs(tmp_path / "raw", 1), EACH, made)
-    for kind in ladders.TYPES:
+    degraded.make_degraded(photographs(tmp_path / "raw", 1), EACH, made)
+    for kind in degraded.TYPES:
         pixels = [np.asarray(Image.open(made / "images" / "00.png"), dtype=float)]
         for level in range(1, 6):
             path = made / "images" / f"00_{kind}_l{level}.png"
@@ -56,7 +56,7 @@ def test_which_photographs_and_every_byte_follow_from_the_source(tmp_path: Path)
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
         folder.mkdir()
-        ladders.make(source, 2 * EACH, folder)
+        degraded.make_degraded(source, 2 * EACH, folder)
     first, second = (
         {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         for folder in folders
@@ -66,18 +66,18 @@ def test_which_photographs_and_every_byte_follow_from_the_source(tmp_path: Path)
 
 def test_too_few_photographs_are_refused_by_the_folders_name(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"raw: 1 photographs; 2 are needed"):
-        ladders.make(photographs(tmp_path / "raw", 1), 2 * EACH, tmp_path)
+        degraded.make_degraded(photographs(tmp_path / "raw", 1), 2 * EACH, tmp_path)
 
 
 def test_the_set_is_fetched_and_indexed_like_any_other(project, change_catalog) -> None:
     change_catalog(
-        catalog.get("biq2021_ladders").model_copy(update={"images": EACH, "references": 1})
+        catalog.get_entry("biq2021_ladders").model_copy(update={"images": EACH, "references": 1})
     )
-    change_catalog(catalog.get("biq2021").model_copy(update={"images": 1}))
+    change_catalog(catalog.get_entry("biq2021").model_copy(update={"images": 1}))
     mirror = project / "mirror"
     photographs(mirror / "biq2021", 1)
     fetch.fetch("biq2021_ladders", mirror)
-    table = index.read(index.build("biq2021_ladders"))
+    table = index.read_index(index.build_index("biq2021_ladders"))
     assert len(table.images) == EACH and set(table.reference) == {"00"}
     assert sorted(set(zip(table.distortion, table.level, strict=True)))[0] == ("", 0)
     assert table.header["proxy"] is True

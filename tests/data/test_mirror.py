@@ -16,8 +16,8 @@ pytestmark = pytest.mark.mirror
 def test_a_part_of_biq2021_is_indexed_with_its_true_ratings(project: Path, mirror: Path) -> None:
     fetch.fetch("biq2021", mirror)
     with pytest.raises(BadInputError, match="8,400 missing"):
-        index.build("biq2021")
-    made = index.read(index.build("biq2021", allow_missing=True, verify=True))
+        index.build_index("biq2021")
+    made = index.read_index(index.build_index("biq2021", allow_missing=True, verify=True))
     assert (len(made), made.header["missing"], made.header["unreadable"]) == (3_600, 8_400, 0)
     with (mirror / "BIQ2021/Train (Images and MOS).csv").open() as stream:
         published = {row["Image Name"]: float(row["MOS"]) for row in csv.DictReader(stream)}
@@ -32,6 +32,6 @@ def test_a_part_of_biq2021_is_indexed_with_its_true_ratings(project: Path, mirro
 def test_the_pristine_photographs_are_whole(project: Path, mirror: Path) -> None:
     for name, count in (("cid22", 100), ("kodak", 24), ("gb82", 25)):
         fetch.fetch(name, mirror)
-        rows = index.read_corpus(index.build(name))
+        rows = index.read_corpus(index.build_index(name))
         assert len(rows) == len({row.digest for row in rows}) == count
         assert all((layout.raw(name) / row.image).exists() for row in rows)

@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 from reiqa import layout
 from reiqa.cli import app
 from reiqa.data import fetch, sources
-from reiqa.data.catalog import Entry
-from reiqa.data.several import each
+from reiqa.data.catalog import DatasetEntry
+from reiqa.data.concurrency import run_each
 
 NAMES = ("one", "two", "three", "four", "five")
 
@@ -45,8 +45,8 @@ main()
 def sets(
     project: Path,
     server: Server,
-    small_set: Callable[..., Entry],
-    change_catalog: Callable[[Entry], Entry],
+    small_set: Callable[..., DatasetEntry],
+    change_catalog: Callable[[DatasetEntry], DatasetEntry],
 ) -> Server:
     """Five sets, one archive each, and params.yaml."""
     noise = {"Small/readme.bin": os.urandom(30_000)}
@@ -194,7 +194,7 @@ def test_each_ends_as_it_ends_in_the_order_asked_for() -> None:
         time.sleep(0.01 * (3 - number))
         return 1 // number
 
-    zero, one, two = each(work, [0, 1, 2], 3)
+    zero, one, two = run_each(work, [0, 1, 2], 3)
     assert isinstance(zero.exception(), ZeroDivisionError)
     assert (one.result(), two.result()) == (1, 0)
 
@@ -215,7 +215,7 @@ def test_an_interruption_waits_for_nothing_and_lets_nothing_new_begin(
     monkeypatch.setattr("reiqa.data.several.wait", interrupted)
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        each(work, range(9), 2)
+        run_each(work, range(9), 2)
     assert time.monotonic() - start < 10
     held.set()
     time.sleep(0.1)

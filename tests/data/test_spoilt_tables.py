@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reiqa.data import catalog, tables
+from reiqa.data import catalog, rating_tables
 from reiqa.errors import BadInputError
 
 _SPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
@@ -25,13 +25,13 @@ _SPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 def test_a_rating_table_that_lacks_something_is_named(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "ratings.csv").write_text(text)
     with pytest.raises(BadInputError, match=rf"ratings\.csv: .*{said}"):
-        tables.read(catalog.get("demo"), tmp_path)
+        rating_tables.read_ratings(catalog.get_entry("demo"), tmp_path)
 
 
 def test_a_row_that_ends_early_has_no_distortion_and_no_reference(tmp_path: Path) -> None:
     text = "score,dis_img_path,dis_type,ref_img_path\n5,a.png\n"
     (tmp_path / "ratings.csv").write_text(text)
-    (row,) = tables.read(catalog.get("demo"), tmp_path).rows
+    (row,) = rating_tables.read_ratings(catalog.get_entry("demo"), tmp_path).rows
     assert (row.path, row.score, row.distortion, row.reference) == ("a.png", 5.0, "", "")
 
 
@@ -48,10 +48,10 @@ def _book(number: str) -> bytes:
 def test_a_spreadsheet_that_points_beyond_its_texts_is_named(tmp_path: Path, number: str) -> None:
     path = tmp_path / "labels.xlsx"
     path.write_bytes(_book("0"))
-    assert tables.read_listing(path, "name", "scene", "1") == set()
+    assert rating_tables.read_listing(path, "name", "scene", "1") == set()
     path.write_bytes(_book(number))
     with pytest.raises(BadInputError, match=r"labels\.xlsx: not readable as a spreadsheet"):
-        tables.read_listing(path, "name", "scene", "1")
+        rating_tables.read_listing(path, "name", "scene", "1")
 
 
 def test_a_spreadsheet_of_a_kind_that_zipfile_does_not_know_is_named(tmp_path: Path) -> None:
@@ -63,4 +63,4 @@ def test_a_spreadsheet_of_a_kind_that_zipfile_does_not_know_is_named(tmp_path: P
                 spoilt[at + place] |= 0x20
     (tmp_path / "labels.xlsx").write_bytes(spoilt)
     with pytest.raises(BadInputError, match=r"labels\.xlsx: not readable as a spreadsheet"):
-        tables.read_listing(tmp_path / "labels.xlsx", "name", "scene", "1")
+        rating_tables.read_listing(tmp_path / "labels.xlsx", "name", "scene", "1")

@@ -9,13 +9,13 @@ from reiqa import layout
 from reiqa.data import catalog, fetch, index, status
 
 
-def row_of(name: str) -> status.Status:
+def row_of(name: str) -> status.DatasetStatus:
     return next(row for row in status.status_table() if row.name == name)
 
 
 def test_every_set_has_a_row(project: Path) -> None:
     rows = status.status_table()
-    assert [row.name for row in rows] == list(catalog.load())
+    assert [row.name for row in rows] == list(catalog.load_catalog())
     assert all(row.state == "absent" and row.here == 0 for row in rows)
     assert all(row.next.startswith("reiqa fetch --dataset ") for row in rows)
 
@@ -29,7 +29,7 @@ def test_the_next_step_follows_what_is_there(project: Path, tmp_path: Path) -> N
     fetch.fetch("kodak", tmp_path / "mirror")
     assert (row_of("kodak").state, row_of("kodak").here) == ("fetched", 24)
     assert row_of("kodak").next == "reiqa index --dataset kodak"
-    index.build("kodak")
+    index.build_index("kodak")
     assert row_of("kodak").state == "indexed"
     assert row_of("kodak").next == "reiqa chunks --corpus kodak"
 
@@ -39,7 +39,7 @@ def test_a_part_of_a_set_is_not_called_the_whole(project: Path, tmp_path: Path) 
     folder.mkdir(parents=True)
     (folder / "ss01 (1).jpg").write_bytes(picture("a.jpg"))
     fetch.fetch("biq2021", tmp_path / "mirror")
-    index.build("biq2021", allow_missing=True)
+    index.build_index("biq2021", allow_missing=True)
     row = row_of("biq2021")
     assert row.state == "indexed in part" and (row.here, row.images) == (1, 12_000)
     assert "1/12,000" in status.as_text(status.status_table())

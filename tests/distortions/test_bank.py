@@ -9,27 +9,27 @@ from torch import Tensor
 
 from reiqa.distortions import TYPES, Frame, distort, resolve
 from reiqa.errors import BadInputError
-from reiqa.params import Bank
+from reiqa.params import BankParams
 
 ALL = list(TYPES)
 
 
 def test_the_published_bank_has_25_types_in_the_published_order() -> None:
-    names = resolve(Bank())
+    names = resolve(BankParams())
     assert len(names) == 25
     assert names[:3] == ("gaussian_blur", "lens_blur", "colour_diffusion")
     assert names[21] == "jitter" and names[-1] == "resize_lanczos"
 
 
 def test_extras_come_last_and_only_when_asked_for() -> None:
-    names = resolve(Bank(extras=["jpeg2000", "motion_blur"]))
+    names = resolve(BankParams(extras=["jpeg2000", "motion_blur"]))
     assert len(names) == 27 and names[25:] == ("motion_blur", "jpeg2000")
-    assert resolve(Bank(types=["jpeg", "lens_blur"])) == ("lens_blur", "jpeg")
+    assert resolve(BankParams(types=["jpeg", "lens_blur"])) == ("lens_blur", "jpeg")
 
 
 def test_an_unknown_name_is_refused_by_name() -> None:
     with pytest.raises(BadInputError, match="gausian_blur"):
-        resolve(Bank(types=["gausian_blur"]))
+        resolve(BankParams(types=["gausian_blur"]))
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from reiqa.distortions import TYPES, Frame, distort
 from reiqa.distortions.compression import changed
-from reiqa.distortions.fields import bits, normals
+from reiqa.distortions.random_fields import hash_bits, normal_field
 from reiqa.distortions.frame import align, unalign
 
 ALL = list(TYPES)
@@ -189,14 +189,14 @@ def test_the_grid_of_the_codec_lies_where_the_frame_puts_it(image: Tensor) -> No
 def test_a_field_depends_on_seed_and_place_alone(top: int, left: int, seed: int, side: int) -> None:
     frame = Frame(1000, 1000, top, left)
     cpu = torch.device("cpu")
-    part = bits((side, side), [seed, 1], [frame, frame], "x", cpu)[0]
+    part = hash_bits((side, side), [seed, 1], [frame, frame], "x", cpu)[0]
     start = Frame(1000, 1000, max(0, top - 3), max(0, left - 5))
-    whole = bits((side + 3, side + 5), [seed], [start], "x", cpu)[0]
+    whole = hash_bits((side + 3, side + 5), [seed], [start], "x", cpu)[0]
     assert torch.equal(part, whole[top - start.top :, left - start.left :][:side, :side])
 
 
 def test_normal_fields_are_normal_and_independent() -> None:
-    drawn = normals(3, 2.0, (512, 512), [5], [Frame(512, 512)], torch.device("cpu"))[0].double()
+    drawn = normal_field(3, 2.0, (512, 512), [5], [Frame(512, 512)], torch.device("cpu"))[0].double()
     assert drawn.mean().abs() < 0.01
     assert (drawn.std() - 2).abs() < 0.01
     assert (drawn.div(2).pow(4).mean() - 3).abs() < 0.05

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from reiqa.distortions import TYPES
-from reiqa.distortions.gallery import gallery, table
+from reiqa.distortions.gallery import draw_gallery, bank_table
 from reiqa.errors import BadInputError
 
 
@@ -16,8 +16,8 @@ def test_the_gallery_shows_every_level_of_every_type(
     tmp_path: Path, photo: npt.NDArray[np.uint8]
 ) -> None:
     Image.fromarray(photo).save(tmp_path / "cat.png")
-    gallery(tmp_path / "cat.png", tmp_path / "two.png", ["jpeg", "white_noise"], 0)
-    gallery(
+    draw_gallery(tmp_path / "cat.png", tmp_path / "two.png", ["jpeg", "white_noise"], 0)
+    draw_gallery(
         tmp_path / "cat.png", tmp_path / "four.png", ["jpeg", "lens_blur", "jitter", "darken"], 0
     )
     two, four = (Image.open(tmp_path / name) for name in ("two.png", "four.png"))
@@ -29,7 +29,7 @@ def test_the_same_seed_draws_the_same_picture(tmp_path: Path, photo: npt.NDArray
     Image.fromarray(photo[:64, :80]).save(tmp_path / "cat.png")
     drawn = []
     for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
-        gallery(tmp_path / "cat.png", tmp_path / name, ["white_noise"], seed)
+        draw_gallery(tmp_path / "cat.png", tmp_path / name, ["white_noise"], seed)
         drawn.append((tmp_path / name).read_bytes())
     assert drawn[0] == drawn[1] != drawn[2]
 
@@ -37,14 +37,14 @@ def test_the_same_seed_draws_the_same_picture(tmp_path: Path, photo: npt.NDArray
 def test_a_large_and_a_tiny_photograph_are_shown(tmp_path: Path) -> None:
     for name, size in (("wide.png", (3000, 40)), ("dot.png", (1, 1))):
         Image.new("RGB", size, "teal").save(tmp_path / name)
-        gallery(tmp_path / name, tmp_path / "out.png", ["pixelate", "colour_blocks"], 0)
+        draw_gallery(tmp_path / name, tmp_path / "out.png", ["pixelate", "colour_blocks"], 0)
         assert Image.open(tmp_path / "out.png").width > 500
 
 
 def test_what_is_not_an_image_leaves_no_picture_behind(tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("not a picture")
     with pytest.raises(BadInputError, match="notes"):
-        gallery(tmp_path / "notes.png", tmp_path / "out.png", ["jpeg"], 0)
+        draw_gallery(tmp_path / "notes.png", tmp_path / "out.png", ["jpeg"], 0)
     assert not (tmp_path / "out.png").exists()
 
 
@@ -56,11 +56,11 @@ def test_a_place_where_no_picture_can_be_is_refused_before_any_work(
     (tmp_path / "folder").mkdir()
     (tmp_path / "cat.png").touch()
     with pytest.raises(BadInputError, match=name) as refused:
-        gallery(tmp_path / "cat.png", tmp_path / name, ["jpeg"], 0)
+        draw_gallery(tmp_path / "cat.png", tmp_path / name, ["jpeg"], 0)
     assert "name" in str(refused.value)
 
 
 def test_the_table_has_a_row_a_type() -> None:
-    rows = table()
+    rows = bank_table()
     assert [row[0] for row in rows] == list(TYPES)
     assert {len(row) for row in rows} == {10}

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from reiqa.encoders import NORMALISATION, build
+from reiqa.encoders import NORMALIZATION, build_encoder
 from reiqa.errors import BadInputError
 
 
@@ -25,7 +25,7 @@ def one_thread():
     ],
 )
 def test_every_family_gives_one_pooled_vector_at_two_sizes(backbone, width):
-    encoder = build(backbone, "quality").eval()
+    encoder = build_encoder(backbone, "quality").eval()
     assert encoder.width == width
     with torch.no_grad():
         for size in ((64, 96), (97, 65)):
@@ -35,16 +35,16 @@ def test_every_family_gives_one_pooled_vector_at_two_sizes(backbone, width):
 @pytest.mark.parametrize("backbone", ["vit_b_16", "maxvit_t", "squeezenet1_1"])
 def test_a_backbone_that_cannot_take_any_size_is_refused_by_name(backbone):
     with pytest.raises(BadInputError, match=backbone):
-        build(backbone, "quality")
+        build_encoder(backbone, "quality")
 
 
 def test_an_unknown_backbone_is_refused_with_examples():
     with pytest.raises(BadInputError, match=r"'resnet51'.*resnet50"):
-        build("resnet51", "quality")
+        build_encoder("resnet51", "quality")
 
 
 def test_features_are_the_global_mean_of_the_last_stage():
-    encoder = build("resnet18", "quality", seed=3).eval()
+    encoder = build_encoder("resnet18", "quality", seed=3).eval()
     net = encoder.body
     stages = nn.Sequential(
         net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4
@@ -56,8 +56,8 @@ def test_features_are_the_global_mean_of_the_last_stage():
 
 def test_only_the_content_expert_normalises():
     images = torch.rand(2, 3, 64, 64)
-    rule = NORMALISATION["content"]
-    content, quality = (build("resnet18", e, seed=1).eval() for e in ("content", "quality"))
+    rule = NORMALIZATION["content"]
+    content, quality = (build_encoder("resnet18", e, seed=1).eval() for e in ("content", "quality"))
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (rule.mean, rule.std))
     with torch.no_grad():
         torch.testing.assert_close(content(images), quality((images - mean) / std))
@@ -66,7 +66,7 @@ def test_only_the_content_expert_normalises():
 
 @pytest.mark.parametrize("backbone", ["mobilenet_v3_small", "swin_t"])
 def test_an_images_features_do_not_depend_on_its_batch(backbone):
-    encoder = build(backbone, "content", seed=2).eval()
+    encoder = build_encoder(backbone, "content", seed=2).eval()
     images = torch.rand(5, 3, 64, 64)
     with torch.no_grad():
         together = encoder(images)
@@ -76,11 +76,11 @@ def test_an_images_features_do_not_depend_on_its_batch(backbone):
 
 def test_weights_depend_on_the_seed_alone_and_leave_the_callers_randomness():
     torch.manual_seed(11)
-    first = build("shufflenet_v2_x0_5", "quality", seed=5)
+    first = build_encoder("shufflenet_v2_x0_5", "quality", seed=5)
     drawn = torch.rand(1)
     torch.manual_seed(11)
     assert torch.equal(torch.rand(1), drawn)
-    same, other = (build("shufflenet_v2_x0_5", "quality", seed=s) for s in (5, 6))
+    same, other = (build_encoder("shufflenet_v2_x0_5", "quality", seed=s) for s in (5, 6))
     weights = [e.body.conv1[0].weight for e in (first, same, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])

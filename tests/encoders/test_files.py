@@ -3,20 +3,20 @@ import json
 import pytest
 import torch
 
-from reiqa.encoders import build, load, save
-from reiqa.encoders.files import load_checkpoint
+from reiqa.encoders import build_encoder, load_encoder, save_encoder
+from reiqa.encoders.serialization import load_checkpoint
 from reiqa.errors import BadInputError
 
 
 @pytest.fixture
 def encoder():
-    return build("shufflenet_v2_x0_5", "content", seed=4)
+    return build_encoder("shufflenet_v2_x0_5", "content", seed=4)
 
 
 def test_a_saved_encoder_gives_the_same_features_and_describes_itself(tmp_path, encoder):
     path = tmp_path / "content.safetensors"
-    save(encoder, path, {"source": "test", "steps": 3})
-    again = load(path)
+    save_encoder(encoder, path, {"source": "test", "steps": 3})
+    again = load_encoder(path)
     assert (again.backbone, again.expert, again.width) == ("shufflenet_v2_x0_5", "content", 1024)
     assert not again.training
     images = torch.rand(2, 3, 64, 64)
@@ -29,28 +29,28 @@ def test_a_saved_encoder_gives_the_same_features_and_describes_itself(tmp_path, 
 
 
 def test_the_same_weights_make_the_same_bytes(tmp_path, encoder):
-    save(encoder, tmp_path / "a.safetensors", {})
-    save(load(tmp_path / "a.safetensors"), tmp_path / "b.safetensors", {})
+    save_encoder(encoder, tmp_path / "a.safetensors", {})
+    save_encoder(load_encoder(tmp_path / "a.safetensors"), tmp_path / "b.safetensors", {})
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("keep", [0, 100, 5000, -1])
 def test_a_cut_off_file_is_refused_by_name(tmp_path, encoder, keep):
     path = tmp_path / "content.safetensors"
-    save(encoder, path, {})
+    save_encoder(encoder, path, {})
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(BadInputError, match=r"content\.safetensors"):
-        load(path)
+        load_encoder(path)
 
 
 def test_a_missing_or_foreign_file_is_refused_by_name(tmp_path):
     from safetensors.torch import save_file
 
     with pytest.raises(BadInputError, match="no such model"):
-        load(tmp_path / "none.safetensors")
+        load_encoder(tmp_path / "none.safetensors")
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(BadInputError, match="weights import"):
-        load(tmp_path / "foreign.safetensors")
+        load_encoder(tmp_path / "foreign.safetensors")
 
 
 def test_a_flipped_byte_among_a_checkpoints_numbers_is_found(tmp_path):

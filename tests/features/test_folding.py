@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from timm.layers import Conv2dSame
 from torch import nn
 
-from reiqa.encoders import build
-from reiqa.features.folding import PaddedInside, folded
+from reiqa.encoders import build_encoder
+from reiqa.features.optimize import SamePadConv2d, optimize_for_inference
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def one_thread():
 
 def used(backbone):
     """An encoder whose normalisations have seen something: fresh ones do next to nothing."""
-    encoder = build(backbone, "quality", seed=1).eval()
+    encoder = build_encoder(backbone, "quality", seed=1).eval()
     random = torch.Generator().manual_seed(0)
     for layer in encoder.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -45,7 +45,7 @@ def test_a_folded_network_is_the_same_function_without_its_normalisations(backbo
     encoder = used(backbone)
     images = torch.rand(2, 3, 65, 96, generator=torch.Generator().manual_seed(1))
     expected, before = encoder.body(images), normalisations(encoder.body)
-    fast = folded(encoder.body)
+    fast = optimize_for_inference(encoder.body)
     assert normalisations(fast) == 0
     assert apart(fast(images), expected) < 1e-5
     assert normalisations(encoder.body) == before
@@ -56,7 +56,7 @@ def test_a_folded_network_is_the_same_function_without_its_normalisations(backbo
 def test_a_normalisation_before_its_convolution_stays():
     encoder = used("densenet121")
     images = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(1))
-    fast = folded(encoder.body)
+    fast = optimize_for_inference(encoder.body)
     assert 0 < normalisations(fast) < normalisations(encoder.body)
     assert apart(fast(images), encoder.body(images)) < 1e-5
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_folded_is_left_alone(network):
     whole = network().eval()
     whole.norm.running_mean.fill_(0.5)
     images = torch.rand(1, 3, 8, 8)
-    fast = folded(whole)
+    fast = optimize_for_inference(whole)
     assert normalisations(fast) == 1
     assert torch.equal(fast(images), whole(images))
 
@@ -105,13 +105,13 @@ def test_padding_by_the_convolution_itself_is_tensorflows(sides, kernel, stride,
     convolution = Conv2dSame(4, 4, kernel, stride, groups=2, bias=biased)
     images = torch.rand(2, 4, *sides)
     before = torch.get_rng_state()
-    own = PaddedInside(convolution)
+    own = SamePadConv2d(convolution)
     assert torch.equal(torch.get_rng_state(), before)
     torch.testing.assert_close(own(images), convolution(images), atol=1e-6, rtol=1e-5)
 
 
 def test_nothing_pads_by_a_copy_in_a_folded_network():
-    layers = list(folded(build("efficientnet_lite0", "content").body).modules())
+    layers = list(optimize_for_inference(build_encoder("efficientnet_lite0", "content").body).modules())
     assert not any(isinstance(layer, Conv2dSame) for layer in layers)
     # The stem and the first convolution of each of four stages have a stride.
-    assert sum(isinstance(layer, PaddedInside) for layer in layers) == 5
+    assert sum(isinstance(layer, SamePadConv2d) for layer in layers) == 5

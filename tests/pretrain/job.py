@@ -14,5 +14,5 @@ spec = importlib.util.spec_from_file_location("shared", Path(__file__).with_name
 shared = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(shared)
 
-loop.views = lambda expert, params: shared.Patterns()
+loop.view_source = lambda expert, params: shared.Patterns()
 pretrain("quality", shared.make_params(**json.loads(sys.argv[1])))

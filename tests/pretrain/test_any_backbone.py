@@ -16,14 +16,14 @@ def test_a_backbone_goes_through_pretraining_and_features_at_two_sizes(
     patterns.items = 4
     expert = settings.quality.model_copy(update={"backbone": backbone})
     settings = settings.model_copy(update={"quality": expert})
-    assert encoders.load(pretrain("quality", settings)).width == width
+    assert encoders.load_encoder(pretrain("quality", settings)).width == width
     (project / "photos").mkdir()
     for name, size in (("wide.png", (96, 64)), ("tall.png", (70, 90))):
         pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
         Image.fromarray(pixels).save(project / "photos" / name)
     out = project / "features.h5"
     features.extract_folder(project / "photos", ["quality"], settings, out)
-    found = features.read(out)
+    found = features.read_features(out)
     assert found.values.shape == (2, 2 * width)
     assert np.isfinite(found.values).all()
     assert not np.array_equal(found.values[0], found.values[1])

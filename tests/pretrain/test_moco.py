@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from reiqa import encoders
-from reiqa.params import Training
+from reiqa.params import TrainingParams
 from reiqa.pretrain import moco
 
 
@@ -19,8 +19,8 @@ def unit(*shape, seed=0):
 
 
 def models(**changes):
-    training = Training(epochs=1, images=1, width=8, queue=16, **changes)
-    return moco.Moco(encoders.build("shufflenet_v2_x0_5", "quality"), training, seed=1)
+    training = TrainingParams(epochs=1, images=1, width=8, queue=16, **changes)
+    return moco.MoCo(encoders.build_encoder("shufflenet_v2_x0_5", "quality"), training, seed=1)
 
 
 def slow_loss(query, key, queue, temperature, within_chunk):
@@ -100,7 +100,7 @@ def test_the_key_encoder_follows_by_momentum_and_takes_no_gradient():
         for weight in model.query.parameters():
             weight.add_(1)
     before = [weight.clone() for weight in model.key.parameters()]
-    model.follow(0.9)
+    model.update_momentum_encoder(0.9)
     for old, new, lead in zip(
         before, model.key.parameters(), model.query.parameters(), strict=True
     ):

@@ -5,24 +5,24 @@ import pytest
 import torch
 from torch import nn
 
-from reiqa.params import Training
-from reiqa.pretrain import optimisers
+from reiqa.params import TrainingParams
+from reiqa.pretrain import optimizers
 
 
 def training(**changes):
-    return Training(epochs=1, images=1, **changes)
+    return TrainingParams(epochs=1, images=1, **changes)
 
 
 def test_the_published_rule_gives_about_12_at_the_published_batch():
     pairs = 630 * 2 * 12
-    assert optimisers.full_rate(training(), pairs) == pytest.approx(0.6 * 630 * 2 / 64)
-    assert optimisers.full_rate(training(), pairs) == pytest.approx(12, abs=0.2)
-    assert optimisers.full_rate(training(optimiser="sgd"), 256) == pytest.approx(0.03)
-    assert optimisers.full_rate(training(learning_rate=0.7), pairs) == 0.7
+    assert optimizers.base_lr(training(), pairs) == pytest.approx(0.6 * 630 * 2 / 64)
+    assert optimizers.base_lr(training(), pairs) == pytest.approx(12, abs=0.2)
+    assert optimizers.base_lr(training(optimiser="sgd"), 256) == pytest.approx(0.03)
+    assert optimizers.base_lr(training(learning_rate=0.7), pairs) == 0.7
 
 
 def test_the_rate_rises_in_a_line_each_step_then_falls_as_a_cosine():
-    rates = [optimisers.rate_at(step, 12.0, 50, 400) for step in range(400)]
+    rates = [optimizers.lr_at(step, 12.0, 50, 400) for step in range(400)]
     rises = [b - a for a, b in itertools.pairwise(rates[:51])]
     assert rates[0] == pytest.approx(0.01)
     assert max(rises) == pytest.approx(min(rises), rel=1e-9)
@@ -32,7 +32,7 @@ def test_the_rate_rises_in_a_line_each_step_then_falls_as_a_cosine():
 
 
 def test_warm_up_may_be_left_out():
-    assert optimisers.rate_at(0, 2.0, 0, 10) == pytest.approx(2.0)
+    assert optimizers.lr_at(0, 2.0, 0, 10) == pytest.approx(2.0)
 
 
 def slow_lars(weights, gradients, momenta, rate, decay):
@@ -49,7 +49,7 @@ def slow_lars(weights, gradients, momenta, rate, decay):
 def test_lars_equals_a_slow_reference_and_spares_one_dimensional_weights():
     torch.manual_seed(3)
     net = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
-    optimiser = optimisers.optimiser(training(weight_decay=0.1), net, 2.0)
+    optimiser = optimizers.build_optimizer(training(weight_decay=0.1), net, 2.0)
     weights = [p.detach().clone() for p in net.parameters()]
     momenta = [torch.zeros_like(p) for p in weights]
     for _ in range(3):
@@ -64,7 +64,7 @@ def test_lars_equals_a_slow_reference_and_spares_one_dimensional_weights():
 @pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
 def test_no_rule_decays_one_dimensional_weights(name):
     net = nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4))
-    groups = optimisers.optimiser(training(optimiser=name), net, 0.1).param_groups
+    groups = optimizers.build_optimizer(training(optimiser=name), net, 0.1).param_groups
     decays = {p.ndim: group["weight_decay"] for group in groups for p in group["params"]}
     assert decays == {2: 1e-4, 1: 0.0}
     assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from reiqa import encoders, layout, params, store
-from reiqa.pretrain import probing, retrieval
+from reiqa.probe import run, retrieval
 
 MEASURES = {"type_accuracy", "level_srcc", "distance_srcc", "retrieval"}
 
@@ -38,18 +38,18 @@ def settings(project, monkeypatch):
             name: lambda seed=seed: photograph(9 + seed) for seed, name in enumerate("cd")
         },
     }
-    monkeypatch.setattr(probing, "PHOTOGRAPHS", photographs)
+    monkeypatch.setattr(run, "PHOTOGRAPHS", photographs)
     rows = [CorpusImage(f"{number}.png", 108, 108, f"{number:x}" * 8) for number in range(3)]
-    monkeypatch.setattr(probing, "read_corpus", lambda path: rows)
-    monkeypatch.setattr(probing.images, "read_rgb", lambda path: photograph(100 + int(path.stem)))
+    monkeypatch.setattr(run, "read_corpus", lambda path: rows)
+    monkeypatch.setattr(run.images, "read_rgb", lambda path: photograph(100 + int(path.stem)))
     for seed, name in enumerate(params.EXPERTS):
-        expert = encoders.build("mobilenet_v3_small", name, seed + 1)
-        encoders.save(expert, layout.model(name), {})
+        expert = encoders.build_encoder("mobilenet_v3_small", name, seed + 1)
+        encoders.save_encoder(expert, layout.model(name), {})
     return made
 
 
 def test_both_experts_and_their_random_selves_are_asked_the_same(settings):
-    probing.write(settings)
+    run.run_probe(settings)
     tree = store.read_json(layout.PROBE)
     assert list(tree["encoders"]) == ["content", "content_random", "quality", "quality_random"]
     assert all(set(found) == MEASURES for found in tree["encoders"].values())
@@ -57,7 +57,7 @@ def test_both_experts_and_their_random_selves_are_asked_the_same(settings):
     # Four embedded, and three of the corpus that the content expert does not learn from.
     assert tree["photographs"] == {"distortions": 4, "retrieval": 7}
     first = layout.PROBE.read_bytes()
-    probing.write(settings)
+    run.run_probe(settings)
     assert layout.PROBE.read_bytes() == first
 
 
@@ -69,7 +69,7 @@ def test_a_content_expert_is_never_asked_of_what_it_has_learnt_from(settings):
 
 def test_crops_are_two_of_each_photograph_and_repeat():
     photographs = [torch.from_numpy(photograph(seed)).permute(2, 0, 1) for seed in range(3)]
-    first, again = (retrieval.crops(iter(photographs), 32) for _ in range(2))
+    first, again = (retrieval.cut_crop_pairs(iter(photographs), 32) for _ in range(2))
     assert first.shape == (3, 2, 3, 32, 32) and first.dtype == torch.uint8
     assert torch.equal(first, again)
     assert not torch.equal(first[:, 0], first[:, 1])
@@ -79,9 +79,9 @@ def test_a_crop_is_found_by_the_nearest_feature_whatever_all_have_in_common():
     common = torch.full((8,), 50.0)
     own = torch.randn(6, 1, 8, generator=torch.Generator().manual_seed(1))
     alike = common + own + 1e-3 * torch.randn(6, 2, 8, generator=torch.Generator().manual_seed(2))
-    assert retrieval.found(alike) == 1.0
+    assert retrieval.retrieval_accuracy(alike) == 1.0
     swapped = torch.stack([alike[:, 0], alike[:, 1].roll(1, 0)], dim=1)
-    assert retrieval.found(swapped) == 0.0
+    assert retrieval.retrieval_accuracy(swapped) == 0.0
 
 
 def test_found_counts_both_ways():
@@ -92,4 +92,4 @@ def test_found_counts_both_ways():
     cosines = torch.nn.functional.cosine_similarity(by_hand[:, None, 0], by_hand[None, :, 1], dim=2)
     hits = [int(cosines[i].argmax()) == i for i in (0, 1)]
     hits += [int(cosines[:, i].argmax()) == i for i in (0, 1)]
-    assert retrieval.found(features) == sum(hits) / 4
+    assert retrieval.retrieval_accuracy(features) == sum(hits) / 4

@@ -44,7 +44,7 @@ def checkpoints(folder):
 
 def test_a_run_writes_encoder_card_and_curve(project, patterns, make):
     path = pretrain("quality", make())
-    encoder = encoders.load(path)
+    encoder = encoders.load_encoder(path)
     assert (encoder.backbone, encoder.width) == ("mobilenet_v3_small", 576)
     card = store.read_json(project / "models/quality.json")
     assert (card["source"], card["epochs"], card["steps"]) == ("pretrain", 3, 9)
@@ -127,7 +127,7 @@ def test_a_run_goes_on_from_its_checkpoint_under_other_free_choices(project, pat
 
 
 def test_the_encoder_of_a_checkpoint_can_be_had(project, patterns, make):
-    end = encoders.load(pretrain("quality", make()))
+    end = encoders.load_encoder(pretrain("quality", make()))
     kept = sorted(project.glob("work/pretrain/*/step-*.pt"))
     assert [path.stem for path in kept] == ["step-000000000", "step-000000008", "step-000000009"]
     images = torch.rand(2, 3, 48, 48)

@@ -51,7 +51,7 @@ def corpus(project, monkeypatch):
 
 
 def test_content_views_are_two_other_crops_of_one_photograph(corpus, settings):
-    source = views.views("content", settings)
+    source = views.view_source("content", settings)
     assert (len(source), source.pairs) == (3, 1)
     query, key = source.render([source.read(0, 0), source.read(2, 0)], CPU)
     assert query.shape == key.shape == (2, 1, 3, 32, 32)
@@ -60,7 +60,7 @@ def test_content_views_are_two_other_crops_of_one_photograph(corpus, settings):
 
 
 def test_content_views_depend_on_item_and_turn_and_not_on_the_batch(corpus, settings):
-    source = views.views("content", settings)
+    source = views.view_source("content", settings)
     together = source.render([source.read(item, 1) for item in (0, 1, 2)], CPU)[0]
     alone = source.render([source.read(1, 1)], CPU)[0]
     later = source.render([source.read(1, 2)], CPU)[0]
@@ -72,13 +72,13 @@ def test_a_large_jpeg_is_read_no_larger_than_its_smallest_view_needs(corpus, set
     smooth = Image.effect_mandelbrot((1600, 1200), (-3, -2.5, 2, 2.5), 50).convert("RGB")
     smooth.save(layout.raw("kodak") / "large.jpg", quality=95)
     corpus.append(type(corpus[0])("large.jpg", 1600, 1200, "0" * 16))
-    pixels = views.views("content", settings).read(3, 0).pixels
+    pixels = views.view_source("content", settings).read(3, 0).pixels
     least = 0.2 * pixels.shape[1] * pixels.shape[2]
     assert pixels.shape == (3, 150, 200) and np.sqrt(least * 3 / 4) >= 32
 
 
 def test_making_views_leaves_the_callers_randomness(corpus, settings):
-    source = views.views("content", settings)
+    source = views.view_source("content", settings)
     torch.manual_seed(3)
     wanted = torch.rand(2)
     torch.manual_seed(3)
@@ -90,10 +90,10 @@ def test_quality_views_are_the_chunks_pairs_drawn_anew_each_turn(corpus, setting
     from reiqa.chunks import shards
     from reiqa.data import catalog
 
-    of = settings.chunks.shard_count(catalog.get("kodak").images)
+    of = settings.chunks.shard_count(catalog.get_entry("kodak").images)
     for number in range(of):
-        shards.write("kodak", number, of, settings)
-    source = views.views("quality", settings)
+        shards.write_shard("kodak", number, of, settings)
+    source = views.view_source("quality", settings)
     assert (len(source), source.pairs) == (3, 8)
     assert source.inputs == [layout.shard("kodak", number) for number in range(of)]
     query, key = source.render([source.read(item, 0) for item in (0, 2)], CPU)
@@ -109,10 +109,10 @@ def test_a_damaged_shard_ends_pretraining_before_its_first_step(corpus, settings
     from reiqa.data import catalog
     from reiqa.pretrain import loop, pretrain
 
-    monkeypatch.setattr(loop.Run, "learn", lambda *_: pytest.fail("a step was taken"))
-    of = settings.chunks.shard_count(catalog.get("kodak").images)
+    monkeypatch.setattr(loop.PretrainingRun, "learn", lambda *_: pytest.fail("a step was taken"))
+    of = settings.chunks.shard_count(catalog.get_entry("kodak").images)
     for number in range(of):
-        store.seal(shards.write("kodak", number, of, settings), "chunks", "kodak", {}, {})
+        store.sign_sidecar(shards.write_shard("kodak", number, of, settings), "chunks", "kodak", {}, {})
     last = layout.shard("kodak", of - 1)
     spoilt = bytearray(last.read_bytes())
     # The middle of the file is pixels: no window of it is read to find out.

@@ -97,18 +97,18 @@ def make_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., M
         store.write_text(layout.index(dataset), "\n".join(lines) + "\n")
         for expert in EXPERTS:
             faults = (errors or {}).get(expert, {})
-            content = cache.Features(
+            content = cache.FeatureTable(
                 made.images,
                 made.values[expert],
                 [f"{dataset}{number:060d}"[-64:] for number in range(count)],
                 [faults.get(number, "") for number in range(count)],
                 np.ones(count, dtype=np.float32),
-                cache.Recipe({expert: f"weights of {expert}"}, {"scales": [1.0]}),
+                cache.FeatureRecipe({expert: f"weights of {expert}"}, {"scales": [1.0]}),
                 "an index",
             )
             for number in faults:
                 content.values[number] = np.nan
-            cache.write(layout.features(dataset, expert), content)
+            cache.write_features(layout.features(dataset, expert), content)
         return made
 
     return make

@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from reiqa import layout, store
-from reiqa.data.index import read as read_index
+from reiqa.data.index import read_index as read_index
 from reiqa.errors import BadInputError
 from reiqa.params import VARIANTS
 from reiqa.regression import fit, regressor, splits
@@ -116,7 +116,7 @@ def test_the_kept_regressor_scores_images_on_the_rating_scale(make_set, params):
     path = regressor_path("clive")
     assert result["files"]["regressor_sha256"] == store.file_digest(path)
     both = np.hstack([made.values["content"], made.values["quality"]])
-    kept = regressor.load(path, "both")
+    kept = regressor.load_regressor(path, "both")
     chosen = result["variants"]["both"]["alpha"]
     assert kept.penalty.alpha == pytest.approx(sorted(chosen["splits"])[1])
     assert chosen["kept"] == pytest.approx(kept.penalty.alpha)

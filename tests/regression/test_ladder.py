@@ -9,17 +9,17 @@ from sklearn.linear_model import Ridge
 
 from reiqa import regression, store
 from reiqa.errors import BadInputError
-from reiqa.params import Order, Params, Regression
-from reiqa.regression.ladder import Pairs, climb
-from reiqa.regression.linear import Penalty, fit_path
-from reiqa.regression.protocol import attempt, refit
-from reiqa.regression.sample import gather
+from reiqa.params import RankingParams, Params, RegressionParams
+from reiqa.regression.ranking import RankedPairs, load_degraded
+from reiqa.regression.ridge_path import Penalty, fit_path
+from reiqa.regression.protocol import run_split, refit_all
+from reiqa.regression.dataset import load_rated_features
 from reiqa.regression.splits import Split
-from reiqa.regression.standard import Scaling, Standardised
+from reiqa.regression.scaler import FeatureScaler, ScaledRows
 
 COPIES = "demo_mixed"
-ORDER = Order(dataset=COPIES, weight=0.5, step=0.2)
-SETTINGS = Regression(order=ORDER)
+ORDER = RankingParams(dataset=COPIES, weight=0.5, step=0.2)
+SETTINGS = RegressionParams(order=ORDER)
 
 
 def ladder_of(photographs: range, levels: int = 2) -> list[tuple[str, str, str, int]]:
@@ -36,10 +36,10 @@ def ladder_of(photographs: range, levels: int = 2) -> list[tuple[str, str, str, 
 
 
 @pytest.fixture
-def pairs() -> Pairs:
+def pairs() -> RankedPairs:
     """Three photographs, each with a better and a worse copy."""
     values = np.random.default_rng(1).normal(size=(6, 9)).astype(np.float32)
-    return Pairs(values, np.array([0, 2, 4]), np.array([1, 3, 5]), np.array([0, 7, 12]))
+    return RankedPairs(values, np.array([0, 2, 4]), np.array([1, 3, 5]), np.array([0, 7, 12]))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_neighbours_in_level_are_paired_and_a_gap_is_not(make_set):
     rows = [*ladder_of(range(2), levels=3), *ladder_of(range(40, 41), levels=1)]
     del rows[2]  # the first photograph's level 2
     make_set(COPIES, count=len(rows), listed=rows)
-    found = climb(gather("clive"), COPIES)
+    found = load_degraded(load_rated_features("clive"), COPIES)
     names = [row[0][7:] for row in rows]
     paired = [
         (names[better], names[worse], row)
@@ -74,11 +74,11 @@ def test_copies_of_other_photographs_or_through_other_experts_are_refused(make_s
     make_set(count=6)
     make_set(COPIES, count=6, listed=ladder_of(range(40, 42)))
     with pytest.raises(BadInputError, match="no copy in demo_mixed"):
-        climb(gather("clive"), COPIES)
-    sample = gather("clive")
+        load_degraded(load_rated_features("clive"), COPIES)
+    sample = load_rated_features("clive")
     sample.recipes["quality"]["scales"] = [0.5]
     with pytest.raises(BadInputError, match="reiqa features --dataset demo_mixed"):
-        climb(sample, COPIES)
+        load_degraded(sample, COPIES)
 
 
 def test_rows_of_pairs_are_worse_less_better_under_the_root_of_their_weight(pairs):
@@ -89,8 +89,8 @@ def test_rows_of_pairs_are_worse_less_better_under_the_root_of_their_weight(pair
 
 
 def test_a_ridge_on_mixed_rows_equals_scikit_learns(pairs):
-    scaling = Scaling(np.zeros(9), np.ones(9))
-    features = Standardised(pairs.values, np.arange(6), scaling)
+    scaling = FeatureScaler(np.zeros(9), np.ones(9))
+    features = ScaledRows(pairs.values, np.arange(6), scaling)
     mixing = sparse.csr_array(np.random.default_rng(3).normal(size=(5, 6)))
     target = np.arange(5.0)
     alphas = [0.1, 10.0]
@@ -103,36 +103,36 @@ def test_a_ridge_on_mixed_rows_equals_scikit_learns(pairs):
 def test_only_copies_of_training_photographs_teach(rated, pairs):
     values, ratings, split = rated
     grid = [Penalty(1.0, 0.0)]
-    first = attempt(values, ratings, split, grid, SETTINGS, pairs)
+    first = run_split(values, ratings, split, grid, SETTINGS, pairs)
     pairs.values[2:] += 1  # of photographs 7 (validation) and 12 (test)
     assert np.array_equal(
-        first.predictions, attempt(values, ratings, split, grid, SETTINGS, pairs).predictions
+        first.predictions, run_split(values, ratings, split, grid, SETTINGS, pairs).predictions
     )
     pairs.values[1] += 1
-    later = attempt(values, ratings, split, grid, SETTINGS, pairs)
+    later = run_split(values, ratings, split, grid, SETTINGS, pairs)
     assert not np.array_equal(first.predictions, later.predictions)
 
 
 def test_the_order_is_judged_on_copies_of_test_photographs(rated, pairs):
     values, ratings, split = rated
-    trial = attempt(values, ratings, split, [Penalty(1.0, 0.0)], SETTINGS, pairs)
+    trial = run_split(values, ratings, split, [Penalty(1.0, 0.0)], SETTINGS, pairs)
     assert trial.in_order in (0.0, 1.0)
-    swapped = Pairs(pairs.values, pairs.worse.copy(), pairs.better.copy(), pairs.photograph)
+    swapped = RankedPairs(pairs.values, pairs.worse.copy(), pairs.better.copy(), pairs.photograph)
     for seen in (0, 1):
         # What is taught stays as it is.
         swapped.better[seen], swapped.worse[seen] = pairs.better[seen], pairs.worse[seen]
-    other = attempt(values, ratings, split, [Penalty(1.0, 0.0)], SETTINGS, swapped)
+    other = run_split(values, ratings, split, [Penalty(1.0, 0.0)], SETTINGS, swapped)
     assert other.in_order == 1 - trial.in_order
-    nobody = Pairs(pairs.values, pairs.better, pairs.worse, np.full(3, -1))
-    assert attempt(values, ratings, split, [Penalty(1.0, 0.0)], SETTINGS, nobody).in_order is None
+    nobody = RankedPairs(pairs.values, pairs.better, pairs.worse, np.full(3, -1))
+    assert run_split(values, ratings, split, [Penalty(1.0, 0.0)], SETTINGS, nobody).in_order is None
 
 
 def test_the_heavier_the_pairs_the_nearer_their_fall_is_to_the_step(rated, pairs):
     values, ratings, _ = rated
     off = []
     for weight in (0.01, 1.0, 1000.0):
-        order = Order(dataset=COPIES, weight=weight, step=0.2)
-        fitted = refit(values, ratings, Penalty(0.01, 0.0), Regression(order=order), pairs)
+        order = RankingParams(dataset=COPIES, weight=weight, step=0.2)
+        fitted = refit_all(values, ratings, Penalty(0.01, 0.0), RegressionParams(order=order), pairs)
         scores = fitted.predict(pairs.values)
         falls = (scores[pairs.worse] - scores[pairs.better]) / ratings.std()
         off.append(np.abs(falls + 0.2).max())
@@ -160,4 +160,4 @@ def test_a_fit_with_copies_puts_them_in_order_and_says_so(
 
 def test_an_elastic_net_has_no_order():
     with pytest.raises(ValueError, match="ridge only"):
-        Regression(model="elasticnet", order=ORDER)
+        RegressionParams(model="elasticnet", order=ORDER)

@@ -5,9 +5,9 @@ import pytest
 from sklearn.linear_model import ElasticNet, Ridge
 from sklearn.preprocessing import StandardScaler
 
-from reiqa.regression import banded, linear, standard
-from reiqa.regression.linear import Penalty, fit_path, ridge
-from reiqa.regression.standard import Scaling, Standardised
+from reiqa.regression import banded_solver, ridge_path, scaler
+from reiqa.regression.ridge_path import Penalty, fit_path, ridge
+from reiqa.regression.scaler import FeatureScaler, ScaledRows
 
 ALPHAS = [float(alpha) for alpha in np.geomspace(1e-3, 1e6, 25)]
 
@@ -21,9 +21,9 @@ def sample(rows: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray
     return values.astype(np.float32), (ratings - ratings.mean()) / ratings.std()
 
 
-def standardised(values: np.ndarray) -> Standardised:
+def standardised(values: np.ndarray) -> ScaledRows:
     rows = np.arange(len(values))
-    return Standardised(values, rows, Scaling.of(values, rows))
+    return ScaledRows(values, rows, FeatureScaler.fit(values, rows))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_ridge_predicts_what_scikit_learn_predicts(rows, width):
     scaled = scaler.transform(values.astype(np.float64))
     features = standardised(values)
     weights = ridge(features, ratings, ALPHAS)
-    predicted = Standardised(fresh, np.arange(40), features.scaling).times(weights)
+    predicted = ScaledRows(fresh, np.arange(40), features.scaling).matmul(weights)
     for column, alpha in enumerate(ALPHAS):
         model = Ridge(alpha, fit_intercept=False).fit(scaled, ratings)
         expected = model.predict(scaler.transform(fresh.astype(np.float64)))
@@ -50,9 +50,9 @@ def test_clipped_features_are_fitted_as_scikit_learn_fits_them(rows, width):
     scaler = StandardScaler().fit(values.astype(np.float64))
     clipped = scaler.transform(values.astype(np.float64)).clip(-1.5, 1.5)
     every = np.arange(rows)
-    features = Standardised(values, every, Scaling.of(values, every, 1.5))
+    features = ScaledRows(values, every, FeatureScaler.fit(values, every, 1.5))
     model = Ridge(30.0, fit_intercept=False).fit(clipped, ratings)
-    predicted = features.times(ridge(features, ratings, [30.0]))[:, 0]
+    predicted = features.matmul(ridge(features, ratings, [30.0]))[:, 0]
     np.testing.assert_allclose(predicted, model.predict(clipped), rtol=1e-8, atol=1e-9)
 
 
@@ -60,13 +60,13 @@ def test_clipped_features_are_fitted_as_scikit_learn_fits_them(rows, width):
 def test_a_whole_path_takes_one_factorisation_of_the_smaller_side(rows, width, monkeypatch):
     values, ratings = sample(rows, width)
     sizes = []
-    reduce = banded._reduce
+    reduce = banded_solver._reduce
 
     def counted(matrix, bandwidth):
         sizes.append(matrix.shape)
         return reduce(matrix, bandwidth)
 
-    monkeypatch.setattr(banded, "_reduce", counted)
+    monkeypatch.setattr(banded_solver, "_reduce", counted)
     ridge(standardised(values), ratings, ALPHAS)
     assert sizes == [(200, 200)]
 
@@ -74,11 +74,11 @@ def test_a_whole_path_takes_one_factorisation_of_the_smaller_side(rows, width, m
 @pytest.mark.parametrize("size", [1, 2, 6, 7, 8, 13, 50, 100])
 @pytest.mark.parametrize("bandwidth", [1, 3, 6, 96])
 def test_a_shifted_system_is_solved_whatever_its_size_and_bandwidth(size, bandwidth, monkeypatch):
-    monkeypatch.setattr(banded, "_ROWS", 10)
+    monkeypatch.setattr(banded_solver, "_ROWS", 10)
     rng = np.random.default_rng(size)
     root = rng.normal(size=(size, size))
     matrix, right = root @ root.T, rng.normal(size=(size, 1))
-    found = banded.ShiftedSystem(matrix.copy(), bandwidth).solve(right, [0.1, 10.0])
+    found = banded_solver.ShiftedSystem(matrix.copy(), bandwidth).solve(right, [0.1, 10.0])
     for column, shift in enumerate((0.1, 10.0)):
         expected = np.linalg.solve(matrix + shift * np.eye(size), right)[:, 0]
         np.testing.assert_allclose(found[:, column], expected, rtol=1e-7, atol=1e-10)
@@ -87,7 +87,7 @@ def test_a_shifted_system_is_solved_whatever_its_size_and_bandwidth(size, bandwi
 def test_a_shift_below_rounding_gives_nan_and_the_others_stand():
     vector = np.arange(1.0, 41.0)[:, None]
     matrix = 1e12 * vector @ vector.T
-    found = banded.ShiftedSystem(matrix.copy(), 4).solve(vector, [1e-30, 1e6])
+    found = banded_solver.ShiftedSystem(matrix.copy(), 4).solve(vector, [1e-30, 1e6])
     expected = np.linalg.solve(matrix + 1e6 * np.eye(40), vector)[:, 0]
     np.testing.assert_allclose(found[:, 1], expected, rtol=1e-3)
     assert np.isnan(found[:, 0]).all() or np.isfinite(found[:, 0]).all()
@@ -113,7 +113,7 @@ def test_an_elastic_net_without_its_first_norm_is_ridge():
 
 
 def test_an_elastic_net_that_does_not_converge_says_so(monkeypatch):
-    monkeypatch.setattr(linear, "_ITERATIONS", 1)
+    monkeypatch.setattr(ridge_path, "_ITERATIONS", 1)
     values, ratings = sample(40, 60)
     path = fit_path(standardised(values), ratings, [Penalty(1e-4, 0.5)])
     assert "did not converge" in path.notes[0]
@@ -124,13 +124,13 @@ def test_blocks_change_nothing(block, monkeypatch):
     values, _ = sample(60, 17)
     scaled = StandardScaler().fit_transform(values.astype(np.float64))
     weights = np.random.default_rng(0).normal(size=(17, 3))
-    monkeypatch.setattr(standard, "_BLOCK", block)
+    monkeypatch.setattr(scaler, "_BLOCK", block)
     features = standardised(values)
     np.testing.assert_allclose(features.dense(), scaled, atol=1e-10)
     np.testing.assert_allclose(features.gram(), scaled @ scaled.T, atol=1e-10)
     np.testing.assert_allclose(features.covariance(), scaled.T @ scaled, atol=1e-10)
-    np.testing.assert_allclose(features.times(weights), scaled @ weights, atol=1e-10)
-    np.testing.assert_allclose(features.transposed_times(scaled), scaled.T @ scaled, atol=1e-10)
+    np.testing.assert_allclose(features.matmul(weights), scaled @ weights, atol=1e-10)
+    np.testing.assert_allclose(features.rmatmul(scaled), scaled.T @ scaled, atol=1e-10)
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 7e6])
@@ -142,14 +142,14 @@ def test_a_constant_feature_says_nothing_even_where_it_changes(constant):
     weights = ridge(features, ratings, [1e-3])
     elsewhere = values.copy()
     elsewhere[:, 2] += 1000
-    moved = Standardised(elsewhere, np.arange(50), features.scaling)
-    np.testing.assert_array_equal(moved.times(weights), features.times(weights))
+    moved = ScaledRows(elsewhere, np.arange(50), features.scaling)
+    np.testing.assert_array_equal(moved.matmul(weights), features.matmul(weights))
 
 
 def test_statistics_are_of_the_given_rows_alone():
     values, _ = sample(50, 4)
     rows = np.arange(10, 30)
-    scaling = Scaling.of(values, rows)
+    scaling = FeatureScaler.fit(values, rows)
     np.testing.assert_allclose(scaling.mean, values[10:30].astype(np.float64).mean(axis=0))
     deviation = values[10:30].astype(np.float64).std(axis=0)
     np.testing.assert_allclose(scaling.inverse, 1 / deviation)

@@ -7,15 +7,15 @@ import pytest
 
 from reiqa.errors import BadInputError
 from reiqa.regression import regressor
-from reiqa.regression.linear import Penalty
+from reiqa.regression.ridge_path import Penalty
 from reiqa.regression.regressor import Regressor
-from reiqa.regression.standard import Scaling
+from reiqa.regression.scaler import FeatureScaler
 
 
 def made(width: int = 4) -> Regressor:
     rng = np.random.default_rng(width)
     return Regressor(
-        Scaling(rng.normal(size=width), rng.random(width)),
+        FeatureScaler(rng.normal(size=width), rng.random(width)),
         rng.normal(size=width),
         3.5,
         Penalty(10.0, 0.0),
@@ -25,14 +25,14 @@ def made(width: int = 4) -> Regressor:
 @pytest.fixture
 def path(tmp_path):
     target = tmp_path / "x.regressor.safetensors"
-    regressor.save(target, {"content": made(3), "quality": made(4), "both": made(7)}, {"key": "k"})
+    regressor.save_regressors(target, {"content": made(3), "quality": made(4), "both": made(7)}, {"key": "k"})
     return target
 
 
 @pytest.mark.parametrize(("variant", "width"), [("content", 3), ("quality", 4), ("both", 7)])
 def test_what_is_kept_predicts_to_the_bit_what_was_fitted(path, variant, width):
     values = np.random.default_rng(0).normal(size=(6, width)).astype(np.float32)
-    kept = regressor.load(path, variant)
+    kept = regressor.load_regressor(path, variant)
     np.testing.assert_array_equal(kept.predict(values), made(width).predict(values))
     assert kept.penalty == Penalty(10.0, 0.0)
 
@@ -48,11 +48,11 @@ def test_the_prediction_is_the_plain_formula():
 
 def test_the_reach_of_features_is_kept(tmp_path):
     target, it = tmp_path / "clipped.safetensors", made(4)
-    scaling = Scaling(it.scaling.mean, it.scaling.inverse, 0.5)
+    scaling = FeatureScaler(it.scaling.mean, it.scaling.inverse, 0.5)
     clipped = Regressor(scaling, it.weights, it.intercept, it.penalty)
-    regressor.save(target, dict.fromkeys(("content", "quality", "both"), clipped), {})
+    regressor.save_regressors(target, dict.fromkeys(("content", "quality", "both"), clipped), {})
     values = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
-    predicted = regressor.load(target, "both").predict(values)
+    predicted = regressor.load_regressor(target, "both").predict(values)
     np.testing.assert_array_equal(predicted, clipped.predict(values))
     assert not np.allclose(predicted, it.predict(values))
 
@@ -64,21 +64,21 @@ def test_features_of_another_width_are_refused():
 
 def test_the_same_regressors_give_the_same_bytes(path, tmp_path):
     other = tmp_path / "y.regressor.safetensors"
-    regressor.save(other, {"content": made(3), "quality": made(4), "both": made(7)}, {"key": "k"})
+    regressor.save_regressors(other, {"content": made(3), "quality": made(4), "both": made(7)}, {"key": "k"})
     assert other.read_bytes() == path.read_bytes()
 
 
 def test_kept_regressors_serve_only_under_their_key(path):
-    assert set(regressor.load_kept(path, "k")) == {"content", "quality", "both"}
-    assert regressor.load_kept(path, "another") is None
+    assert set(regressor.load_saved(path, "k")) == {"content", "quality", "both"}
+    assert regressor.load_saved(path, "another") is None
     path.write_bytes(path.read_bytes()[:-8])
-    assert regressor.load_kept(path, "k") is None
+    assert regressor.load_saved(path, "k") is None
 
 
 def test_a_file_that_is_not_its_cards_is_refused(path):
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(BadInputError, match="card"):
-        regressor.load(path, "both")
+        regressor.load_regressor(path, "both")
 
 
 def test_a_card_that_lies_about_the_contents_is_refused(path):
@@ -86,9 +86,9 @@ def test_a_card_that_lies_about_the_contents_is_refused(path):
     del card["variants"]["both"]
     path.with_suffix(".json").write_text(json.dumps(card))
     with pytest.raises(BadInputError, match="both"):
-        regressor.load(path, "both")
+        regressor.load_regressor(path, "both")
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(BadInputError, match=r"none\.json"):
-        regressor.load(tmp_path / "none.safetensors", "both")
+        regressor.load_regressor(tmp_path / "none.safetensors", "both")

@@ -52,7 +52,7 @@ def real(name: str, shuffle: int | None = None) -> Index:
         random.Random(shuffle).shuffle(rows)
     rows.sort(key=lambda row: row["dis_img_path"])
     parts = official_parts(name)
-    grouped = catalog.get(name).grouped
+    grouped = catalog.get_entry(name).grouped
     depth = 2 if name == "flive" else 1
     images = [row["dis_img_path"] for row in rows]
     return Index(

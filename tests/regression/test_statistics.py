@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from reiqa.regression import metrics, statistics
-from reiqa.regression.statistics import Ranked, bootstrap, paired, spread, weighted_srcc
+from reiqa.regression.statistics import Ranked, bootstrap, paired_tests, summary_statistics, weighted_srcc
 
 
 @settings(deadline=None, max_examples=50)
@@ -51,7 +51,7 @@ def test_the_interval_holds_the_median_and_is_narrower_where_prediction_is_bette
             metrics.srcc(part, given_["ratings"][rows])
             for part, rows in zip(parts, given_["tests"], strict=True)
         ]
-        low, high = statistics.interval(draws[name])
+        low, high = statistics.percentile_interval(draws[name])
         assert low < np.median(values) < high
         widths[name] = high - low
     assert widths["both"] < widths["content"]
@@ -71,7 +71,7 @@ def test_a_reference_is_drawn_with_all_its_versions():
 
 def test_the_paired_tests_are_the_published_ones():
     first, second = np.array([0.8, 0.85, 0.9, 0.81, 0.87]), np.array([0.7, 0.8, 0.91, 0.7, 0.8])
-    found = paired(first, second, test_share=2 / 7)
+    found = paired_tests(first, second, test_share=2 / 7)
     assert found["wilcoxon_p"] == pytest.approx(stats.wilcoxon(first, second).pvalue)
     plain = stats.ttest_rel(first, second)
     # Nadeau and Bengio: the variance of the mean is (1/k + test/train), not 1/k, of the variance.
@@ -82,17 +82,17 @@ def test_the_paired_tests_are_the_published_ones():
 
 @pytest.mark.parametrize("values", [[0.5], [0.5, 0.5]])
 def test_where_there_is_nothing_to_test_there_is_no_p(values):
-    found = paired(values, values, 0.3)
+    found = paired_tests(values, values, 0.3)
     assert found["wilcoxon_p"] is None
     assert found["corrected_t_p"] is None
 
 
 def test_a_split_without_a_value_is_left_out_and_still_shown():
-    assert spread([0.5, float("nan"), 0.7]) == {
+    assert summary_statistics([0.5, float("nan"), 0.7]) == {
         "median": 0.6,
         "mean": 0.6,
         "std": pytest.approx(0.141421),
         "splits": [0.5, None, 0.7],
     }
-    assert spread([float("nan")])["median"] is None
-    assert spread([0.5])["std"] is None
+    assert summary_statistics([float("nan")])["median"] is None
+    assert summary_statistics([0.5])["std"] is None

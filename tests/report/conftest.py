@@ -47,7 +47,7 @@ def finished(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     with contextlib.chdir(folder):
         build(PARAMS)
-        report.write(PARAMS)
+        report.write_report(PARAMS)
     return folder
 
 
@@ -193,4 +193,4 @@ def card(expert: str) -> dict:
 
 
 def seal(settings, path: Path, stage: str, item: str, inputs: list[Path]) -> None:
-    store.seal(path, stage, item, params.relevant(settings, stage, item), store.recorded(inputs))
+    store.sign_sidecar(path, stage, item, params.stage_parameters(settings, stage, item), store.input_digests(inputs))

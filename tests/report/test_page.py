@@ -117,7 +117,7 @@ def test_a_group_of_a_few_rows_has_no_bar(project):
         variant["by_distortion"]["jpeg"] = {"srcc": 1.0, "n": 3}
         variant["by_level"] = {"1": {"srcc": None, "n": 30}}
     path.write_text(json.dumps(tree))
-    report.write(project.params)
+    report.write_report(project.params)
     charts = {svg["aria-label"] for svg in Tree(layout.REPORT.read_text()).all("svg")}
     (bars,) = [label for label in charts if label.startswith("By distortion")]
     assert "jpeg" not in bars and "pixelate" in bars
@@ -137,7 +137,7 @@ def test_what_was_run_is_read_from_the_provenance(page):
 
 def test_photographs_that_are_not_here_are_named_instead(project):
     next(Path(layout.raw("demo")).rglob("*.png")).parent.rename("elsewhere")
-    report.write(project.params)
+    report.write_report(project.params)
     text = layout.REPORT.read_text(encoding="utf-8")
     assert text.count("photograph not on this machine") == 6
 
@@ -145,7 +145,7 @@ def test_photographs_that_are_not_here_are_named_instead(project):
 def test_a_single_dataset_has_no_matrix(project):
     lone = project.params.model_copy(update={"datasets": ["clive"]})
     layout.CROSS.write_text(layout.CROSS.read_text().splitlines()[0] + "\n")
-    report.write(lone)
+    report.write_report(lone)
     tree = Tree(layout.REPORT.read_text(encoding="utf-8"))
     assert "Across datasets" not in " ".join(tree.words)
     assert "proxy" not in " ".join(tree.words)

@@ -22,7 +22,7 @@ NUMBERS = (
 )
 maybe = st.one_of(st.none(), st.floats(-1, 1).map(lambda value: round(value, 4)))
 row = st.builds(
-    tables.Row,
+    tables.ResultRow,
     dataset=st.sampled_from(["demo", "clive"]),
     variant=st.sampled_from(VARIANTS),
     **dict.fromkeys(NUMBERS, maybe),
@@ -35,14 +35,14 @@ row = st.builds(
 
 
 def tables_of(project):
-    return tables.rows(results.read_results(project.params))
+    return tables.result_rows(results.read_results(project.params))
 
 
 @given(st.lists(row, max_size=6))
 def test_a_table_read_back_is_the_table_written(tmp_path_factory, body):
     path = tmp_path_factory.mktemp("csv") / "t.csv"
     path.write_text(tables.to_csv(body), encoding="utf-8")
-    assert tables.read(path) == body
+    assert tables.read_results_csv(path) == body
 
 
 def test_rows_follow_the_parameters_order_and_hold_the_medians(project):
@@ -82,7 +82,7 @@ def test_page_csv_and_terminal_round_a_number_alike(project):
     tree = json.loads(path.read_text())
     tree["variants"]["both"]["srcc"]["median"] = 0.884504
     store.write_json(path, tree)
-    report.write(project.params)
+    report.write_report(project.params)
     assert "0.885" in layout.REPORT.read_text() and "0.885" in report.table_text(False)
 
 
@@ -93,7 +93,7 @@ def test_an_undefined_metric_is_an_empty_cell_and_a_dash(project):
         median=None, mean=None, std=None, low=None, high=None, splits=[None] * 5
     )
     store.write_json(path, tree)
-    report.write(project.params)
+    report.write_report(project.params)
     assert layout.ALL_SRCC.read_text().splitlines()[1].startswith("demo,content,,,,,0.")
     assert report.table_text(False).splitlines()[1].split()[2:4] == ["–", "–"]
 
@@ -123,7 +123,7 @@ def test_a_spoilt_result_is_one_line_that_names_the_file(project, spoil):
     else:
         path.write_text(path.read_text()[:100] if spoil == "cut" else "{}")
     with pytest.raises(BadInputError) as fault:
-        report.write(project.params)
+        report.write_report(project.params)
     assert str(path) in str(fault.value) and "\n" not in str(fault.value)
     assert not layout.ALL_SRCC.exists()
 

@@ -11,9 +11,9 @@ from PIL import Image, ImageFilter
 from support import miniature
 
 from reiqa import features, layout, regression, store
-from reiqa.encoders import build, save
+from reiqa.encoders import build_encoder, save_encoder
 from reiqa.params import EXPERTS, Params
-from reiqa.scoring import Scorer, making
+from reiqa.scoring import Scorer, build
 
 PARAMS = Params.model_validate(
     {**miniature.TREE, "regression": {"alphas": [1e-1, 1e3, 5], "splits": 3, "bootstrap": 20}}
@@ -64,15 +64,15 @@ def build_run() -> None:
         photograph(number, blur).save(layout.raw("clive") / name)
         lines.append(f"{name},{90 - 25 * blur + number % 3},{name},,,0")
     store.write_text(layout.index("clive"), "\n".join(lines) + "\n")
-    store.seal(layout.index("clive"), "index", "clive", {}, {})
+    store.sign_sidecar(layout.index("clive"), "index", "clive", {}, {})
     for seed, expert in enumerate(EXPERTS):
         path = layout.model(expert)
-        save(build("mobilenet_v3_small", expert, seed=seed), path, {"source": "random"})
-        store.seal(path, "model", expert, {}, {})
+        save_encoder(build_encoder("mobilenet_v3_small", expert, seed=seed), path, {"source": "random"})
+        store.sign_sidecar(path, "model", expert, {}, {})
         features.extract("clive", expert, PARAMS)
-        store.seal(layout.features("clive", expert), "features", f"clive/{expert}", {}, {})
+        store.sign_sidecar(layout.features("clive", expert), "features", f"clive/{expert}", {}, {})
     regression.fit("clive", PARAMS)
-    store.seal(layout.result("clive"), "fit", "clive", {}, {})
+    store.sign_sidecar(layout.result("clive"), "fit", "clive", {}, {})
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +81,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("run")
     with contextlib.chdir(folder):
         build_run()
-        making.make("clive", Path("bundles/tiny"))
+        build.build_bundle("clive", Path("bundles/tiny"))
     return Run(folder, folder / "bundles/tiny")
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from reiqa import layout, store
 from reiqa.errors import BadInputError
-from reiqa.scoring import bundle, making
-from reiqa.scoring.bundle import Fitted, Residuals
+from reiqa.scoring import bundle, build
+from reiqa.scoring.bundle import RatingScale, ResidualQuantiles
 from reiqa.scoring.scorer import Scorer
 
 
@@ -28,9 +28,9 @@ def copy(run, tmp_path: Path) -> Path:
 
 
 def rewrite(folder: Path, change: Callable[[dict], None]) -> None:
-    tree = store.without_seal(json.loads((folder / "bundle.json").read_text()))
+    tree = store.verify_checksum(json.loads((folder / "bundle.json").read_text()))
     change(tree)
-    (folder / "bundle.json").write_text(json.dumps(store.with_seal(tree)))
+    (folder / "bundle.json").write_text(json.dumps(store.add_checksum(tree)))
 
 
 def put(folder: Path, part: str, content: bytes) -> None:
@@ -44,15 +44,15 @@ def put(folder: Path, part: str, content: bytes) -> None:
 
 
 def test_the_same_run_makes_the_same_bytes(in_run, tmp_path: Path) -> None:
-    making.make("clive", tmp_path / "tiny")
+    build.build_bundle("clive", tmp_path / "tiny")
     for path in in_run.bundle.iterdir():
         assert (tmp_path / "tiny" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_identity_changes_with_any_part(copy: Path) -> None:
-    before = bundle.load(copy).identity
+    before = bundle.load_bundle(copy).identity
     put(copy, "quality.safetensors", (copy / "content.safetensors").read_bytes())
-    assert bundle.load(copy).identity != before
+    assert bundle.load_bundle(copy).identity != before
 
 
 @pytest.mark.parametrize("part", bundle.PARTS)
@@ -61,14 +61,14 @@ def test_one_changed_byte_is_refused_by_name(copy: Path, part: str) -> None:
     content[len(content) // 2] ^= 1
     (copy / part).write_bytes(content)
     with pytest.raises(BadInputError, match=rf"{part}: .*wrong SHA-256"):
-        bundle.load(copy)
+        bundle.load_bundle(copy)
 
 
 @pytest.mark.parametrize("part", bundle.PARTS)
 def test_a_missing_part_is_refused_by_name(copy: Path, part: str) -> None:
     (copy / part).unlink()
     with pytest.raises(BadInputError, match=rf"{part}: missing"):
-        bundle.load(copy)
+        bundle.load_bundle(copy)
 
 
 def test_a_changed_number_of_the_manifest_is_refused(copy: Path) -> None:
@@ -77,13 +77,13 @@ def test_a_changed_number_of_the_manifest_is_refused(copy: Path) -> None:
     assert changed != text
     (copy / "bundle.json").write_text(changed)
     with pytest.raises(BadInputError, match=r"bundle\.json: .*not say what was written"):
-        bundle.load(copy)
+        bundle.load_bundle(copy)
 
 
 def test_a_manifest_from_before_manifests_had_seals_is_read(copy: Path) -> None:
-    tree = store.without_seal(json.loads((copy / "bundle.json").read_text()))
+    tree = store.verify_checksum(json.loads((copy / "bundle.json").read_text()))
     (copy / "bundle.json").write_text(json.dumps(tree))
-    assert bundle.load(copy).manifest.name == "tiny"
+    assert bundle.load_bundle(copy).manifest.name == "tiny"
 
 
 class _Harm:
@@ -104,32 +104,32 @@ def test_a_pickle_in_place_of_a_part_is_never_run(copy: Path, part: str) -> None
 def test_a_file_that_is_no_part_is_refused(copy: Path) -> None:
     (copy / "extra.pkl").write_bytes(pickle.dumps(_Harm()))
     with pytest.raises(BadInputError, match=r"extra\.pkl: no part"):
-        bundle.load(copy)
+        bundle.load_bundle(copy)
     assert not _Harm.ran
 
 
 def test_a_notice_may_lie_beside_the_parts(copy: Path) -> None:
     (copy / "NOTICE.txt").write_text("whose it is")
-    assert bundle.load(copy).manifest.name == "tiny"
+    assert bundle.load_bundle(copy).manifest.name == "tiny"
 
 
 def test_a_newer_format_is_told_from_damage(copy: Path) -> None:
     rewrite(copy, lambda tree: tree.update(format=bundle.FORMAT + 1))
     with pytest.raises(BadInputError, match="newer than this reiqa"):
-        bundle.load(copy)
+        bundle.load_bundle(copy)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "one"}', "\x00\xff", '{"format": 1}'])
 def test_what_is_no_manifest_is_refused(copy: Path, text: str) -> None:
     (copy / "bundle.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(BadInputError, match=r"bundle\.json"):
-        bundle.load(copy)
+        bundle.load_bundle(copy)
 
 
 def test_a_field_of_the_wrong_kind_is_named(copy: Path) -> None:
     rewrite(copy, lambda tree: tree["recipe"].update(max_pixels="many"))
     with pytest.raises(BadInputError, match=r"recipe\.max_pixels"):
-        bundle.load(copy)
+        bundle.load_bundle(copy)
 
 
 def test_an_expert_that_is_another_is_refused(copy: Path) -> None:
@@ -142,14 +142,14 @@ def test_an_unknown_name_lists_those_installed(monkeypatch, run, tmp_path: Path)
     monkeypatch.setattr(bundle, "SHIPPED", run.bundle.parent)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInputError, match="installed: tiny"):
-        bundle.load("lihgt")
-    assert bundle.load("tiny").folder == run.bundle
+        bundle.load_bundle("lihgt")
+    assert bundle.load_bundle("tiny").folder == run.bundle
 
 
 def test_a_folder_of_that_name_goes_before_an_installed_one(monkeypatch, run, copy: Path) -> None:
     monkeypatch.setattr(bundle, "SHIPPED", run.bundle.parent)
     monkeypatch.chdir(copy.parent)
-    assert bundle.load("tiny").folder == Path("tiny")
+    assert bundle.load_bundle("tiny").folder == Path("tiny")
 
 
 def test_experts_of_another_run_are_not_bundled(run, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_experts_of_another_run_are_not_bundled(run, tmp_path: Path) -> None:
         store.sidecar(path).unlink()
         shutil.copy(layout.model("content"), path)
         with pytest.raises(BadInputError, match="not the expert"):
-            making.make("clive", Path("other"))
+            build.build_bundle("clive", Path("other"))
         assert not Path("other/bundle.json").exists()
 
 
@@ -167,19 +167,19 @@ def test_a_second_protocol_stands_in_manifest_and_card(in_run, tmp_path: Path) -
     tree = store.read_json(layout.result("clive"))
     tree["protocol"]["text"] = "the official split"
     store.write_json(tmp_path / "other.json", tree)
-    made = making.make("clive", tmp_path / "tiny", others=[tmp_path / "other.json"])
+    made = build.build_bundle("clive", tmp_path / "tiny", others=[tmp_path / "other.json"])
     assert [entry["protocol"] for entry in made.manifest.metrics][1] == "the official split"
     assert "the official split" in (tmp_path / "tiny/CARD.md").read_text()
     tree["experts"]["quality"]["weights"] = "0" * 64
     store.write_json(tmp_path / "other.json", tree)
     with pytest.raises(BadInputError, match="other experts"):
-        making.make("clive", tmp_path / "tiny", others=[tmp_path / "other.json"])
+        build.build_bundle("clive", tmp_path / "tiny", others=[tmp_path / "other.json"])
 
 
 def test_the_card_tells_the_results_own_numbers(in_run, tmp_path: Path) -> None:
     notes = tmp_path / "notes.md"
     notes.write_text("Line drawings.\n")
-    making.make("clive", tmp_path / "tiny", notes)
+    build.build_bundle("clive", tmp_path / "tiny", notes)
     card = (tmp_path / "tiny/CARD.md").read_text()
     both = store.read_json(layout.result("clive"))["variants"]["both"]
     assert f"| both experts | {both['srcc']['median']:.3f} |" in card
@@ -189,7 +189,7 @@ def test_the_card_tells_the_results_own_numbers(in_run, tmp_path: Path) -> None:
 
 
 def test_provenance_names_every_input_of_every_part(in_run) -> None:
-    told = bundle.load(in_run.bundle).manifest.provenance
+    told = bundle.load_bundle(in_run.bundle).manifest.provenance
     assert told["content"]["digest"] == store.file_digest(layout.model("content"))
     assert told["features/quality"]["digest"] == store.file_digest(
         layout.features("clive", "quality")
@@ -197,7 +197,7 @@ def test_provenance_names_every_input_of_every_part(in_run) -> None:
     assert {"command", "revision", "parameters", "inputs"} <= set(told["regressor"])
 
 
-FITTED = Fitted(
+FITTED = RatingScale(
     dataset="d", title="D", images=1, proxy=False, low=1, high=5,
     model="ridge", alpha=1, l1_ratio=0, licence="", citation="",
 )  # fmt: skip
@@ -207,9 +207,9 @@ def test_nine_ratings_in_ten_lie_in_the_expected_range() -> None:
     rng = np.random.default_rng(0)
     predicted = rng.uniform(1, 5, size=4000)
     rated = (predicted + rng.normal(size=4000) * (0.1 + 0.1 * predicted)).clip(1, 5)
-    known = making.residuals(predicted, rated, FITTED)
+    known = build.residual_quantiles(predicted, rated, FITTED)
     points = 25 * (predicted - 1)
-    ranges = [known.around(score) for score in points.tolist()]
+    ranges = [known.expected_range(score) for score in points.tolist()]
     inside = [low <= 25 * (r - 1) <= high for (low, high), r in zip(ranges, rated, strict=True)]
     assert np.mean(inside) == pytest.approx(0.9, abs=0.02)
     # Ratings scatter more where they are higher, and the range follows.
@@ -219,7 +219,7 @@ def test_nine_ratings_in_ten_lie_in_the_expected_range() -> None:
 
 def test_few_predictions_make_one_group() -> None:
     rng = np.random.default_rng(0)
-    known = making.residuals(rng.uniform(1, 5, size=20), rng.uniform(1, 5, size=20), FITTED)
+    known = build.residual_quantiles(rng.uniform(1, 5, size=20), rng.uniform(1, 5, size=20), FITTED)
     assert len(known.at) == 1
 
 
@@ -230,7 +230,7 @@ def test_few_predictions_make_one_group() -> None:
 )
 def test_the_range_is_the_straight_line_between_its_knots(at: list[float], score: float) -> None:
     low, high = [-10.0 - n for n in range(len(at))], [5.0 + n for n in range(len(at))]
-    known = Residuals(coverage=0.9, count=1, at=tuple(at), low=tuple(low), high=tuple(high))
-    found = known.around(score)
+    known = ResidualQuantiles(coverage=0.9, count=1, at=tuple(at), low=tuple(low), high=tuple(high))
+    found = known.expected_range(score)
     expected = [np.clip(score + np.interp(score, at, offsets), 0, 100) for offsets in (low, high)]
     np.testing.assert_allclose(found, expected, atol=1e-6)

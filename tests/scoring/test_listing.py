@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reiqa.errors import BadInputError
-from reiqa.scoring.listing import Listed, listed, read_list
+from reiqa.scoring.find_images import ImageItem, find_images, read_list
 
 
 def touch(*paths: str) -> None:
@@ -21,7 +21,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def paths(*arguments: str, lines: tuple[str, ...] = (), recursive: bool = True) -> list[str]:
-    return [item.path.as_posix() for item in listed(arguments, lines, recursive)]
+    return [item.path.as_posix() for item in find_images(arguments, lines, recursive)]
 
 
 def test_a_folder_gives_its_images_by_name_then_those_of_its_folders() -> None:
@@ -58,7 +58,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file() -> None:
 
 def test_a_pattern_that_matches_nothing_is_told_of() -> None:
     touch("a.png")
-    (none, _) = listed(["x*.png", "a.png"], ())
+    (none, _) = find_images(["x*.png", "a.png"], ())
     assert none.error == "no file matches this pattern"
 
 
@@ -85,7 +85,7 @@ def test_a_folder_that_may_not_be_entered_is_one_line(monkeypatch: pytest.Monkey
         return scan(folder)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    items = listed(["d"], ())
+    items = find_images(["d"], ())
     assert [(item.path.as_posix(), item.error) for item in items] == [
         ("d/a.png", ""),
         ("d/closed", "folder not readable: Permission denied"),
@@ -95,19 +95,19 @@ def test_a_folder_that_may_not_be_entered_is_one_line(monkeypatch: pytest.Monkey
 
 def test_what_is_no_file_is_not_waited_for() -> None:
     os.mkfifo("pipe.png")
-    assert listed(["pipe.png"], ())[0].error == "not a regular file"
+    assert find_images(["pipe.png"], ())[0].error == "not a regular file"
 
 
 def test_no_image_at_all_is_bad_input() -> None:
     Path("empty").mkdir()
     with pytest.raises(BadInputError, match="empty: no image here"):
-        listed(["empty"], ())
+        find_images(["empty"], ())
 
 
 def test_a_name_is_one_line_whatever_bytes_it_has() -> None:
-    broken = Listed(Path(os.fsdecode(b"a\xff\nb.png")), Path("x"))
+    broken = ImageItem(Path(os.fsdecode(b"a\xff\nb.png")), Path("x"))
     assert broken.name == "a\\xff\\nb.png"
-    assert Listed(Path("Bär 写真.png"), Path("x")).name == "Bär 写真.png"
+    assert ImageItem(Path("Bär 写真.png"), Path("x")).name == "Bär 写真.png"
 
 
 def test_hidden_files_and_resource_forks_are_passed_over() -> None:

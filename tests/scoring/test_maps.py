@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from reiqa.scoring import Scorer, maps
-from reiqa.scoring.listing import Listed
-from reiqa.scoring.windows import Plan, surface
+from reiqa.scoring.find_images import ImageItem
+from reiqa.scoring.sliding_windows import WindowGrid, interpolate_grid
 
 sides = st.integers(1, 1500)
 
@@ -18,7 +18,7 @@ sides = st.integers(1, 1500)
 @settings(deadline=None)
 @given(sides, sides)
 def test_windows_cover_every_pixel_and_stay_inside(height: int, width: int) -> None:
-    plan = Plan.over(height, width)
+    plan = WindowGrid.over(height, width)
     covered = np.zeros((height, width), dtype=bool)
     for rows, columns in plan.boxes():
         assert rows.start >= 0 and columns.start >= 0
@@ -31,18 +31,18 @@ def test_windows_cover_every_pixel_and_stay_inside(height: int, width: int) -> N
 @settings(deadline=None)
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 9))
 def test_a_surface_stays_between_its_windows(height: int, width: int, seed: int) -> None:
-    plan = Plan.over(height, width)
+    plan = WindowGrid.over(height, width)
     values = np.random.default_rng(seed).normal(size=plan.shape)
-    found = surface(plan, values, 20, 30)
+    found = interpolate_grid(plan, values, 20, 30)
     assert found.shape == (20, 30)
     assert values.min() - 1e-9 <= found.min() and found.max() <= values.max() + 1e-9
-    np.testing.assert_allclose(surface(plan, np.full(plan.shape, 7.0), 20, 30), 7.0)
+    np.testing.assert_allclose(interpolate_grid(plan, np.full(plan.shape, 7.0), 20, 30), 7.0)
 
 
 def test_a_surface_is_the_gaussian_mean_of_the_windows_about_each_place() -> None:
-    plan = Plan.over(300, 420)
+    plan = WindowGrid.over(300, 420)
     values = np.random.default_rng(0).normal(size=plan.shape)
-    found = surface(plan, values, 30, 42)
+    found = interpolate_grid(plan, values, 30, 42)
     for row, column in ((0, 0), (17, 20), (29, 41), (5, 33)):
         y, x, total, weight = row * 10 + 5, column * 10 + 5, 0.0, 0.0
         for i, top in enumerate(plan.tops):
@@ -66,27 +66,27 @@ def halved() -> Image.Image:
 def test_the_blurred_half_is_the_worse_one(scorer: Scorer, halved: Image.Image) -> None:
     seen = scorer.see(halved)
     score = scorer.judge(seen)
-    points = maps.measure(scorer, seen, score, 100, 150)
+    points = maps.local_scores(scorer, seen, score, 100, 150)
     assert points[:, :50].mean() < points[:, 100:].mean() - 1
     mirrored = scorer.see(halved.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
-    points = maps.measure(scorer, mirrored, scorer.judge(mirrored), 100, 150)
+    points = maps.local_scores(scorer, mirrored, scorer.judge(mirrored), 100, 150)
     assert points[:, 100:].mean() < points[:, :50].mean() - 1
 
 
 def test_the_map_is_about_the_images_own_score(scorer: Scorer, halved: Image.Image) -> None:
     seen = scorer.see(halved)
     score = scorer.judge(seen)
-    points = maps.measure(scorer, seen, score, 100, 150)
+    points = maps.local_scores(scorer, seen, score, 100, 150)
     assert points.min() < score < points.max()
     tiny = scorer.see(halved.resize((5, 1)))
     alone = scorer.judge(tiny)
-    np.testing.assert_allclose(maps.measure(scorer, tiny, alone, 1, 5), float(alone))
+    np.testing.assert_allclose(maps.local_scores(scorer, tiny, alone, 1, 5), float(alone))
 
 
 def test_the_picture_sets_both_side_by_side(scorer, halved, tmp_path: Path) -> None:
     halved.save(tmp_path / "photo.png")
-    item = Listed(tmp_path / "photo.png", PurePath("photo.png"))
-    mapper = maps.Mapper(scorer, tmp_path / "maps", [item])
+    item = ImageItem(tmp_path / "photo.png", PurePath("photo.png"))
+    mapper = maps.MapWriter(scorer, tmp_path / "maps", [item])
     seen = scorer.see(item.path)
     mapper(item, seen, scorer.judge(seen))
     picture = tmp_path / "maps/photo.png.map.png"
@@ -105,8 +105,8 @@ def test_the_picture_sets_both_side_by_side(scorer, halved, tmp_path: Path) -> N
 
 
 def test_two_images_of_one_name_have_two_maps(scorer, halved, tmp_path: Path) -> None:
-    items = [Listed(tmp_path / folder / "x.png", PurePath("x.png")) for folder in "ab"]
-    mapper = maps.Mapper(scorer, tmp_path / "maps", items)
+    items = [ImageItem(tmp_path / folder / "x.png", PurePath("x.png")) for folder in "ab"]
+    mapper = maps.MapWriter(scorer, tmp_path / "maps", items)
     for item in items:
         item.path.parent.mkdir()
         halved.save(item.path)

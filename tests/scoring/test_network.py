@@ -3,21 +3,21 @@
 import numpy as np
 import torch
 
-from reiqa.regression.link import to_ratings
-from reiqa.scoring.network import Curve, Head
+from reiqa.regression.calibration import fit_calibration
+from reiqa.scoring.module import CalibrationModule, RegressionHead
 
 
 def test_a_curve_is_the_regressors_link() -> None:
-    link = to_ratings(np.random.default_rng(0).beta(0.6, 0.4, size=300))
+    link = fit_calibration(np.random.default_rng(0).beta(0.6, 0.4, size=300))
     fitted = np.linspace(-5, 5, 101)
-    curve = Curve(torch.from_numpy(link.at), torch.from_numpy(link.to))
+    curve = CalibrationModule(torch.from_numpy(link.at), torch.from_numpy(link.to))
     np.testing.assert_allclose(curve(torch.from_numpy(fitted)), link(fitted), atol=1e-12)
 
 
 def test_shares_make_the_score_and_a_mean_expert_has_none() -> None:
-    curve = Curve(torch.tensor([-1.0, 0.0, 2.0]), torch.tensor([0.0, 10.0, 90.0]))
+    curve = CalibrationModule(torch.tensor([-1.0, 0.0, 2.0]), torch.tensor([0.0, 10.0, 90.0]))
     empty = torch.zeros(0)
-    head = Head(-0.2, curve, empty, empty, empty, {"content": 0, "quality": 0})
+    head = RegressionHead(-0.2, curve, empty, empty, empty, {"content": 0, "quality": 0})
     answers = {"content": torch.tensor([0.7, -1.3]), "quality": torch.tensor([0.0, 2.0])}
     shares = head.shares(answers)
     total = head({}) + shares["content"] + shares["quality"]

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from reiqa import tensors
-from reiqa.encoders import build, pooled
+from reiqa.encoders import build_encoder, with_pooling
 from reiqa.errors import BadInputError
-from reiqa.features.plan import Viewing
+from reiqa.features.batching import ResizePolicy
 from reiqa.scoring import Scorer, onnx
-from reiqa.scoring.network import Curve, Head, Network
+from reiqa.scoring.module import CalibrationModule, RegressionHead, ScorerModule
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -42,7 +42,7 @@ def run(path: Path, batch: Tensor) -> np.ndarray:
 
 def test_the_file_gives_the_scorers_points_at_every_size(scorer: Scorer, tmp_path: Path) -> None:
     path = tmp_path / "tiny.onnx"
-    onnx.export(scorer, path)
+    onnx.export_onnx(scorer, path)
     for size in SIZES:
         batch = picture(*size)
         found = run(path, batch)
@@ -52,28 +52,28 @@ def test_the_file_gives_the_scorers_points_at_every_size(scorer: Scorer, tmp_pat
 
 def test_pooled_stages_and_padding_by_size_are_exported_too(tmp_path: Path) -> None:
     experts = {
-        name: pooled(build("efficientnet_lite0", name), "stages") for name in ("content", "quality")
+        name: with_pooling(build_encoder("efficientnet_lite0", name), "stages") for name in ("content", "quality")
     }
     widths = {name: 2 * expert.width for name, expert in experts.items()}
     count = sum(widths.values())
     generator = torch.Generator().manual_seed(0)
     slope = torch.randn(count, generator=generator)
-    head = Head(
+    head = RegressionHead(
         0.1,
-        Curve(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([50.0, 51.0, 53.0])),
+        CalibrationModule(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([50.0, 51.0, 53.0])),
         slope,
         torch.zeros(count),
         torch.full((count,), 0.5),
         widths,
     )
-    network = Network(experts, (1.0, 0.5), head, Viewing(None, 10**8, 1))
+    network = ScorerModule(experts, (1.0, 0.5), head, ResizePolicy(None, 10**8, 1))
 
     class _Scorer:
-        def as_module(self) -> Network:
+        def as_module(self) -> ScorerModule:
             return network
 
     path = tmp_path / "stages.onnx"
-    onnx.export(_Scorer(), path)
+    onnx.export_onnx(_Scorer(), path)
     for size in SIZES[1:4]:
         batch = picture(*size)
         np.testing.assert_allclose(run(path, batch), network(batch).numpy(), atol=1e-3)
@@ -96,4 +96,4 @@ def test_the_missing_package_is_named(scorer, tmp_path: Path, monkeypatch) -> No
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(BadInputError, match=r"reiqa\[onnx\]"):
-        onnx.export(scorer, tmp_path / "x.onnx")
+        onnx.export_onnx(scorer, tmp_path / "x.onnx")

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reiqa.errors import BadInputError
-from reiqa.scoring.output import Table
-from reiqa.scoring.record import Record, head, line, parse
+from reiqa.scoring.output import RowFile
+from reiqa.scoring.record import Record, format_header, format_row, parse_row
 
 texts = st.text(st.characters(exclude_categories=["C", "Z"], include_characters=' ,"'), min_size=1)
 points = st.integers(-50_000, 150_000).map(lambda thousandths: thousandths / 1000)
@@ -29,28 +29,28 @@ def record(image: str, score: float = 50.0) -> Record:
 @settings(deadline=None)
 @given(st.one_of(scored, failed))
 def test_a_row_is_one_line_and_reads_back_as_it_was(form, row: Record) -> None:
-    text = line(row, form)
+    text = format_row(row, form)
     assert "\n" not in text
-    assert parse(text, form) == row
+    assert parse_row(text, form) == row
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_part_of_a_line_is_no_row(form) -> None:
-    whole = line(record('a,"b".png'), form)
+    whole = format_row(record('a,"b".png'), form)
     for end in range(len(whole)):
         # A CSV line without the end of its last, empty cell is the whole line less nothing.
-        assert parse(whole[:end], form) is None
+        assert parse_row(whole[:end], form) is None
 
 
 def rows(path: Path, form: str = "csv") -> list[Record | None]:
     lines = path.read_text().splitlines()
-    return [parse(text, form) for text in lines[1 if form == "csv" else 0 :]]
+    return [parse_row(text, form) for text in lines[1 if form == "csv" else 0 :]]
 
 
 def score_all(path: Path, form: str, images: list[str], stop: int | None = None) -> list[str]:
     """Do as the verb does; return which images had to be scored."""
     made, new = [], []
-    with Table(path, form) as table:
+    with RowFile(path, form) as table:
         for image in images[:stop]:
             found = table.known.get(image)
             if found is None:
@@ -93,10 +93,10 @@ def test_rows_of_other_images_stay(tmp_path: Path) -> None:
 
 def test_the_newest_row_of_an_image_counts(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    with Table(path, "jsonl") as table:
+    with RowFile(path, "jsonl") as table:
         table.add(record("a.png", 1.0))
         table.add(replace(record("a.png"), score=2.0))
-    with Table(path, "jsonl") as table:
+    with RowFile(path, "jsonl") as table:
         assert table.known["a.png"].score == 2.0
 
 
@@ -106,24 +106,24 @@ def test_a_file_of_something_else_is_left_as_it_is(form, text: str, tmp_path: Pa
     path = tmp_path / "mine"
     path.write_text(text)
     with pytest.raises(BadInputError, match="something else"):
-        Table(path, form)
+        RowFile(path, form)
     assert path.read_text() == text
 
 
 def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    with Table(path, "csv"), pytest.raises(BadInputError, match="another reiqa score"):
-        Table(path, "csv")
-    with Table(path, "csv") as table:
+    with RowFile(path, "csv"), pytest.raises(BadInputError, match="another reiqa score"):
+        RowFile(path, "csv")
+    with RowFile(path, "csv") as table:
         assert not table.known
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="a folder"):
-        Table(tmp_path, "csv")
+        RowFile(tmp_path, "csv")
 
 
 def test_a_table_for_people_has_its_columns_under_their_heads() -> None:
-    first, second = head("table"), line(record("photo.png"), "table")
+    first, second = format_header("table"), format_row(record("photo.png"), "table")
     for word, value in (("expected", "40 to 60"), ("size", "640x480"), ("image", "photo.png")):
         assert first.index(word) == second.index(value)

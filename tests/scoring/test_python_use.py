@@ -256,7 +256,7 @@ def test_other_threads_keep_their_setting_while_an_image_is_scored(
 def test_floats_are_resized_on_one_thread_too(
     lite: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, used, sized = torch.get_num_threads(), [], inputs.sized
+    before, used, sized = torch.get_num_threads(), [], inputs.resize_batch
     monkeypatch.setattr(
         inputs, "sized", lambda *given: used.append(torch.get_num_threads()) or sized(*given)
     )
@@ -274,7 +274,7 @@ def test_one_object_given_several_times_is_read_once(
 ) -> None:
     stream = io.BytesIO()
     Image.fromarray(photograph).save(stream, "PNG")
-    lazy, read, see = Image.open(io.BytesIO(stream.getvalue())), [], Scorer.see
+    lazy, read, see = Image.open(io.BytesIO(stream.getvalue())), [], Scorer.prepare
     monkeypatch.setattr(devices, "processors", lambda: 4)
     monkeypatch.setattr(Scorer, "see", lambda self, given: read.append(given) or see(self, given))
     expected = lite(photograph)

@@ -24,8 +24,8 @@ TOLERANCE = 1e-3
 
 
 def test_a_score_is_the_regressors_prediction_on_the_scale(in_run, scorer: Scorer) -> None:
-    values = [features.read(layout.features("clive", expert)).values for expert in EXPERTS]
-    rated = regressor.load(regressor_path("clive"), "both").predict(np.hstack(values))
+    values = [features.read_features(layout.features("clive", expert)).values for expert in EXPERTS]
+    rated = regressor.load_regressor(regressor_path("clive"), "both").predict(np.hstack(values))
     scores = scorer(in_run.photographs)
     # clive is rated from 0 to 100, so a point is a unit of the rating.
     np.testing.assert_allclose(scores, rated, atol=TOLERANCE)

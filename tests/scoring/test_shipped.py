@@ -5,7 +5,7 @@ from PIL import Image, ImageFilter
 from skimage import data
 
 from reiqa.scoring import Scorer, bundle
-from reiqa.scoring.making import LIMIT_BYTES
+from reiqa.scoring.build import LIMIT_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -14,13 +14,13 @@ def lite() -> Scorer:
 
 
 def test_it_is_whole_and_small_enough_to_ship() -> None:
-    lite = bundle.load("lite")
+    lite = bundle.load_bundle("lite")
     assert sum(path.stat().st_size for path in lite.folder.iterdir()) <= LIMIT_BYTES
     assert {"CARD.md", "NOTICE.txt"} <= {path.name for path in lite.folder.iterdir()}
 
 
 def test_its_card_tells_the_correlations_that_its_manifest_holds() -> None:
-    lite = bundle.load("lite")
+    lite = bundle.load_bundle("lite")
     told = (lite.folder / bundle.CARD).read_text(encoding="utf-8")
     for variant in ("content", "quality", "both"):
         assert f"| {lite.manifest.metrics[0]['variants'][variant]['srcc']['median']:.3f} |" in told

@@ -9,21 +9,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from reiqa.scoring import Scorer, stream
+from reiqa.scoring import Scorer, pipeline
 from reiqa.scoring.budget import PixelBudget
-from reiqa.scoring.listing import Listed
+from reiqa.scoring.find_images import ImageItem
 from reiqa.scoring.record import Record
 
 
-def items(paths: list[Path]) -> list[Listed]:
-    return [Listed(path, Path(path.name)) for path in paths]
+def items(paths: list[Path]) -> list[ImageItem]:
+    return [ImageItem(path, Path(path.name)) for path in paths]
 
 
 @pytest.fixture
 def judged(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for each image that is encoded."""
     counted: list[int] = []
-    judge = Scorer.judge
+    judge = Scorer.score_prepared
 
     def counting(self: Scorer, seen: object) -> object:
         counted.append(1)
@@ -35,18 +35,18 @@ def judged(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_neither_order_nor_threads_change_a_row(run, scorer: Scorer) -> None:
     paths = run.photographs
-    expected = {row.image: row for row in stream.stream(scorer, items(paths), 1)}
+    expected = {row.image: row for row in pipeline.score_images(scorer, items(paths), 1)}
     assert len(expected) == len(paths)
     for threads in (2, 3, 8):
         random.Random(threads).shuffle(paths := list(paths))
-        found = list(stream.stream(scorer, items(paths), threads))
+        found = list(pipeline.score_images(scorer, items(paths), threads))
         assert [row.image for row in found] == [str(path) for path in paths]
         assert {row.image: row for row in found} == expected
 
 
 def test_a_row_holds_what_the_scorer_says(run, scorer: Scorer) -> None:
     path = run.photographs[2]
-    (row,) = stream.stream(scorer, items([path]), 1)
+    (row,) = pipeline.score_images(scorer, items([path]), 1)
     score = scorer(path)
     for name in ("low", "high", "content", "quality"):
         assert getattr(row, name) == pytest.approx(getattr(score, name), abs=6e-4)
@@ -58,10 +58,10 @@ def test_rows_known_of_the_same_bytes_are_not_made_again(run, scorer, tmp_path, 
     paths = [tmp_path / f"{number}.png" for number in range(4)]
     for path, photograph in zip(paths, run.photographs, strict=False):
         path.write_bytes(photograph.read_bytes())
-    known = {row.image: row for row in stream.stream(scorer, items(paths), 2)}
+    known = {row.image: row for row in pipeline.score_images(scorer, items(paths), 2)}
     paths[1].write_bytes(run.photographs[9].read_bytes())
     judged.clear()
-    again = list(stream.stream(scorer, items(paths), 2, known))
+    again = list(pipeline.score_images(scorer, items(paths), 2, known))
     assert len(judged) == 1
     changed = [row.image for row in again if row != known[row.image]]
     assert changed == [str(paths[1])]
@@ -70,32 +70,32 @@ def test_rows_known_of_the_same_bytes_are_not_made_again(run, scorer, tmp_path, 
 @pytest.mark.parametrize("change", [{"bundle": "other-1"}, {"error": "was away", "score": None}])
 def test_rows_of_another_bundle_and_errors_are_made_again(run, scorer, judged, change) -> None:
     path = run.photographs[0]
-    (row,) = stream.stream(scorer, items([path]), 1)
+    (row,) = pipeline.score_images(scorer, items([path]), 1)
     old = Record(**{**row.__dict__, **change})
     judged.clear()
-    assert list(stream.stream(scorer, items([path]), 1, {row.image: old})) == [row]
+    assert list(pipeline.score_images(scorer, items([path]), 1, {row.image: old})) == [row]
     assert len(judged) == 1
 
 
 def test_few_images_are_at_hand_however_long_the_list(run, scorer, judged) -> None:
     several = items(run.photographs * 4)
-    rows = stream.stream(scorer, several, 2)
+    rows = pipeline.score_images(scorer, several, 2)
     next(rows)
     time.sleep(0.3)
-    assert len(judged) <= 2 * stream._AHEAD
+    assert len(judged) <= 2 * pipeline._AHEAD
     rows.close()
     assert len(judged) < len(several) // 4
 
 
 def test_each_image_has_one_thread_and_the_callers_setting_stays(run, scorer, monkeypatch) -> None:
     before, used = torch.get_num_threads(), set()
-    see = Scorer.see
+    see = Scorer.prepare
     monkeypatch.setattr(
         Scorer, "see", lambda self, path: used.add(torch.get_num_threads()) or see(self, path)
     )
     torch.set_num_threads(2)
     try:
-        rows = stream.stream(scorer, items(run.photographs[:3]), 2)
+        rows = pipeline.score_images(scorer, items(run.photographs[:3]), 2)
         next(rows)
         assert torch.get_num_threads() == 2
         rows.close()
@@ -111,7 +111,7 @@ def test_an_unexpected_fault_is_not_swallowed(run, scorer, monkeypatch) -> None:
 
     monkeypatch.setattr(Scorer, "judge", broken)
     with pytest.raises(RuntimeError, match="a fault of the program"):
-        list(stream.stream(scorer, items(run.photographs), 2))
+        list(pipeline.score_images(scorer, items(run.photographs), 2))
 
 
 def test_room_is_never_exceeded_but_by_one_alone() -> None:

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from reiqa.errors import BadInputError, WorkFailedError
-from reiqa.scoring import verb
-from reiqa.scoring.record import Record, parse
+from reiqa.scoring import run
+from reiqa.scoring.record import Record, parse_row
 
 GOOD = "a good one.png"
 
@@ -31,7 +31,7 @@ def photos(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def score(run, *paths: str, **options) -> None:
-    verb.score(list(paths), bundle=str(run.bundle), threads=2, **options)
+    run.score_paths(list(paths), bundle=str(run.bundle), threads=2, **options)
 
 
 def test_a_table_has_a_row_for_each_image_in_the_order_named(run, photos, capsys) -> None:
@@ -74,9 +74,9 @@ def test_a_run_with_out_keeps_what_it_has(run, photos, monkeypatch) -> None:
     whole = out.read_bytes()
     out.write_bytes(whole[: int(len(whole) * 0.6)])
     encoded = []
-    judge = verb.Scorer.judge
+    judge = run.Scorer.score_prepared
     monkeypatch.setattr(
-        verb.Scorer, "judge", lambda self, seen: encoded.append(1) or judge(self, seen)
+        run.Scorer, "judge", lambda self, seen: encoded.append(1) or judge(self, seen)
     )
     score(run, "photos", out=out)
     assert out.read_bytes() == whole
@@ -135,7 +135,7 @@ def test_the_zoo_is_a_line_each_and_the_rest_is_scored(run, tmp_path, monkeypatc
     bad = fill_with_bad_ones(Path("zoo"))
     with pytest.raises(WorkFailedError, match=rf"{len(bad)} of \d+ images"):
         score(run, "zoo", form="csv")
-    rows = [parse(text, "csv") for text in capsys.readouterr().out.splitlines()[1:]]
+    rows = [parse_row(text, "csv") for text in capsys.readouterr().out.splitlines()[1:]]
     assert all(rows)
     found = {Path(row.image).name: row for row in rows if row}
     assert len(found) == len(rows)
@@ -158,7 +158,7 @@ def test_a_file_that_may_not_be_read_is_a_line(run, photos, monkeypatch, capsys)
     monkeypatch.setattr(Path, "open", guarded)
     with pytest.raises(WorkFailedError, match="1 of 4 images"):
         score(run, "photos", form="jsonl")
-    rows = [parse(text, "jsonl") for text in capsys.readouterr().out.splitlines()]
+    rows = [parse_row(text, "jsonl") for text in capsys.readouterr().out.splitlines()]
     assert [row.error for row in rows if row] == ["", "Permission denied", "", ""]
 
 
@@ -208,4 +208,4 @@ def test_each_map_is_drawn_once(run, photos) -> None:
 
 def test_rows_are_records(run, photos, capsys) -> None:
     score(run, "photos/a.png", form="jsonl")
-    assert isinstance(parse(capsys.readouterr().out.strip(), "jsonl"), Record)
+    assert isinstance(parse_row(capsys.readouterr().out.strip(), "jsonl"), Record)

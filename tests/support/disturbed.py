@@ -24,8 +24,8 @@ import yaml
 from PIL import Image
 from support.project import tiny_parameters
 
-from reiqa.params import digest
-from reiqa.store import file_digest, without_seal
+from reiqa.params import tree_digest
+from reiqa.store import file_digest, verify_checksum
 
 #: Of the archive that is fetched from a mirror: a corpus of three photographs.
 ARCHIVE = "parcel.zip"
@@ -156,8 +156,8 @@ def contents(folder: Path) -> dict[str, str]:
 def _digest(path: Path) -> str:
     if not path.name.endswith(".prov.json"):
         return file_digest(path)
-    tree = without_seal(json.loads(path.read_text()))
-    return digest({key: value for key, value in tree.items() if key != "command"})
+    tree = verify_checksum(json.loads(path.read_text()))
+    return tree_digest({key: value for key, value in tree.items() if key != "command"})
 
 
 def _forks() -> Any:

@@ -23,7 +23,7 @@ def finish(project: Project, photographs: int = 0) -> int:
         How many artifacts that are; each is one job.
     """
     with contextlib.chdir(project.folder):
-        tree = params.load(layout.PARAMS)
+        tree = params.load_params(layout.PARAMS)
         sets = [*tree.seen(), *tree.corpora()]
         for place, name in enumerate(sets):
             _photographs(layout.raw(name), len(range(place, photographs, len(sets))))
@@ -43,7 +43,7 @@ def artifacts(
     shards = []
     if tree.quality.source == "pretrain":
         for corpus in tree.chunks.corpora:
-            for number in range(tree.chunks.shard_count(catalog.get(corpus).images)):
+            for number in range(tree.chunks.shard_count(catalog.get_entry(corpus).images)):
                 shards.append(layout.shard(corpus, number))
                 yield shards[-1], "chunks", corpus, [layout.index(corpus)], []
     learnt = {
@@ -63,13 +63,13 @@ def artifacts(
             inputs = [layout.index(name), layout.model(expert)]
             yield path, "features", f"{name}/{expert}", inputs, []
     for name in tree.datasets:
-        beside = [layout.beside(layout.result(name), kind) for kind in layout.FITTED]
-        yield layout.result(name), "fit", name, layout.fitted_on(name, *tree.copies()), beside
-    used = [*map(layout.result, tree.datasets), *layout.fitted_on(*tree.seen())]
+        beside = [layout.companion(layout.result(name), kind) for kind in layout.RESULT_KINDS]
+        yield layout.result(name), "fit", name, layout.regression_inputs(name, *tree.copies()), beside
+    used = [*map(layout.result, tree.datasets), *layout.regression_inputs(*tree.seen())]
     yield layout.CROSS, "cross", "", used, []
     results = [layout.result(name) for name in tree.datasets]
     inputs = [*results, layout.CROSS, *models, layout.PROBE]
-    yield layout.ALL_SRCC, "report", "", inputs, layout.REPORTED
+    yield layout.ALL_SRCC, "report", "", inputs, layout.REPORT_FILES
 
 
 def _put(
@@ -77,8 +77,8 @@ def _put(
 ) -> None:
     for each in (path, *beside):
         _write(each)
-    digests = store.recorded(inputs)
-    store.seal(path, stage, item, parameters_of(tree, stage, item), digests, beside)
+    digests = store.input_digests(inputs)
+    store.sign_sidecar(path, stage, item, parameters_of(tree, stage, item), digests, beside)
 
 
 def _write(path: Path) -> None:

@@ -25,8 +25,9 @@ from PIL import ExifTags, Image
 
 from reiqa import layout, seeds, store
 from reiqa.data import catalog
-from reiqa.data.catalog import Entry, Piece, Ratings, Source
+from reiqa.data.catalog import DatasetEntry, SourceFile, RatingsSpec, Source
 from reiqa.scoring import bundle as bundles
+import reiqa.probe.run
 
 #: Numbers of each stage's output, by name.
 Values = dict[str, dict[str, list[float]]]
@@ -88,17 +89,17 @@ _IMPORTED = {
 }
 
 
-def _entry(name: str, **fields: Any) -> Entry:
+def _entry(name: str, **fields: Any) -> DatasetEntry:
     source = Source(url=f"https://example.org/{name}.zip")
-    parts = () if "shares" in fields else (Piece(sources=(source,)),)
-    return Entry(
+    parts = () if "shares" in fields else (SourceFile(sources=(source,)),)
+    return DatasetEntry(
         **{"name": name, "title": name, "citation": "none", "licence": "none", "parts": parts},
         **fields,
     )
 
 
-def _rated(name: str, **fields: Any) -> Entry:
-    ratings = Ratings(file="ratings.csv", low=0, high=10, tail=2)
+def _rated(name: str, **fields: Any) -> DatasetEntry:
+    ratings = RatingsSpec(file="ratings.csv", low=0, high=10, tail=2)
     return _entry(name, kind="rated", authentic=False, ratings=ratings, **fields)
 
 
@@ -192,7 +193,7 @@ def run_all() -> Values:
     """Run every stage of the project, in order; return the numbers that each output holds."""
     from reiqa.cli import data, experts, results, scores
     from reiqa.features import cache
-    from reiqa.pretrain import probing
+    from reiqa.pretrain import run
 
     data.fetch(list(ENTRIES), mirror=Path("mirror"))
     for name in ENTRIES:
@@ -212,7 +213,7 @@ def run_all() -> Values:
     for expert in _IMPORTED:
         experts.weights_import(expert)
     photographs = {f"plant{number}": photograph(number, 200, 170) for number in range(3)}
-    with mock.patch.multiple(probing, _EACH=1, _SIDE=64, _embedded=lambda: photographs):
+    with mock.patch.multiple(reiqa.probe.run, _EACH=1, _SIDE=64, _embedded=lambda: photographs):
         experts.probe()
     for name in ("views", "walls", "views_degraded"):
         results.features(name)
@@ -224,7 +225,7 @@ def run_all() -> Values:
     return found | {
         "probe": {"probe": _leaves(json.loads(layout.PROBE.read_text()))},
         "features": {
-            f"{name}/{expert}": _rows(cache.read(layout.features(name, expert)).values)
+            f"{name}/{expert}": _rows(cache.read_features(layout.features(name, expert)).values)
             for name in ("views", "views_degraded")
             for expert in ("content", "quality")
         },
@@ -242,7 +243,7 @@ def _write_checkpoint(path: Path, seed: int) -> None:
     from reiqa import encoders
 
     draw = np.random.Generator(np.random.PCG64(seed))
-    tensors = encoders.build("shufflenet_v2_x0_5", "content").body.state_dict()
+    tensors = encoders.build_encoder("shufflenet_v2_x0_5", "content").body.state_dict()
     for name, tensor in tensors.items():
         if tensor.ndim > 1:
             spread = (2 / tensor[0].numel()) ** 0.5
@@ -264,9 +265,9 @@ def _fetched() -> dict[str, list[float]]:
 
 def _chunks() -> dict[str, list[float]]:
     from reiqa.chunks.render import render
-    from reiqa.chunks.shards import Reader
+    from reiqa.chunks.shards import ShardReader
 
-    reader = Reader([layout.shard("plants", 0)])
+    reader = ShardReader([layout.shard("plants", 0)])
     windows = [reader.window(number) for number in range(len(reader))]
     pairs = render([window for window, _ in windows], [recipe for _, recipe in windows])
     return {
@@ -290,13 +291,13 @@ def _models() -> dict[str, list[float]]:
     found = {}
     for expert in ("content", "quality"):
         seed = seeds.derive("weights", seeds.derive("pretrain", expert, PARAMETERS["seed"]))
-        start = encoders.build("resnet18", expert, seed).body.state_dict()
+        start = encoders.build_encoder("resnet18", expert, seed).body.state_dict()
         found[f"{expert} moved"] = [
             float(np.abs(tensor - start[name].numpy()).mean())
             for name, tensor in sorted(load_file(layout.model(expert)).items())
             if name.endswith("weight")
         ]
-        curve = layout.beside(layout.model(expert), "curve.csv")
+        curve = layout.companion(layout.model(expert), "curve.csv")
         found[f"{expert} loss"] = [float(row["loss"]) for row in _csv(curve)]
     return found
 
@@ -314,8 +315,8 @@ def _fitted() -> dict[str, list[float]]:
     found = {}
     for name in ("views", "walls"):
         path = layout.result(name)
-        found[f"{name} predictions"] = _csv_numbers(layout.beside(path, "predictions.csv"))
-        found[f"{name} splits"] = [float(len(_csv(layout.beside(path, "splits.csv"))))]
+        found[f"{name} predictions"] = _csv_numbers(layout.companion(path, "predictions.csv"))
+        found[f"{name} splits"] = [float(len(_csv(layout.companion(path, "splits.csv"))))]
         variants = json.loads(path.read_text())["variants"]
         found[f"{name} rmse"] = [variants[key]["rmse"]["median"] for key in sorted(variants)]
     return found

@@ -4,8 +4,6 @@ import itertools
 import os
 import sys
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import torch
 from support import disturbed
 
@@ -13,25 +11,27 @@ import reiqa.encoders
 import reiqa.features
 import reiqa.regression
 import reiqa.report
-import reiqa.scoring.making
-import reiqa.scoring.verb  # noqa: F401
+import reiqa.scoring.build
+import reiqa.scoring.run  # noqa: F401
 from reiqa import cli, store
 from reiqa.chunks import render, shards  # noqa: F401
 from reiqa.data import catalog, demo, fetch, index  # noqa: F401
-from reiqa.data.catalog import Entry, Piece, Source
-from reiqa.pretrain import probing, retrieval  # noqa: F401
+from reiqa.data.catalog import DatasetEntry, SourceFile, Source
+from reiqa.probe import run, retrieval
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 torch.set_num_threads(1)
 
-_ALL_LEVELS, _PHOTOGRAPHS = demo._single(), probing._embedded
+_ALL_LEVELS, _PHOTOGRAPHS = demo._single(), run._embedded
 demo.STRUCTURAL = ("gaussian_blur", "white_noise")
 demo.LONGER_SIDE = 272
 demo._MIXED_PER_REFERENCE = 4
 demo._single = lambda: _ALL_LEVELS[::2]
-probing._EACH, probing._SIDE = 1, 64
-probing._embedded = lambda: dict(itertools.islice(_PHOTOGRAPHS().items(), 3))
+run._EACH, run._SIDE = 1, 64
+run._embedded = lambda: dict(itertools.islice(_PHOTOGRAPHS().items(), 3))
 
-_PARCEL = Entry(
+_PARCEL = DatasetEntry(
     name="parcel",
     title="A parcel",
     kind="corpus",
@@ -40,12 +40,12 @@ _PARCEL = Entry(
     citation="none",
     licence="none",
     folders=("nowhere",),
-    parts=(Piece(sources=(Source(url=f"https://example.org/{disturbed.ARCHIVE}"),)),),
+    parts=(SourceFile(sources=(Source(url=f"https://example.org/{disturbed.ARCHIVE}"),)),),
 )
-_entries = dict(catalog.load()) | {"parcel": _PARCEL}
+_entries = dict(catalog.load_catalog()) | {"parcel": _PARCEL}
 for _name, _count in {"demo": 4 * 31, "demo_mixed": 3 * 5}.items():
     _entries[_name] = _entries[_name].model_copy(update={"images": _count})
-catalog.load = lambda: _entries  # type: ignore[assignment]
+catalog.load_catalog = lambda: _entries  # type: ignore[assignment]
 
 # Asked of git once, not by every verb; a commit meanwhile must not change what verbs write.
 store.revision()

@@ -49,7 +49,7 @@ def _argv(tree: Params, stage: str, item: str, number: int) -> tuple[str, ...]:
     if stage == "chunks":
         from reiqa import chunks
 
-        count = len(chunks.paths(item, tree.chunks))
+        count = len(chunks.shard_paths(item, tree.chunks))
         return ("chunks", "--corpus", item, "--shard", f"{number}/{count}")
     if stage == "model":
         verb = ("pretrain",) if tree.expert(item).source == "pretrain" else ("weights", "import")
@@ -70,11 +70,11 @@ def run(job: Job, tree: Params) -> bool:
         ]  # fmt: skip
         for path in (job.path, *job.beside):
             if path.suffix or path == job.path:
-                store.write_text(path, f"{params.digest([*facts, path.name])}\n")
+                store.write_text(path, f"{params.tree_digest([*facts, path.name])}\n")
             else:
                 path.mkdir(parents=True, exist_ok=True)
 
-    return store.make(
+    return store.make_artifact(
         job.path, job.stage, job.item, under(tree), job.inputs, work, companions=job.beside
     )
 
@@ -119,7 +119,7 @@ def install(folder: Path) -> dict[str, str]:
 def main() -> None:
     """Run the verb of the command line."""
     time.sleep(float(os.environ.get(SLEEP, "0")))
-    tree = params.load(layout.PARAMS)
+    tree = params.load_params(layout.PARAMS)
     job = next(job for job in jobs(tree) if list(job.argv) == sys.argv[1:])
     run(job, tree)
 

@@ -44,23 +44,23 @@ def test_staleness_reads_the_bytes_of_an_imported_checkpoint_once_and_of_no_arti
     finished: Project, read: list[str]
 ) -> None:
     with contextlib.chdir(finished.folder):
-        tree = params.load(Path("params.yaml"))
+        tree = params.load_params(Path("params.yaml"))
         sidecars = Path().rglob("*.prov.json")
         artifacts = [path.with_name(path.name.removesuffix(".prov.json")) for path in sidecars]
         for _ in range(2):
             freshness = store.Freshness(under(tree))
-            assert {freshness.fresh(path) for path in artifacts} == {True}
+            assert {freshness.is_fresh(path) for path in artifacts} == {True}
     assert read.count("moco.pth") <= 1
     assert set(read) <= {"moco.pth"}
 
 
 def test_another_checkpoint_of_the_same_name_is_seen(finished: Project) -> None:
     with contextlib.chdir(finished.folder):
-        tree = params.load(Path("params.yaml"))
+        tree = params.load_params(Path("params.yaml"))
         model = Path("models/content.safetensors")
-        assert store.Freshness(under(tree)).fresh(model)
+        assert store.Freshness(under(tree)).is_fresh(model)
         Path("moco.pth").write_bytes(b"others!")
-        assert not store.Freshness(under(tree)).fresh(model)
+        assert not store.Freshness(under(tree)).is_fresh(model)
 
 
 def test_an_engine_at_a_finished_graph_has_nothing_to_do_and_leaves_torch_alone(

@@ -24,7 +24,7 @@ def test_the_committed_parameters_are_the_demo_preset() -> None:
 @pytest.mark.parametrize("name", ["demo", "biq2021", "paper"])
 def test_every_preset_is_sound(name: str) -> None:
     file = ROOT / "reiqa" / "presets" / f"{name}.yaml"
-    tree = params.load(file, datasets=catalog.rated(), corpora=catalog.corpora())
+    tree = params.load_params(file, datasets=catalog.rated_names(), corpora=catalog.corpus_names())
     assert tree.preset == name
 
 
@@ -32,7 +32,7 @@ def test_every_preset_is_sound(name: str) -> None:
 def test_every_preset_plans_from_nothing(name: str, project: Project) -> None:
     project.must("reiqa", "preset", name, "--force")
     jobs = project.planned()
-    tree = params.load(project.folder / "params.yaml")
+    tree = params.load_params(project.folder / "params.yaml")
     assert jobs["fit_dataset"] == len(tree.datasets)
     assert jobs["extract_features"] == 2 * len(tree.seen())
     assert jobs["make_expert"] == 2
@@ -106,7 +106,7 @@ def test_each_dvc_stage_is_a_snakemake_target(project: Project) -> None:
 
 def test_each_dvc_stage_depends_on_every_parameter_that_decides_what_it_makes() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    tree = params.load(ROOT / "params.yaml")
+    tree = params.load_params(ROOT / "params.yaml")
     made = {
         "data": ("fetch", "index"),
         "chunks": ("chunks",),

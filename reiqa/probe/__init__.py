@@ -1,0 +1,1 @@
+"""What the encoders have learned of distortions and of content: the `probe` stage."""

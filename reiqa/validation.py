@@ -1,0 +1,94 @@
+"""YAML files that a person wrote: read strictly, and what is wrong with one as one line."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+
+class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """A safe loader that refuses a key given twice: YAML says so, PyYAML takes the last."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._checked: set[yaml.MappingNode] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        # Called before each mapping is built, and again wherever it is merged into another by
+        # `<<`. What was merged in then stands beside the keys that override it, so look only once.
+        if node not in self._checked:
+            self._checked.add(node)
+            seen = set()
+            for key, _ in node.value:
+                name = key.value if isinstance(key, yaml.ScalarNode) else None
+                if name is not None and name != "<<" and name in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {name!r} is given twice", key.start_mark
+                    )
+                seen.add(name)
+        super().flatten_mapping(node)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not UTF-8.
+        yaml.YAMLError: it is not YAML, or gives a key twice.
+    """
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+
+
+def describe_validation_error(path: Path, error: ValidationError, model: type[BaseModel]) -> str:
+    """Return one line that names file, key, fault and allowed values.
+
+    Args:
+        path: the file that was read.
+        error: what pydantic found.
+        model: what the file was to be; says which keys there are.
+    """
+    faults = error.errors()
+    first = faults[0]
+    # A union reports each of its branches by name; the key itself is what comes before.
+    keys = _keys(first)
+    same = [fault for fault in faults if _keys(fault)[: len(keys)] == keys]
+    others = len({tuple(_keys(fault)) for fault in faults if fault not in same})
+    name = ".".join(keys) or "the whole file"
+    more = f" (and {others} more)" if others else ""
+    if first["type"] == "extra_forbidden":
+        allowed = ", ".join(_fields_at(model, keys[:-1]))
+        return f"{path}: {name}: unknown key; allowed here: {allowed}{more}"
+    if first["type"] == "missing":
+        return f"{path}: {name}: this key is needed{more}"
+    said = " or ".join(dict.fromkeys(_message(fault) for fault in same))
+    given = "" if first["type"] == "value_error" else f", not {first['input']!r}"
+    return f"{path}: {name + ': ' if keys or given else ''}{said}{given}{more}"
+
+
+def _message(fault: ErrorDetails) -> str:
+    if fault["type"] in {"model_type", "model_attributes_type"}:
+        return "should hold keys and values"
+    text = fault["msg"].removeprefix("Value error, ").split(", unable to")[0]
+    return text[0].lower() + text[1:]
+
+
+def _keys(fault: ErrorDetails) -> list[str]:
+    return [str(part) for part in fault["loc"] if not _is_branch(part)]
+
+
+def _is_branch(part: int | str) -> bool:
+    return isinstance(part, str) and (
+        part.startswith(("literal[", "list[", "constrained-", "function-"))
+        or part in {"float", "int"}
+    )
+
+
+def _fields_at(model: type[BaseModel], keys: list[str]) -> list[str]:
+    for key in keys:
+        annotation = model.model_fields[key].annotation
+        choices = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)
