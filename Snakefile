@@ -1,5 +1,5 @@
-# The fine graph: dataset x expert x shard. Rules hold one `reiqa` line each and no logic;
-# what they share stands in workflow/rules/common.smk. See docs/architecture.md for the stamps.
+# The fine graph: dataset x expert x shard. Each rule holds one `reiqa` command; inputs, outputs and
+# resources come from the stage table (reiqa/stages.py) by way of workflow/rules/common.smk.
 
 
 include: "workflow/rules/common.smk"
@@ -17,33 +17,31 @@ rule all:
 # The targets below are the stages of dvc.yaml.
 
 
-rule data:
+rule all_data:
     input:
-        [layout.index(name) for name in [*PARAMS.seen(), *PARAMS.corpora()]],
+        target_artifacts(PARAMS, "data"),
 
 
-rule chunks:
+rule all_chunks:
     input:
-        SHARDS,
+        target_artifacts(PARAMS, "chunks"),
 
 
-rule pretrain:
+rule all_experts:
     input:
-        [layout.model(expert) for expert in EXPERTS],
-        layout.PROBE,
+        target_artifacts(PARAMS, "pretrain"),
 
 
-rule features:
+rule all_features:
     input:
-        [layout.features(name, expert) for name in PARAMS.seen() for expert in EXPERTS],
+        target_artifacts(PARAMS, "features"),
 
 
-rule fit:
+rule all_fits:
     input:
-        [layout.result(name) for name in PARAMS.datasets],
-        layout.CROSS,
+        target_artifacts(PARAMS, "fit"),
 
 
-rule report:
+rule all_reports:
     input:
-        layout.ALL_SRCC,
+        target_artifacts(PARAMS, "report"),

@@ -17,8 +17,8 @@ import yaml
 
 from reiqa import layout, params, store
 from reiqa.regression import splits, statistics
-from reiqa.regression.evaluation import cross_validate, split_metrics
 from reiqa.regression.dataset import load_rated_features
+from reiqa.regression.evaluation import cross_validate, split_metrics
 
 SHARED = ("data/raw", "data/index")
 
@@ -51,7 +51,9 @@ def judged(folder: Path, dataset: str) -> dict[str, float]:
             sample.index, how.protocol, how.splits, how.fractions, settings.seed
         )
         found = cross_validate(sample, parts, how, settings.compute.threads, ["quality"])
-        return statistics.summary_statistics(split_metrics(found, sample.ratings, "quality").values["srcc"])
+        return statistics.summary_statistics(
+            split_metrics(found, sample.ratings, "quality").values["srcc"]
+        )
 
 
 def main() -> None:

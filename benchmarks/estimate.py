@@ -163,7 +163,9 @@ def rest(preset: Params) -> str:
     """Hours of everything but pretraining, on the CPUs of one node."""
     rated = sum(catalog.get_entry(name).images for name in preset.datasets)
     quality = learnt_from(preset)["quality"]
-    size = sum(catalog.get_entry(name).gigabytes or 0 for name in preset.datasets + preset.corpora())
+    size = sum(
+        catalog.get_entry(name).gigabytes or 0 for name in preset.datasets + preset.corpora()
+    )
     area = 1024 * 768 / (288 * 384)
     fits = [0.7 * catalog.get_entry(name).images for name in preset.datasets]
     flops = [rows * min(rows, 8192) * 8192 + 4 / 3 * min(rows, 8192) ** 3 for rows in fits]
@@ -209,7 +211,9 @@ def disk(preset: Params) -> str:
         if not catalog.get_entry(name).linked
     )
     linked = sum(
-        catalog.get_entry(name).gigabytes or 0 for name in preset.corpora() if catalog.get_entry(name).linked
+        catalog.get_entry(name).gigabytes or 0
+        for name in preset.corpora()
+        if catalog.get_entry(name).linked
     )
     windows = photographs * MEASURED["window"].value / 1e3
     # Two encoders and LARS's momentum, float32, and the queue.

@@ -49,7 +49,9 @@ def make_images(folder: Path, count: int, side: int) -> list[Path]:
 
 def take_images(source: Path, folder: Path, count: int) -> list[Path]:
     """The first photographs of a folder, by name."""
-    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in layout.IMAGE_SUFFIXES)
+    found = sorted(
+        path for path in source.rglob("*") if path.suffix.lower() in layout.IMAGE_SUFFIXES
+    )
     return [Path(shutil.copy(path, folder)) for path in found[:count]]
 
 

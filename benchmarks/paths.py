@@ -26,7 +26,7 @@ from reiqa import store
 from reiqa.chunks.render import render
 from reiqa.devices import device
 from reiqa.encoders import build_encoder
-from reiqa.features.encoding import FrozenEncoder, to_batch, scaled_views
+from reiqa.features.encoding import FrozenEncoder, scaled_views, to_batch
 from reiqa.params import ComputeParams
 from reiqa.regression.banded_solver import ShiftedSystem
 from reiqa.regression.scaler import FeatureScaler, ScaledRows
@@ -61,7 +61,9 @@ def rendering() -> list[tuple[str, float]]:
 def encoding(backbone: str) -> list[tuple[str, float]]:
     encoder = FrozenEncoder(build_encoder(backbone, "content"), (1.0, 0.5), torch.device("cpu"))
     photo = photographs()[0]
-    return operators(lambda: encoder.encode(scaled_views(to_batch([photo], torch.device("cpu")), (1.0, 0.5))))
+    return operators(
+        lambda: encoder.encode(scaled_views(to_batch([photo], torch.device("cpu")), (1.0, 0.5)))
+    )
 
 
 def seconds(work: Callable[[], object]) -> tuple[object, float]:

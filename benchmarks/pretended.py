@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reiqa import layout, params, store
 from reiqa.data import catalog, receipts
-from reiqa.identity import parameters_of
+from reiqa.stages import stage_parameters
 
 
 def listed(table: str) -> list[dict[str, str]]:
@@ -23,4 +23,4 @@ def receive(name: str) -> None:
     raw, receipt = layout.raw(name), layout.receipt(name)
     store.write_json(receipt, {"name": name, **receipts.folder_contents(raw)})
     known = params.load_params(layout.PARAMS, catalog.rated_names(), catalog.corpus_names())
-    store.sign_sidecar(receipt, "fetch", name, parameters_of(known, "fetch", name), {}, [raw])
+    store.sign_sidecar(receipt, "fetch", name, stage_parameters(known, "fetch", name), {}, [raw])

@@ -26,7 +26,7 @@ from ratios import Ratio, add_option, put
 from torch import Tensor, nn
 
 from reiqa import devices, encoders, params
-from reiqa.pretrain import loop, moco, distributed
+from reiqa.pretrain import distributed, loop, moco
 from reiqa.pretrain.views import view_source
 
 Result = TypeVar("Result")
@@ -54,7 +54,9 @@ def main() -> None:
     settings = params.load_params(chosen.params)
     with devices.device(settings.compute) as device:
         source = view_source(chosen.expert, settings)
-        run = loop.PretrainingRun(chosen.expert, settings, source, device, distributed.DistContext())
+        run = loop.PretrainingRun(
+            chosen.expert, settings, source, device, distributed.DistContext()
+        )
         row = measured(run, chosen.steps)
         told("step", [row], chosen.write)
         put(

@@ -24,10 +24,10 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from reiqa.params import RegressionParams
-from reiqa.regression.ridge_path import alpha_grid, penalty_grid, ridge
 from reiqa.regression.protocol import run_split
-from reiqa.regression.splits import Split
+from reiqa.regression.ridge_path import alpha_grid, penalty_grid, ridge
 from reiqa.regression.scaler import FeatureScaler, ScaledRows
+from reiqa.regression.splits import Split
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "regression.md"
 
@@ -77,7 +77,11 @@ def main() -> None:
     # Ours: everything a split needs, all splits.
     def ours() -> None:
         with threadpool_limits(1), ThreadPoolExecutor(given.threads) as pool:
-            list(pool.map(lambda part: run_split(values, ratings, part, penalty_grid(settings)), splits))
+            list(
+                pool.map(
+                    lambda part: run_split(values, ratings, part, penalty_grid(settings)), splits
+                )
+            )
 
     start = time.perf_counter()
     whole = seconds(ours)

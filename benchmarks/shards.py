@@ -177,7 +177,9 @@ def evenly(paths: list[Path]) -> list[Path]:
 
 
 def photographs_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in layout.IMAGE_SUFFIXES)
+    return sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in layout.IMAGE_SUFFIXES
+    )
 
 
 def report(folders: list[Path]) -> tuple[str, list[Row]]:

@@ -148,7 +148,11 @@ def _lease_own_gpu() -> Iterator[str]:
         with lease_gpus(1) as (gpu,):
             yield gpu
         return
-    place, node, table = int(os.environ["LOCAL_RANK"]), os.environ.get("GROUP_RANK", "0"), _rendezvous_store()
+    place, node, table = (
+        int(os.environ["LOCAL_RANK"]),
+        os.environ.get("GROUP_RANK", "0"),
+        _rendezvous_store(),
+    )
     if place == 0:
         with lease_gpus(count) as gpus:
             table.set(f"reiqa/gpus/{node}", ",".join(gpus))

@@ -38,7 +38,9 @@ def check_environment(file: Path) -> bool:
     mirror = os.environ.get("REIQA_MIRROR")
     print(f"mirror     {mirror or 'none (REIQA_MIRROR is not set)'}")
     try:
-        chosen = params.load_params(file, catalog.rated_names(), catalog.corpus_names(), distortions.names)
+        chosen = params.load_params(
+            file, catalog.rated_names(), catalog.corpus_names(), distortions.names
+        )
         lacking = list(_lacking(chosen))
     except BadInputError as error:
         lacking = [str(error)]

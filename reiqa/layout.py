@@ -5,7 +5,9 @@ from pathlib import Path
 from reiqa.params import EXPERTS, ExpertName
 
 #: How the name of an image file ends, in lower case.
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
 
 
 def is_hidden(name: str) -> bool:
@@ -32,9 +34,9 @@ def index(name: str) -> Path:
     return Path("data/index") / f"{name}.csv"
 
 
-def shard(corpus: str, number: int) -> Path:
-    """One file of windows and recipes."""
-    return Path("data/chunks") / corpus / f"shard-{number:05d}.h5"
+def shard(corpus: str, number: str) -> Path:
+    """One file of windows and recipes; numbers have five digits."""
+    return Path("data/chunks") / corpus / f"shard-{number}.h5"
 
 
 def model(expert: ExpertName) -> Path:
@@ -64,48 +66,12 @@ def result(dataset: str) -> Path:
 PROBE = Path("models/probe.json")
 CROSS = Path("results/cross.csv")
 ALL_SRCC = Path("results/all_srcc.csv")
-ABLATIONS = Path("results/ablations.csv")
 SUMMARY = Path("results/summary.json")
 REPORT = Path("results/report.html")
 PLOTS = Path("results/plots")
 PARAMS = Path("params.yaml")
 
-#: What `report` writes beside the table, `fit` beside a result, and what lies beside a model.
-REPORT_FILES = [
-    SUMMARY,
-    REPORT,
-    REPORT.with_suffix(".md"),
-    *(PLOTS / f"{name}.csv" for name in ("predictions", "alphas", "pretraining")),
-]
-RESULT_KINDS = ("predictions.csv", "splits.csv", "alphas.csv", "regressor.json", "regressor.safetensors")
-MODEL_KINDS = ("json", "curve.csv")
-
 
 def companion(path: Path, kind: str) -> Path:
-    """What lies beside an artifact: ``demo.json`` and ``splits.csv`` give ``demo.splits.csv``."""
+    """A file next to an artifact: ``demo.json`` and ``splits.csv`` give ``demo.splits.csv``."""
     return path.with_name(f"{path.stem}.{kind}")
-
-
-def command(path: Path) -> str:
-    """Return the command that makes an artifact."""
-    name = path.stem
-    match (*path.parts, "", "")[:2]:
-        case "data", "raw":
-            return f"reiqa fetch --dataset {name}"
-        case "data", "index":
-            return f"reiqa index --dataset {name}"
-        case "data", _:
-            return f"reiqa chunks --corpus {path.parent.name}"
-        case "models", "probe.json":
-            return "reiqa probe"
-        case "models", _:
-            return f"reiqa pretrain --expert {name} (or weights import, where params.yaml says so)"
-        case "features", dataset:
-            return f"reiqa features --dataset {dataset} --expert {name}"
-        case _, "datasets":
-            return f"reiqa fit --dataset {name}"
-        case _, "cross.csv":
-            return "reiqa cross"
-        case _, "all_srcc.csv":
-            return "reiqa report"
-    return "the verb that makes it"

@@ -1,4 +1,4 @@
-"""params.yaml as a checked, typed, frozen tree, and the part of it that each stage depends on.
+"""params.yaml as a checked, typed, frozen tree.
 
 An unknown key, a wrong type or an impossible value ends in one line that names the file, the
 key and what is allowed.
@@ -6,9 +6,8 @@ key and what is allowed.
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -102,8 +101,7 @@ class ComputeParams(ParamsSection):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Positive = 1
     precision: Literal["float32", "bf16"] = "float32"
-    # Off it leaves no trace: what was made before there was such a key stays fresh.
-    compile: Annotated[bool, Field(exclude_if=lambda on: not on)] = False
+    compile: bool = False
 
 
 class DataParams(ParamsSection):
@@ -144,7 +142,7 @@ class ChunkParams(ParamsSection):
         ola: least and greatest overlap of the two crops, as a share of a crop's area.
         scales: the scales at which a chunk is cut.
         swap: exchange query and key crop in half of the versions.
-        draws: windows stored of each photograph.
+        windows_per_image: windows stored of each photograph.
         images_per_shard: photographs whose windows make one shard.
     """
 
@@ -154,7 +152,7 @@ class ChunkParams(ParamsSection):
     ola: tuple[Fraction, Fraction] = (0.10, 0.30)
     scales: Scales = [1.0, 0.5]
     swap: bool = True
-    draws: Positive = 1
+    windows_per_image: Positive = 1
     images_per_shard: Positive = 1000
 
     def shard_count(self, images: int) -> int:
@@ -162,7 +160,7 @@ class ChunkParams(ParamsSection):
         return -(-images // self.images_per_shard)
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Chunks":
+    def _ordered(self) -> "ChunkParams":
         if self.ola[0] > self.ola[1]:
             raise ValueError(
                 f"ola: the least overlap {self.ola[0]} exceeds the greatest {self.ola[1]}"
@@ -175,37 +173,37 @@ class TrainingParams(ParamsSection):
 
     Attributes:
         epochs: passes over the corpus.
-        images: photographs a step, over all processes.
-        optimiser: which rule updates the query encoder.
+        batch_size: photographs a step, over all processes.
+        optimizer: which rule updates the query encoder.
         learning_rate: ``auto`` scales with the pairs a step, by the published rule.
         weight_decay: decay of all parameters but one-dimensional ones.
         warmup_epochs: epochs over which the learning rate rises, step by step.
         momentum: of the key encoder.
         temperature: of the contrastive softmax.
-        queue: keys kept as negatives.
-        width: length of the embedding that the loss sees.
+        queue_size: keys kept as negatives.
+        projection_dim: length of the embedding that the loss sees.
         negatives: ``queue+chunk`` adds the other versions of the same chunk as negatives.
         batchnorm: how processes share batch statistics.
-        parts: equal parts of a process's batch, each normalised by itself. A query and its key that
-            are normalised together betray each other by the batch's statistics; with ``shuffle``
-            a key's part is drawn at random, as if each part had a device of its own.
+        bn_splits: equal parts of a process's batch that batch normalization treats separately.
+            Statistics shared by a query and its key leak the positive; with ``shuffle`` a key's
+            part is drawn at random, as if each part had a device of its own.
         checkpoint_every: steps between checkpoints.
         keep: checkpoints kept.
     """
 
     epochs: Positive
-    images: Positive
-    optimiser: Literal["lars", "sgd", "adamw"] = "lars"
+    batch_size: Positive
+    optimizer: Literal["lars", "sgd", "adamw"] = "lars"
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     warmup_epochs: Annotated[float, Field(ge=0)] = 5
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.999
     temperature: Annotated[float, Field(gt=0)] = 0.2
-    queue: Positive = 65536
-    width: Positive = 128
+    queue_size: Positive = 65536
+    projection_dim: Positive = 128
     negatives: Literal["queue", "queue+chunk"] = "queue"
     batchnorm: Literal["shuffle", "sync"] = "shuffle"
-    parts: Annotated[int, Field(ge=1, exclude_if=lambda parts: parts == 1)] = 1
+    bn_splits: Annotated[int, Field(ge=1)] = 1
     checkpoint_every: Positive = 100
     keep: Positive = 2
 
@@ -245,7 +243,7 @@ class ExpertParams(ParamsSection):
     training: TrainingParams | None = None
 
     @model_validator(mode="after")
-    def _complete(self) -> "Expert":
+    def _complete(self) -> "ExpertParams":
         if self.source == "pretrain" and self.training is None:
             raise ValueError("training: needed because source is pretrain")
         if self.source == "import" and self.file is None:
@@ -275,17 +273,18 @@ class FeatureParams(ParamsSection):
 
 
 class RankingParams(ParamsSection):
-    """Copies of photographs, spoilt step by step, whose scores have to fall.
+    """A ranking term: scores of ever more degraded copies of a photograph must fall.
 
     Attributes:
-        dataset: a set of copies; only those of training photographs are used.
-        weight: of a pair of neighbours beside a rated photograph.
-        step: how far the score has to fall between them, in deviations of the ratings.
+        dataset: a set of degraded copies; only those of training photographs are used.
+        margin: by how much the score must fall from one level to the next, in standard deviations
+            of the ratings.
+        weight: of one pair of neighbouring levels, relative to one rated photograph.
     """
 
     dataset: str
+    margin: Annotated[float, Field(gt=0)] = 0.7
     weight: Annotated[float, Field(gt=0)] = 0.5
-    step: Annotated[float, Field(gt=0)] = 0.7
 
 
 class RegressionParams(ParamsSection):
@@ -297,7 +296,7 @@ class RegressionParams(ParamsSection):
         l1_ratios: mixing shares tried by the elastic net.
         target: what is fitted: the ratings as they are, or their normal scores, from which a
             monotone curve leads back.
-        order: copies whose order the regressor is held to beside its ratings; ridge only.
+        ranking: degraded copies whose order the regressor is fitted to as well; ridge only.
         clip: deviations from its mean beyond which a feature says no more; None leaves it.
         splits: random splits a dataset.
         fractions: train, validation and test share of the references.
@@ -314,20 +313,20 @@ class RegressionParams(ParamsSection):
     l1_ratios: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] = [0.5]
     target: Literal["ratings", "normal_scores"] = "ratings"
     clip: Annotated[float, Field(gt=0)] | None = None
-    order: RankingParams | None = None
+    ranking: RankingParams | None = None
     splits: Positive = 10
     fractions: tuple[Fraction, Fraction, Fraction] = (0.7, 0.1, 0.2)
     protocol: Literal["official", "random"] = "official"
     bootstrap: Positive = 1000
 
     @model_validator(mode="after")
-    def _sound(self) -> "Regression":
+    def _sound(self) -> "RegressionParams":
         if abs(sum(self.fractions) - 1) > 1e-9:
             raise ValueError(f"fractions: must add up to 1, not {sum(self.fractions):g}")
         if self.alphas[0] > self.alphas[1]:
             raise ValueError("alphas: the least penalty exceeds the greatest")
-        if self.order and self.model != "ridge":
-            raise ValueError("order: for model ridge only")
+        if self.ranking and self.model != "ridge":
+            raise ValueError("ranking: for model ridge only")
         return self
 
 
@@ -339,6 +338,19 @@ class ReportParams(ParamsSection):
     """
 
     thumbnails: Annotated[int, Field(ge=0, le=50)] = 6
+
+
+#: Keys of earlier versions, and what they are called now.
+RENAMED = {
+    "chunks.draws": "windows_per_image",
+    "training.images": "batch_size",
+    "training.optimiser": "optimizer",
+    "training.parts": "bn_splits",
+    "training.queue": "queue_size",
+    "training.width": "projection_dim",
+    "regression.order": "ranking",
+    "ranking.step": "margin",
+}
 
 
 class Params(ParamsSection):
@@ -398,94 +410,12 @@ class Params(ParamsSection):
 
     def degraded_datasets(self) -> list[str]:
         """Return the set of copies whose order the regressors are held to, if any."""
-        return [self.regression.order.dataset] if self.regression.order else []
+        return [self.regression.ranking.dataset] if self.regression.ranking else []
 
     def probe_corpora(self) -> list[str]:
         """Return the corpora at hand that the content expert does not learn from."""
         learnt = self.content.corpora if self.content.source == "pretrain" else []
         return [name for name in self.corpora() if name not in learnt]
-
-
-# What each stage's result depends on. A key left out here is a change that goes unseen; a key too
-# many is work done again for nothing.
-_SECTIONS: dict[str, tuple[str, ...]] = {
-    "fetch": (),
-    "index": ("data",),
-    "chunks": ("seed", "bank", "chunks"),
-    "features": ("features",),
-    "fit": ("seed", "regression"),
-    "cross": ("seed", "datasets", "regression"),
-    "report": ("preset", "datasets", "regression", "report"),
-}
-
-
-# What a user may choose freely: it changes how fast a result is there, and the result in its last
-# bits at most (docs/architecture.md says what is promised).
-_FREE = {"features": {"batch"}}
-_HOUSEKEEPING = ("checkpoint_every", "keep")
-
-
-def _arithmetic(compute: ComputeParams) -> dict[str, Any]:
-    """Return what of ``compute`` decides numbers beyond their last bits."""
-    return {"device": compute.device, "precision": compute.precision}
-
-
-def same(recorded: Mapping[str, Any], today: Mapping[str, Any]) -> bool:
-    """Say whether an artifact made under ``recorded`` is what ``today``'s parameters would make.
-
-    Recorded is the device that ``auto`` was resolved to; today ``auto`` accepts either, or what a
-    node with a GPU has made would be stale on one without.
-    """
-    if today.get("compute", {}).get("device") == "auto":
-        device = recorded.get("compute", {}).get("device")
-        today = {**today, "compute": {**today["compute"], "device": device}}
-    return dict(recorded) == dict(today)
-
-
-def stage_parameters(params: Params, stage: str, item: str = "") -> dict[str, Any]:
-    """Return the parameters that decide what ``stage`` makes of ``item``, as plain JSON data.
-
-    Args:
-        stage: one of fetch, index, chunks, model, probe, features, fit, cross, report.
-        item: the expert's name where the stage is ``model``; elsewhere it does not matter.
-    """
-    tree = params.model_dump(mode="json")
-    for section, keys in _FREE.items():
-        tree[section] = {key: value for key, value in tree[section].items() if key not in keys}
-    if stage == "probe":
-        return {"bank": tree["bank"], "chunks": {"corpora": params.unseen()}}
-    if stage == "features":
-        return {"compute": _arithmetic(params.compute), "features": tree["features"]}
-    if stage != "model":
-        return {key: tree[key] for key in _SECTIONS[stage]}
-    expert = tree[item]
-    if expert["source"] != "pretrain":
-        chosen = {key: expert[key] for key in ("source", "backbone", "file")}
-        return {item: {**chosen, "digest": _content(expert["file"])}}
-    # Off it leaves no trace (see `Compute`).
-    compiled = params.compute.compile
-    training = {k: v for k, v in expert["training"].items() if k not in _HOUSEKEEPING}
-    return {
-        "seed": tree["seed"],
-        "compute": _arithmetic(params.compute) | ({"compile": True} if compiled else {}),
-        item: {**expert, "training": training},
-        **({"bank": tree["bank"], "chunks": tree["chunks"]} if item == "quality" else {}),
-    }
-
-
-def _content(file: str | None) -> str | None:
-    """Digest of an imported checkpoint: another file of the same name is another expert."""
-    if file is None or not Path(file).is_file():
-        return None
-    state = Path(file).stat()
-    return _file_digest(file, state.st_size, state.st_mtime_ns)
-
-
-@cache
-def _file_digest(file: str, _size: int, _changed: int) -> str:
-    # Kept while the file is as it was: every look at an artifact below it asks again.
-    with Path(file).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def tree_digest(tree: Any) -> str:
@@ -523,9 +453,9 @@ def load_params(
     try:
         params = Params.model_validate(tree)
     except ValidationError as error:
-        raise BadInputError(describe_validation_error(path, error, Params)) from None
+        raise BadInputError(describe_validation_error(path, error, Params, RENAMED)) from None
     _check_known(path, "datasets", params.datasets, datasets)
-    _check_known(path, "regression.order.dataset", params.copies(), datasets)
+    _check_known(path, "regression.order.dataset", params.degraded_datasets(), datasets)
     _check_known(path, "chunks.corpora", params.chunks.corpora, corpora)
     _check_known(path, "content.corpora", params.content.corpora, corpora)
     named = [] if params.bank.types == "published" else params.bank.types

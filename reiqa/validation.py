@@ -1,5 +1,6 @@
 """YAML files that a person wrote: read strictly, and what is wrong with one as one line."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +43,22 @@ def read_yaml(path: Path) -> Any:
     return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
 
 
-def describe_validation_error(path: Path, error: ValidationError, model: type[BaseModel]) -> str:
+def describe_validation_error(
+    path: Path,
+    error: ValidationError,
+    model: type[BaseModel],
+    renamed: Mapping[str, str] | None = None,
+) -> str:
     """Return one line that names file, key, fault and allowed values.
 
     Args:
         path: the file that was read.
         error: what pydantic found.
         model: what the file was to be; says which keys there are.
+        renamed: new name of each key that earlier versions had, by its dotted end.
     """
-    faults = error.errors()
+    # A key of an earlier version is the cause of what else is missing: name it first.
+    faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     first = faults[0]
     # A union reports each of its branches by name; the key itself is what comes before.
     keys = _keys(first)
@@ -59,6 +67,9 @@ def describe_validation_error(path: Path, error: ValidationError, model: type[Ba
     name = ".".join(keys) or "the whole file"
     more = f" (and {others} more)" if others else ""
     if first["type"] == "extra_forbidden":
+        for old, new in (renamed or {}).items():
+            if f".{name}".endswith(f".{old}"):
+                return f"{path}: {name}: this key is now called {new}{more}"
         allowed = ", ".join(_fields_at(model, keys[:-1]))
         return f"{path}: {name}: unknown key; allowed here: {allowed}{more}"
     if first["type"] == "missing":

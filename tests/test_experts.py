@@ -13,7 +13,7 @@ from reiqa import devices, encoders, layout, pretrain, store
 from reiqa import params as parameters
 from reiqa.cli import experts
 from reiqa.errors import BadInputError
-from reiqa.identity import parameters_of
+from reiqa.stages import stage_parameters
 
 DEMO = Path(__file__).parents[1] / "reiqa" / "presets" / "demo.yaml"
 MODEL = layout.model("quality")
@@ -137,7 +137,7 @@ def test_a_torchrun_that_waited_for_another_job_ends_with_all_its_processes(
         assert any("waiting for another reiqa" in line for line in job.stderr)
         for path in (MODEL, CARD):
             store.write_text(path, path.name)
-        relevant = parameters_of(params, "model", "quality")
+        relevant = stage_parameters(params, "model", "quality")
         store.sign_sidecar(MODEL, "model", "quality", relevant, {}, [CARD])
     try:
         _, said = job.communicate(timeout=60)

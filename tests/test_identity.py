@@ -8,7 +8,7 @@ from support import miniature
 
 from reiqa import store
 from reiqa.devices import FAKE_GPUS
-from reiqa.identity import under
+from reiqa.stages import lookup
 from reiqa.params import Params
 
 TRAINED = {
@@ -42,7 +42,7 @@ def make_all(chosen: Params) -> set[str]:
         def work(path: Path = path) -> None:
             store.write_text(path, path.stem)
 
-        if store.make_artifact(path, stage, item, under(chosen), [], work):
+        if store.make_artifact(path, stage, item, lookup(chosen), [], work):
             done.add(stage)
     return done
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from reiqa import validation, params
+from reiqa import params, validation
 from reiqa.errors import BadInputError
-from reiqa.params import Params, stage_parameters
+from reiqa.params import Params
+from reiqa.stages import stage_parameters
 
 PRESETS = sorted(
     path.name.removesuffix(".yaml") for path in (resources.files("reiqa") / "presets").iterdir()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import reiqa
 from reiqa import store
 from reiqa.errors import BadInputError
-from reiqa.identity import parameters_of, under
+from reiqa.stages import lookup, stage_parameters
 from reiqa.params import Params
 
 TREE = {
@@ -49,14 +49,14 @@ def run_chain(params: Params = PARAMS) -> list[str]:
     before: list[Path] = []
     for path, stage in CHAIN:
         text = json.dumps(
-            [stage, parameters_of(params, stage, "demo"), [p.read_text() for p in before]]
+            [stage, stage_parameters(params, stage, "demo"), [p.read_text() for p in before]]
         )
 
         def work(path=path, stage=stage, text=text) -> None:
             done.append(stage)
             store.write_text(path, text)
 
-        store.make_artifact(path, stage, "demo", under(params), before, work)
+        store.make_artifact(path, stage, "demo", lookup(params), before, work)
         before = [path]
     return done
 
@@ -114,7 +114,9 @@ def test_making_an_artifact_sweeps_what_a_killed_process_left_of_it_and_nothing_
     assert len(list(Path().rglob(".*"))) == 5
     work = lambda: store.write_text(Path("demo.json"), "{}")  # noqa: E731
     beside = [Path("a/[1].csv")]
-    store.make_artifact(Path("demo.json"), "index", "demo", under(PARAMS), [], work, companions=beside)
+    store.make_artifact(
+        Path("demo.json"), "index", "demo", lookup(PARAMS), [], work, companions=beside
+    )
     found = [
         path for path in Path().rglob("*") if path.is_file() and store.WORK not in path.parents
     ]
@@ -165,13 +167,13 @@ def test_of_two_processes_that_make_one_artifact_the_second_finds_it_done():
 import json, sys, time
 from pathlib import Path
 from reiqa import store
-from reiqa.identity import under
+from reiqa.stages import lookup
 from reiqa.params import Params
 def work():
     time.sleep(1)
     with open("log", "a") as log: log.write("made\\n")
     store.write_text(Path("x"), "x")
-store.make(Path("x"), "index", "demo", under(Params.model_validate({TREE!r})), [], work)
+store.make(Path("x"), "index", "demo", lookup(Params.model_validate({TREE!r})), [], work)
 """
     pair = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     assert [child.wait(60) for child in pair] == [0, 0]
@@ -218,14 +220,14 @@ def test_a_changed_parameter_runs_its_stage_and_those_after_it_and_no_other():
 
 def test_an_input_made_anew_with_the_same_bytes_runs_nothing():
     run_chain()
-    store.make_artifact(INDEX, "index", "demo", under(PARAMS), [], lambda: None, force=True)
+    store.make_artifact(INDEX, "index", "demo", lookup(PARAMS), [], lambda: None, force=True)
     assert run_chain() == []
 
 
 def test_an_input_with_other_bytes_runs_what_follows():
     run_chain()
     other = lambda: store.write_text(INDEX, "more rows")  # noqa: E731
-    store.make_artifact(INDEX, "index", "demo", under(PARAMS), [], other, force=True)
+    store.make_artifact(INDEX, "index", "demo", lookup(PARAMS), [], other, force=True)
     assert run_chain() == ["features", "fit"]
 
 
@@ -233,13 +235,13 @@ def test_an_absent_input_does_not_count_against_an_artifact():
     run_chain()
     INDEX.unlink()
     store.sidecar(INDEX).unlink()
-    assert store.Freshness(under(PARAMS)).is_fresh(RESULT)
+    assert store.Freshness(lookup(PARAMS)).is_fresh(RESULT)
 
 
 def test_an_artifact_of_another_format_is_stale(monkeypatch):
     run_chain()
     monkeypatch.setitem(store.FORMATS, "features", store.FORMATS["features"] + 1)
-    fresh = store.Freshness(under(PARAMS)).is_fresh
+    fresh = store.Freshness(lookup(PARAMS)).is_fresh
     assert [fresh(path) for path, _ in CHAIN] == [True, False, False]
     # It came out the same, so what follows it stands.
     assert run_chain() == ["features"]
@@ -261,7 +263,7 @@ def test_an_artifact_of_another_format_is_stale(monkeypatch):
 def test_a_sidecar_that_says_nothing_sensible_means_stale(sidecar):
     run_chain()
     store.sidecar(RESULT).write_text(sidecar)
-    assert not store.Freshness(under(PARAMS)).is_fresh(RESULT)
+    assert not store.Freshness(lookup(PARAMS)).is_fresh(RESULT)
     assert run_chain() == ["fit"]
 
 
@@ -269,11 +271,11 @@ def test_an_artifact_is_stale_from_the_start_of_its_work_to_the_end():
     run_chain()
 
     def fails() -> None:
-        assert not store.Freshness(under(PARAMS)).is_fresh(RESULT)
+        assert not store.Freshness(lookup(PARAMS)).is_fresh(RESULT)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        store.make_artifact(RESULT, "fit", "demo", under(PARAMS), [CACHE], fails, force=True)
+        store.make_artifact(RESULT, "fit", "demo", lookup(PARAMS), [CACHE], fails, force=True)
     assert run_chain() == [], "work that failed before it wrote has cost nothing"
 
 
@@ -285,7 +287,7 @@ def test_an_artifact_replaced_by_work_that_then_failed_is_stale():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        store.make_artifact(RESULT, "fit", "demo", under(PARAMS), [CACHE], fails, force=True)
+        store.make_artifact(RESULT, "fit", "demo", lookup(PARAMS), [CACHE], fails, force=True)
     assert run_chain() == ["fit"]
 
 
@@ -298,7 +300,14 @@ def test_an_artifact_without_what_was_made_beside_it_is_stale():
         store.write_text(beside, "b")
 
     make = partial(
-        store.make_artifact, RESULT, "fit", "demo", under(PARAMS), [CACHE], work, companions=[beside]
+        store.make_artifact,
+        RESULT,
+        "fit",
+        "demo",
+        lookup(PARAMS),
+        [CACHE],
+        work,
+        companions=[beside],
     )
     assert make(force=True) and not make()
     beside.unlink()
@@ -316,8 +325,10 @@ def test_a_damaged_input_is_one_line_before_any_work():
     run_chain()
     _flip(CACHE)
     with pytest.raises(BadInputError, match=r"^cache\.h5: damaged .*; delete it and run: "):
-        store.make_artifact(RESULT, "fit", "demo", under(PARAMS), [CACHE], pytest.fail, force=True)
-    assert store.Freshness(under(PARAMS)).is_fresh(RESULT), "what was made of it before still stands"
+        store.make_artifact(RESULT, "fit", "demo", lookup(PARAMS), [CACHE], pytest.fail, force=True)
+    assert store.Freshness(lookup(PARAMS)).is_fresh(RESULT), (
+        "what was made of it before still stands"
+    )
 
 
 def test_a_damaged_artifact_is_made_anew_and_is_then_what_it_was(capsys):
@@ -338,7 +349,14 @@ def test_what_lies_beside_an_artifact_is_held_to_its_digest_too():
         store.write_text(beside, "predictions")
 
     make = partial(
-        store.make_artifact, RESULT, "fit", "demo", under(PARAMS), [CACHE], work, companions=[beside]
+        store.make_artifact,
+        RESULT,
+        "fit",
+        "demo",
+        lookup(PARAMS),
+        [CACHE],
+        work,
+        companions=[beside],
     )
     assert make(force=True) and not make()
     _flip(beside)
@@ -379,7 +397,7 @@ def test_a_sidecar_that_names_its_own_artifact_as_input_is_stale():
     told["inputs"][str(RESULT)] = told["digest"]
     del told["seal"]
     store.write_json(store.sidecar(RESULT), told)
-    assert not store.Freshness(under(PARAMS)).is_fresh(RESULT)
+    assert not store.Freshness(lookup(PARAMS)).is_fresh(RESULT)
 
 
 def test_a_large_file_is_read_once_while_nobody_writes_to_it(monkeypatch):
@@ -401,18 +419,18 @@ def test_an_input_that_changes_during_the_work_leaves_the_artifact_stale():
 
     def work() -> None:
         other = lambda: store.write_text(CACHE, "other weights")  # noqa: E731
-        store.make_artifact(CACHE, "features", "demo", under(PARAMS), [INDEX], other, force=True)
+        store.make_artifact(CACHE, "features", "demo", lookup(PARAMS), [INDEX], other, force=True)
 
-    store.make_artifact(RESULT, "fit", "demo", under(PARAMS), [CACHE], work, force=True)
+    store.make_artifact(RESULT, "fit", "demo", lookup(PARAMS), [CACHE], work, force=True)
     assert run_chain() == ["fit"]
 
 
 def test_a_stale_input_is_taken_but_said(capsys):
     run_chain()
     newer = changed("features", max_pixels=70_000)
-    store.make_artifact(RESULT, "fit", "demo", under(newer), [CACHE], lambda: None, force=True)
+    store.make_artifact(RESULT, "fit", "demo", lookup(newer), [CACHE], lambda: None, force=True)
     assert "cache.h5: taken as it is" in capsys.readouterr().err
-    assert not store.Freshness(under(newer)).is_fresh(RESULT)
+    assert not store.Freshness(lookup(newer)).is_fresh(RESULT)
 
 
 @pytest.mark.parametrize("lost", ["file", "sidecar"])
@@ -420,7 +438,7 @@ def test_a_lost_input_is_one_line_before_any_work(lost):
     run_chain()
     (CACHE if lost == "file" else store.sidecar(CACHE)).unlink()
     with pytest.raises(BadInputError, match=r"cache\.h5: (not made|no provenance)"):
-        store.make_artifact(RESULT, "fit", "demo", under(PARAMS), [CACHE], pytest.fail, force=True)
+        store.make_artifact(RESULT, "fit", "demo", lookup(PARAMS), [CACHE], pytest.fail, force=True)
 
 
 @given(splits=st.integers(1, 50), low=st.floats(1e-6, 1), model=st.sampled_from(["ridge"]))
@@ -428,8 +446,8 @@ def test_parameters_survive_the_way_through_a_sidecar(tmp_path_factory, splits, 
     path = tmp_path_factory.mktemp("t") / "x"
     path.write_text("x")
     params = changed("regression", splits=splits, alphas=(low, 1e6, 3), model=model)
-    store.sign_sidecar(path, "fit", "demo", parameters_of(params, "fit", "demo"), {})
-    assert store.Freshness(under(params)).is_fresh(path)
+    store.sign_sidecar(path, "fit", "demo", stage_parameters(params, "fit", "demo"), {})
+    assert store.Freshness(lookup(params)).is_fresh(path)
 
 
 # Stamps

@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 
 from reiqa import params, seeds
-from reiqa.chunks.geometry import CropPair, Point, crops_extent, even_margin, scale_range, padded_range
+from reiqa.chunks.geometry import (
+    CropPair,
+    Point,
+    crops_extent,
+    even_margin,
+    padded_range,
+    scale_range,
+)
 from reiqa.distortions import LEVELS, TYPES, Frame
 from reiqa.errors import BadInputError
 
@@ -109,7 +116,7 @@ class ChunkRecipe:
         return asdict(self)
 
     @staticmethod
-    def from_dict(tree: Mapping[str, Any]) -> "Recipe":
+    def from_dict(tree: Mapping[str, Any]) -> "ChunkRecipe":
         """Read what `to_dict` gave, also after a way through JSON."""
         shared = {
             **tree["plan"],
@@ -187,7 +194,7 @@ def draw_recipe(
         for start, length in ((top, tall), (left, wide))
     )
     blank = ChunkRecipe(
-        chunk_spec=shared,
+        plan=shared,
         corpus=corpus,
         image=image,
         draw=draw,

@@ -29,7 +29,8 @@ from reiqa.chunks import recipe as recipes
 from reiqa.chunks.recipe import ChunkRecipe
 from reiqa.data.index import CorpusImage, read_corpus
 from reiqa.errors import BadInputError
-from reiqa.params import Params, stage_parameters
+from reiqa.params import Params
+from reiqa.stages import command_for, shards, stage_parameters
 from reiqa.store import hdf5
 
 FORMAT = "reiqa chunks 1"
@@ -49,7 +50,7 @@ _DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def write_shard(corpus: str, number: int, of: int, params: Params) -> Path:
+def write_shard(corpus: str, number: str, params: Params) -> Path:
     """Write one shard of a corpus: rows ``number N // of`` to ``(number + 1) N // of``.
 
     A photograph that cannot be read, has changed since it was indexed or is too small is named on
@@ -57,20 +58,19 @@ def write_shard(corpus: str, number: int, of: int, params: Params) -> Path:
 
     Args:
         corpus: name of an indexed corpus.
-        number: of the shard, from 0.
-        of: how many shards the corpus makes.
+        number: of the shard, five digits.
         params: all parameters.
 
     Returns:
         ``layout.shard(corpus, number)``.
 
     Raises:
-        BadInputError: there is no such shard or index, or the bank is smaller than n_aug.
+        BadInputError: there is no such index, or the bank is smaller than n_aug.
     """
-    if not 0 <= number < of:
-        raise BadInputError(f"chunks: shard {number} of {of}: numbers run from 0 to {of - 1}")
+    items = shards(params, corpus)
+    place, of = items.index(f"{corpus}/{number}"), len(items)
     rows = read_corpus(layout.index(corpus))
-    rows = rows[number * len(rows) // of : (number + 1) * len(rows) // of]
+    rows = rows[place * len(rows) // of : (place + 1) * len(rows) // of]
     types = distortions.resolve(params.bank)
     recipes.chunk_spec(params.chunks, types, params.seed)
     path = layout.shard(corpus, number)
@@ -78,7 +78,7 @@ def write_shard(corpus: str, number: int, of: int, params: Params) -> Path:
     with hdf5.create_file(path, libver="latest") as file:
         group = file.create_group("windows")
         skipped: dict[str, str] = {}
-        for row in progress.track(rows, f"chunks {corpus} {number + 1}/{of}"):
+        for row in progress.track(rows, f"chunks {corpus} {place + 1}/{of}"):
             try:
                 _add(group, corpus, row, types, params)
             except BadInputError as error:
@@ -89,11 +89,13 @@ def write_shard(corpus: str, number: int, of: int, params: Params) -> Path:
             format=FORMAT,
             encoding=_ENCODING,
             corpus=corpus,
-            shard=f"{number}/{of}",
+            shard=f"{place}/{of}",
             windows=len(group),
             photographs=len(rows) - len(skipped),
             skipped=json.dumps(skipped),
-            parameters=json.dumps(stage_parameters(params, "chunks"), sort_keys=True),
+            parameters=json.dumps(
+                stage_parameters(params, "chunks", f"{corpus}/{number}"), sort_keys=True
+            ),
             bank_version=distortions.VERSION,
         )
     return path
@@ -109,7 +111,7 @@ def _add(
     if not digest.startswith(row.digest):
         raise BadInputError(f"{path}: changed since it was indexed; run reiqa index again")
     height, width, _ = pixels.shape
-    for number in range(params.chunks.draws):
+    for number in range(params.chunks.windows_per_image):
         recipe = recipes.draw_recipe(
             params.chunks, types, params.seed, corpus, row.image, number, height, width
         )
@@ -247,7 +249,7 @@ class ShardReader:
 
 def _check_file(path: Path) -> None:
     if not path.exists():
-        raise BadInputError(f"{path}: no such file; make it with: {layout.command(path)}")
+        raise BadInputError(f"{path}: no such file; make it with: {command_for(path)}")
     if reason := hdf5.find_fault(path):
         raise _damaged(path, reason)
 
@@ -267,14 +269,14 @@ def _opened(path: Path) -> h5py.File:
     if bank != distortions.VERSION:
         raise BadInputError(
             f"{path}: made for version {bank} of the bank, this is {distortions.VERSION};"
-            f" delete it and run: {layout.command(path)}"
+            f" delete it and run: {command_for(path)}"
         )
     return file
 
 
 def _damaged(path: Path, reason: object) -> BadInputError:
     said = " ".join(str(reason).split())
-    return BadInputError(f"{path}: damaged ({said}); delete it and run: {layout.command(path)}")
+    return BadInputError(f"{path}: damaged ({said}); delete it and run: {command_for(path)}")
 
 
 def verify_shard(path: Path) -> int:

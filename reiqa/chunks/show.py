@@ -160,7 +160,13 @@ def _draw_place(axes: Axes, recipe: ChunkRecipe, left: float, top: float, room: 
 
 
 def _draw_card(
-    axes: Axes, recipe: ChunkRecipe, pairs: RenderedPairs, version: int, crop: int, left: float, top: float
+    axes: Axes,
+    recipe: ChunkRecipe,
+    pairs: RenderedPairs,
+    version: int,
+    crop: int,
+    left: float,
+    top: float,
 ) -> None:
     """One version: query and key at each scale, framed in the colour of the crop that each is."""
     kind = TYPES[recipe.types[version - 1]].title if version else "Undistorted"

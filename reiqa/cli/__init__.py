@@ -16,8 +16,15 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from reiqa.cli import data, experts, project, results, scores
-from reiqa.cli.exit_codes import EXPECTED, INTERRUPTED, USAGE_ERROR, message_and_code, on_interrupt, exit_now
+from reiqa.cli import data, experts, project, results, scores, stages
+from reiqa.cli.exit_codes import (
+    EXPECTED,
+    INTERRUPTED,
+    USAGE_ERROR,
+    exit_now,
+    message_and_code,
+    on_interrupt,
+)
 from reiqa.progress import log
 
 
@@ -61,8 +68,9 @@ def _options(
 # In the order of the work, which is that of the help.
 for _verb in (
     *(project.preset, data.datasets, data.fetch, data.index, data.distort, data.chunks),
-    *(experts.pretrain, experts.probe, results.features, results.fit, results.cross),
-    *(results.report, scores.bundle, scores.score, project.ablate, project.doctor),
+    *(experts.pretrain, stages.verb("probe"), results.features, results.fit),
+    *(stages.verb("cross"), results.report, scores.bundle, scores.score),
+    *(project.status, project.doctor),
 ):
     app.command()(_verb)
 weights.command("import")(experts.weights_import)

@@ -1,18 +1,16 @@
 """Verbs from names to windows: fetch, index, the bank, chunks."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from reiqa import layout, store, text
-from reiqa import params as parameters
-from reiqa.cli.ending import EXPECTED, ending
-from reiqa.cli.given import Dataset, Force, Mirror, ParamsFile, bound, known_set, load
+from reiqa import layout, text
+from reiqa.cli.exit_codes import EXPECTED, message_and_code
+from reiqa.cli.options import Dataset, Force, Mirror, ParamsFile
 from reiqa.errors import BadInputError
-from reiqa.identity import under
-from reiqa.progress import say
+from reiqa.params import BankParams
+from reiqa.progress import log
 
 
 def datasets(
@@ -42,27 +40,15 @@ def fetch(
 
     Example: `reiqa fetch --dataset koniq10k --dataset csiq --mirror /mnt/iqa`
     """
-    from reiqa.data import fetch as fetching
-    from reiqa.data.several import each
+    from reiqa import pipeline
 
-    params = load(file)
-    names = list(dict.fromkeys(dataset))
-    for name in names:
-        known_set(name)
-
-    def bring(name: str) -> None:
-        work = bound(fetching.fetch, name, mirror, force)
-        path, folder = layout.receipt(name), layout.raw(name)
-        anew = force or not fetching.stands(name)
-        store.make(path, "fetch", name, under(params), [], work, anew, [folder])
-
-    failed = [error for job in each(bring, names, fetching.AT_ONCE) if (error := job.exception())]
+    failed = pipeline.fetch(dataset, pipeline.load_params(file), mirror, force)
     for error in failed:
         if not isinstance(error, EXPECTED):
             raise error
-    endings = dict(ending(error) for error in failed)
+    endings = dict(message_and_code(error) for error in failed)
     for message in endings:
-        say(message)
+        log(message)
     if endings:
         raise typer.Exit(min(endings.values()))
 
@@ -80,24 +66,9 @@ def index(
 
     Example: `reiqa index --dataset koniq10k --verify`
     """
-    from reiqa.data import index as indexing
+    from reiqa import pipeline
 
-    params = load(file)
-    known_set(dataset)
-    if allow_missing:
-        # Recorded as what it was: the next run under params.yaml must not take it for its own.
-        tolerant = params.data.model_copy(update={"allow_missing": True})
-        params = params.model_copy(update={"data": tolerant})
-    work = bound(indexing.build, dataset, params.data.allow_missing, verify)
-    sources = [layout.receipt(dataset)]
-    store.make(layout.index(dataset), "index", dataset, under(params), sources, work, force)
-
-
-def index_anew(name: str, file: Path) -> None:
-    """Bring and index a set that is not here, from the mirror of the environment if one is set."""
-    mirror = os.environ.get("REIQA_MIRROR")
-    fetch([name], mirror=Path(mirror) if mirror else None, file=file)
-    index(name, file=file)
+    pipeline.index(dataset, pipeline.load_params(file), allow_missing, verify, force)
 
 
 def distort(
@@ -113,26 +84,27 @@ def distort(
 
     Example: `reiqa distort photo.jpg -o gallery.png`
     """
-    from reiqa.distortions import gallery
+    from reiqa import pipeline
+    from reiqa.distortions import gallery, resolve
 
     if listing:
         heads = ("type", "family", *"12345", "parameter", "margin", "source")
-        typer.echo(text.aligned(heads, gallery.table()))
+        typer.echo(text.align_columns(heads, gallery.bank_table()))
         return
     if image is None:
         raise BadInputError("distort: name a photograph, or ask for --list")
-    from reiqa.distortions import resolve
-
     # Without a project the published bank is shown; a file that was named must be there.
     named = file.exists() or file != layout.PARAMS
-    bank = load(file).bank if named else parameters.Bank()
-    gallery.gallery(image, out, resolve(bank), seed)
-    say(f"{out}: written")
+    bank = pipeline.load_params(file).bank if named else BankParams()
+    gallery.draw_gallery(image, out, resolve(bank), seed)
+    log(f"{out}: written")
 
 
 def chunks(
     corpus: Annotated[str | None, typer.Option(help="A corpus of: reiqa datasets.")] = None,
-    shard: Annotated[str, typer.Option(help="Only shard I of N, as I/N; I counts from 0.")] = "",
+    shard: Annotated[
+        str, typer.Option(help="Only this shard, counted from 0; I/N checks that there are N.")
+    ] = "",
     show: Annotated[int | None, typer.Option(help="Draw this chunk as a picture instead.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture.")] = Path("chunk.png"),
     verify: Annotated[
@@ -143,39 +115,36 @@ def chunks(
 ) -> None:
     """Cut a corpus into windows with recipes, from which pretraining renders its chunks.
 
-    Example: `reiqa chunks --corpus demo_corpus --shard 0/2`
+    Example: `reiqa chunks --corpus demo_corpus --shard 0`
     """
-    from reiqa import chunks as cutting
-    from reiqa.chunks import shards
+    from reiqa import pipeline
+    from reiqa.chunks import show as pictures
+    from reiqa.stages import STAGES, shards
 
     if show is not None and verify:
         raise BadInputError("chunks: --show and --verify do different things; give one of them")
-    params = load(file)
+    params = pipeline.load_params(file)
     corpus = corpus or params.chunks.corpora[0]
-    paths = cutting.paths(corpus, params.chunks)
+    items = shards(params, corpus)
+    paths = [STAGES["chunks"].path(item) for item in items]
     if show is not None:
-        from reiqa.chunks import show as showing
-
-        showing.show(paths, show, out)
-        say(f"{out}: written")
+        pictures.draw_chunk(paths, show, out)
+        log(f"{out}: written")
         return
-    numbers = _shard_numbers(shard, len(paths))
+    numbers = _shard_numbers(shard, len(items))
     if verify:
         _verify([paths[number] for number in numbers])
         return
     for number in numbers:
-        work = bound(shards.write, corpus, number, len(paths), params)
-        store.make(
-            paths[number], "chunks", corpus, under(params), [layout.index(corpus)], work, force
-        )
+        pipeline.make("chunks", params, items[number], force)
 
 
 def _shard_numbers(given: str, count: int) -> list[int]:
     if not given:
         return list(range(count))
     number, _, of = given.partition("/")
-    if not (number.isdecimal() and of.isdecimal() and int(of) == count and int(number) < count):
-        raise BadInputError(f"--shard {given}: allowed here: 0/{count} to {count - 1}/{count}")
+    if not number.isdecimal() or int(number) >= count or of not in ("", str(count)):
+        raise BadInputError(f"--shard {given}: allowed here: 0 to {count - 1}")
     return [int(number)]
 
 
@@ -186,7 +155,7 @@ def _verify(paths: list[Path]) -> None:
     faults: dict[Path, BadInputError] = {}
     for path in paths:
         try:
-            typer.echo(f"{path}: {shards.verify(path)} windows, all as written")
+            typer.echo(f"{path}: {shards.verify_shard(path)} windows, all as written")
         except BadInputError as fault:
             faults[path] = fault
     if faults:

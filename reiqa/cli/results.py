@@ -1,18 +1,15 @@
-"""Verbs from photographs to tables: features, fit, cross, report."""
+"""Verbs from photographs to tables: features, fit, report."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reiqa import layout, store
-from reiqa.cli.data import index_anew
-from reiqa.cli.given import Dataset, Force, ParamsFile, bound, load, rated_set
+from reiqa import layout
+from reiqa.cli.options import Dataset, Force, ParamsFile, require_rated_dataset
 from reiqa.errors import BadInputError
-from reiqa.identity import under
 from reiqa.params import EXPERTS, ExpertName
-from reiqa.progress import say
+from reiqa.progress import log
 
 
 def features(
@@ -30,42 +27,18 @@ def features(
 
     Example: `reiqa features --dataset demo`
     """
-    from reiqa import features as extraction
+    from reiqa import pipeline
 
-    params = load(file)
-    wanted: list[ExpertName] = [expert] if expert else list(EXPERTS)
+    params = pipeline.load_params(file)
+    experts: list[ExpertName] = [expert] if expert else list(EXPERTS)
     if (dataset is None) == (images is None):
         raise BadInputError("features: give either --dataset NAME or --images DIR")
-    for name in wanted:
-        if not layout.model(name).exists():
-            raise BadInputError(
-                f"{layout.model(name)}: not made yet; run: {layout.verb(layout.model(name))}"
-            )
+    if dataset is not None:
+        require_rated_dataset(dataset)
+        pipeline.features(dataset, params, experts, strict, force)
     if images is not None:
-        with store.locked(store.WORK / "features" / "folder"):
-            store.sweep(out)
-            extraction.extract_folder(images, wanted, params, out, strict)
-        say(f"{out}: written")
-        return
-    assert dataset is not None
-    rated_set(dataset)
-    if not layout.index(dataset).exists():
-        index_anew(dataset, file)
-    freshness = store.Freshness(under(params))
-    stale = [name for name in wanted if not freshness.fresh(layout.features(dataset, name))]
-    if len(stale) > 1:
-        # In one pass each image is decoded once for both; below each takes its rows from there.
-        with ExitStack() as held:
-            for name in stale:
-                held.enter_context(store.locked(layout.features(dataset, name)))
-            extraction.prepare(dataset, stale, params, strict)
-    for name in wanted:
-        path = layout.features(dataset, name)
-        inputs = [layout.index(dataset), layout.model(name)]
-        work = bound(extraction.extract, dataset, name, params, strict)
-        # A cache with error rows is what a run that may not have any must not find up to date.
-        anew = force or (strict and extraction.flawed(path))
-        store.make(path, "features", f"{dataset}/{name}", under(params), inputs, work, anew)
+        pipeline.folder_features(images, out, params, experts, strict)
+        log(f"{out}: written")
 
 
 def fit(
@@ -78,37 +51,10 @@ def fit(
 
     Example: `reiqa fit --dataset demo`
     """
-    from reiqa import regression
+    from reiqa import pipeline
 
-    params = recorded = load(file)
-    rated_set(dataset)
-    if splits is not None:
-        # Recorded as what it was: the next run under params.yaml must not take it for its own.
-        if not splits.is_file():
-            raise BadInputError(f"{splits}: no such file")
-        given = params.regression.model_copy(
-            update={"protocol": f"{splits.name} {store.file_digest(splits)}"}
-        )
-        recorded = params.model_copy(update={"regression": given})
-    path = layout.result(dataset)
-    inputs = layout.fitted_on(dataset, *params.copies())
-    beside = [layout.beside(path, kind) for kind in layout.FITTED]
-    work = bound(regression.fit, dataset, params, splits)
-    store.make(path, "fit", dataset, under(recorded), inputs, work, force, beside)
-
-
-def cross(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
-    """Train on each dataset, test on each other: results/cross.csv.
-
-    Example: `reiqa cross`
-    """
-    from reiqa import regression
-
-    params = load(file)
-    inputs = [*map(layout.result, params.datasets), *layout.fitted_on(*params.seen())]
-    store.make(
-        layout.CROSS, "cross", "", under(params), inputs, bound(regression.cross, params), force
-    )
+    require_rated_dataset(dataset)
+    pipeline.fit(dataset, pipeline.load_params(file), splits, force)
 
 
 def report(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
@@ -116,12 +62,9 @@ def report(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
 
     Example: `reiqa report`
     """
-    from reiqa import report as reporting
+    from reiqa import pipeline
+    from reiqa.report.tables import table_text
 
-    params = load(file)
-    results = [layout.result(name) for name in params.datasets]
-    inputs = [*results, layout.CROSS, *(layout.model(name) for name in EXPERTS), layout.PROBE]
-    work = bound(reporting.write, params)
-    store.make(layout.ALL_SRCC, "report", "", under(params), inputs, work, force, layout.REPORTED)
-    typer.echo(reporting.table_text())
+    pipeline.make("report", pipeline.load_params(file), force=force)
+    typer.echo(table_text())
     typer.echo(f"Table:  {layout.ALL_SRCC}\nReport: {layout.REPORT.absolute().as_uri()}")

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from reiqa import store
-from reiqa.cli.given import rated_set
+from reiqa.cli.options import require_rated_dataset
 from reiqa.errors import BadInputError
-from reiqa.progress import say
+from reiqa.progress import log
 
 
 def bundle(
@@ -39,18 +39,18 @@ def bundle(
         raise BadInputError("bundle: name the rated set of a finished run with --dataset")
     if notes is not None and not notes.is_file():
         raise BadInputError(f"{notes}: no such file")
-    from reiqa.scoring import making
+    from reiqa.scoring import build
 
     if dataset is not None:
-        rated_set(dataset)
+        require_rated_dataset(dataset)
         with store.locked(out):
-            typer.echo(making.make(dataset, out, notes, also or []).identity)
+            typer.echo(build.build_bundle(dataset, out, notes, also or []).identity)
     if onnx is not None:
         from reiqa.scoring import Scorer
-        from reiqa.scoring.onnx import export
+        from reiqa.scoring.onnx import export_onnx
 
-        export(Scorer.load(out), onnx)
-        say(f"{onnx}: written")
+        export_onnx(Scorer.load(out), onnx)
+        log(f"{onnx}: written")
 
 
 def score(
@@ -85,6 +85,6 @@ def score(
 
     Example: `reiqa score photo.jpg holiday/ --sort worst`
     """
-    from reiqa.scoring import verb
+    from reiqa.scoring import run
 
-    verb.score(paths, bundle, form, out, sort, maps, recursive, threads, device)
+    run.score_paths(paths, bundle, form, out, sort, maps, recursive, threads, device)

@@ -83,7 +83,7 @@ class RatingsSpec(_Record):
     pictures: str = ""
 
     @model_validator(mode="after")
-    def _sound(self) -> "Ratings":
+    def _sound(self) -> "RatingsSpec":
         if not self.low < self.high:
             raise ValueError(f"low: {self.low:g} is not below high: {self.high:g}")
         return self
@@ -138,7 +138,7 @@ _FACTS: dict[str, frozenset[str]] = {
     "fetch": frozenset({"made_by", "shares", "linked"}),
     "index": frozenset(
         {"kind", "authentic", "images", "references", "ratings", "official", "left_out", "level"}
-        | {"keep", "keep_listed", "beside"}
+        | {"keep", "keep_listed", "unrated"}
     ),
     "features": frozenset({"resize"}),
     "fit": frozenset({"references", "proxy"}),
@@ -176,7 +176,7 @@ class DatasetEntry(_Record):
         level: pattern whose first group is a distortion's level, in a file name.
         keep: patterns of the paths that belong to a corpus, in lower case; all if none.
         keep_listed: published tables that pick further images of a corpus.
-        beside: patterns of images that lie among the listed ones and are known not to be rated.
+        unrated: patterns of images that lie among the listed ones and are known not to be rated.
     """
 
     name: str = ""
@@ -198,7 +198,7 @@ class DatasetEntry(_Record):
     linked: bool = False
     folders: tuple[str, ...] = ()
     parts: tuple[SourceFile, ...] = ()
-    made_by: Literal["", "demo", "ladders"] = ""
+    made_by: Literal["", "demo", "degraded"] = ""
     shares: str = ""
     ratings: RatingsSpec | None = None
     official: tuple[SplitFile, ...] = ()
@@ -209,7 +209,7 @@ class DatasetEntry(_Record):
     unrated: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _sound(self) -> "Entry":
+    def _sound(self) -> "DatasetEntry":
         if (self.kind == "rated") != (self.ratings is not None):
             raise ValueError("ratings: a rated set has them, a corpus has none")
         if not (self.parts or self.steps or self.made_by or self.shares):

@@ -25,8 +25,8 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise WorkFailedError(
-            f"{folder}: {_format_bytes(needed)} are needed, {_format_bytes(free)} are free; make room and "
-            "run again"
+            f"{folder}: {_format_bytes(needed)} are needed, {_format_bytes(free)} are free;"
+            " make room and run again"
         )
 
 

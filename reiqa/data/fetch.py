@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from reiqa import layout, store
-from reiqa.data import catalog, demo, file_tree, receipts, disk_space, sources
-from reiqa.data.catalog import DatasetEntry, SourceFile, Source
+from reiqa.data import catalog, demo, disk_space, file_tree, receipts, sources
+from reiqa.data.catalog import DatasetEntry, Source, SourceFile
+from reiqa.data.concurrency import run_each
 from reiqa.data.image_files import ImageFiles
 from reiqa.data.receipts import ReceiptTree
-from reiqa.data.concurrency import run_each
 from reiqa.data.sources import RetryPolicy, SlowSourceError, SourceError
 from reiqa.data.unpack import ArchiveError, is_archive, unpack
 from reiqa.errors import BadInputError, WorkFailedError
-from reiqa.progress import Meter, progress_bar, log
+from reiqa.progress import Meter, log, progress_bar
 
 #: Files that a person puts here are found as in a mirror.
 BY_HAND = store.WORK / "by-hand"
@@ -73,7 +73,9 @@ def is_complete(name: str) -> bool:
     return receipts.valid_receipt(receipt, raw) is not None
 
 
-def _ensure_complete(entry: DatasetEntry, mirrors: list[Path], force: bool, patience: RetryPolicy) -> Path:
+def _ensure_complete(
+    entry: DatasetEntry, mirrors: list[Path], force: bool, patience: RetryPolicy
+) -> Path:
     """Make ``data/raw/NAME`` whole and write its receipt."""
     raw, receipt = layout.raw(entry.name), layout.receipt(entry.name)
     # An engine deletes receipts before it asks for them; the mark outlives that.
@@ -235,7 +237,12 @@ class _DownloadJob:
     """Brings the pieces of one set; its methods may run in several threads."""
 
     def __init__(
-        self, entry: DatasetEntry, mirrors: list[Path], staging: Path, patience: RetryPolicy, shown: Meter
+        self,
+        entry: DatasetEntry,
+        mirrors: list[Path],
+        staging: Path,
+        patience: RetryPolicy,
+        shown: Meter,
     ) -> None:
         self._entry, self._mirrors, self._patience = entry, mirrors, patience
         self._staging, self._shown = staging, shown

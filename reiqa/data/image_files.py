@@ -38,7 +38,7 @@ class ImageFiles:
             self._by_name.setdefault(path.rpartition("/")[2].lower(), []).append(path)
 
     @classmethod
-    def under(cls, folder: Path) -> "Pictures":
+    def under(cls, folder: Path) -> "ImageFiles":
         """List a folder and all below it; links to folders inside it are not followed.
 
         Raises:

@@ -20,6 +20,7 @@ from reiqa import layout, store, text
 from reiqa.data import catalog, matching
 from reiqa.data.image_files import ImageFiles
 from reiqa.errors import BadInputError
+from reiqa.params import Params
 from reiqa.progress import log
 
 RATED_COLUMNS = ("image", "mos", "reference", "split", "distortion", "level")
@@ -70,6 +71,11 @@ class CorpusImage:
     width: int
     height: int
     digest: str
+
+
+def index_dataset(name: str, params: Params, verify: bool = False) -> Path:
+    """Build a set's table as the parameters allow (see `build_index`)."""
+    return build_index(name, params.data.allow_missing, verify)
 
 
 def build_index(name: str, allow_missing: bool = False, verify: bool = False) -> Path:

@@ -107,8 +107,8 @@ def match_rated(
             faults.unreadable.append(path)
             del chosen[path]
     used = {*chosen, *faults.unreadable}
-    beside = extras(files.images(), used, table.beside)
-    faults.extra = [path for path in beside if not matches_any(path, entry.beside)]
+    unrated = extras(files.images(), used, table.unrated)
+    faults.extra = [path for path in unrated if not matches_any(path, entry.unrated)]
     faults.missing.sort()
     rows: list[tuple[object, ...]] = [
         (
@@ -128,7 +128,9 @@ def match_rated(
     return MatchedRows(rows, header, faults)
 
 
-def _check_counts(entry: DatasetEntry, listed: list[rating_tables.RatingRow], allow_missing: bool) -> None:
+def _check_counts(
+    entry: DatasetEntry, listed: list[rating_tables.RatingRow], allow_missing: bool
+) -> None:
     """Hold the table of a set to the counts that its catalog entry names.
 
     Raises:
@@ -181,11 +183,14 @@ def _kept(entry: DatasetEntry, raw: Path, files: ImageFiles) -> list[str]:
         place = files.named(listing.file)
         if place is None:
             raise BadInputError(f"{raw}: {listing.file} is not there; fetch {entry.name} again")
-        stems = rating_tables.read_listing(raw / place, listing.image, listing.column, listing.value)
+        stems = rating_tables.read_listing(
+            raw / place, listing.image, listing.column, listing.value
+        )
         kept |= {
             path
             for path in files.images()
-            if matches_any(path, (f"{listing.folder}/*",)) and PurePosixPath(path.lower()).stem in stems
+            if matches_any(path, (f"{listing.folder}/*",))
+            and PurePosixPath(path.lower()).stem in stems
         }
     return sorted(kept)
 
@@ -216,7 +221,11 @@ def _header(entry: DatasetEntry, listed: int, rows: list[tuple[object, ...]]) ->
 
 
 def _split_state(
-    entry: DatasetEntry, raw: Path, official: rating_tables.OfficialSplit, listed: list[rating_tables.RatingRow], tolerant: bool
+    entry: DatasetEntry,
+    raw: Path,
+    official: rating_tables.OfficialSplit,
+    listed: list[rating_tables.RatingRow],
+    tolerant: bool,
 ) -> str:
     """Say how much of an official split there is; what is there must be whole."""
     if not entry.official:

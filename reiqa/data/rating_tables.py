@@ -44,10 +44,10 @@ class RatingRow:
 
 @dataclass(frozen=True)
 class RatingTable:
-    """The rows of a set, and the names of further images that are known to lie beside them."""
+    """The rows of a set, and the names of further images that are known to have no rating."""
 
     rows: list[RatingRow]
-    beside: frozenset[str]
+    unrated: frozenset[str]
 
 
 def read_ratings(entry: DatasetEntry, raw: Path) -> RatingTable:
@@ -63,15 +63,15 @@ def read_ratings(entry: DatasetEntry, raw: Path) -> RatingTable:
     assert entry.ratings is not None
     path = raw / entry.ratings.file if entry.ratings.file else _packaged(entry.ratings.table)
     level = re.compile(entry.level, re.IGNORECASE) if entry.level else None
-    rows, beside = [], set()
+    rows, unrated = [], set()
     for line in _checked(_read_csv(path), path, ("dis_img_path", "score")):
         image = line["dis_img_path"].strip()
         # A row that ends early has None there.
         kind = line.get("dis_type") or ""
         reference = line.get("ref_img_path") or ""
-        beside.add(_name(reference))
+        unrated.add(_name(reference))
         if not kind.startswith(entry.ratings.pictures):
-            beside.add(_name(image))
+            unrated.add(_name(image))
             continue
         found = level.search(image) if level else None
         rows.append(
@@ -83,7 +83,7 @@ def read_ratings(entry: DatasetEntry, raw: Path) -> RatingTable:
                 level=int(found[1]) if found else 0,
             )
         )
-    return RatingTable(rows, frozenset(beside))
+    return RatingTable(rows, frozenset(unrated))
 
 
 @dataclass(frozen=True)

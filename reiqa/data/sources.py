@@ -135,7 +135,9 @@ def _place(source: Source) -> Path:
     return DOWNLOADS / key / file_name(source)
 
 
-def _fill(source: Source, whole: Path, patience: RetryPolicy, hurried: bool, advance: Advance) -> None:
+def _fill(
+    source: Source, whole: Path, patience: RetryPolicy, hurried: bool, advance: Advance
+) -> None:
     part = whole.with_name(whole.name + ".part")
     idle, reason = 0, ""
     while idle < patience.tries:
@@ -161,7 +163,9 @@ def _continue(
     have = _size(part)
     record = _record(part)
     try:
-        reply, linked = _open_url(address(source.url), have, record.get("version", ""), patience.silence)
+        reply, linked = _open_url(
+            address(source.url), have, record.get("version", ""), patience.silence
+        )
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:
@@ -202,7 +206,9 @@ def _continue(
             with part.open("r+b" if start else "wb") as out:
                 out.seek(start)
                 out.truncate()
-                _copy_stream(reply, out, patience, hurried, lambda count: (came(count), advance(count)))
+                _copy_stream(
+                    reply, out, patience, hurried, lambda count: (came(count), advance(count))
+                )
     if length is not None and _size(part) < length:
         raise _InterruptedError(f"cut off at {_size(part):,} of {length:,} bytes")
     return promised

@@ -24,7 +24,9 @@ def gaussian_taps(sigma: float, reach: int | None = None) -> list[int]:
     """Return the integer taps of a Gaussian cut at 3.5 standard deviations, or at ``reach``."""
     radius = math.ceil(3.5 * sigma)
     radius = radius if reach is None else min(radius, reach)
-    return fixed_point.to_fixed_weights([math.exp(-0.5 * (x / sigma) ** 2) for x in range(-radius, radius + 1)])
+    return fixed_point.to_fixed_weights(
+        [math.exp(-0.5 * (x / sigma) ** 2) for x in range(-radius, radius + 1)]
+    )
 
 
 def gaussian_blur(

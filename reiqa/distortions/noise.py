@@ -14,8 +14,8 @@ from reiqa import seeds as project_seeds
 from reiqa.distortions import fixed_point
 from reiqa.distortions.blur import gaussian_taps
 from reiqa.distortions.colourspace import mix
-from reiqa.distortions.random_fields import hash_bits, normal_field
 from reiqa.distortions.frame import Frame
+from reiqa.distortions.random_fields import hash_bits, normal_field
 
 #: YCbCr (studio range, Rec. 601) to RGB, for differences in units of the full 8-bit range.
 _FROM_YCBCR = np.linalg.inv(

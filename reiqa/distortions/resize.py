@@ -88,7 +88,9 @@ def _down_and_up(
     height, width = images.shape[-2:]
     planes = fixed_point.to_fixed_point(align(images, frames, factor))
     taps = _down_taps(factor, kernel, reach)
-    rows = fixed_point.rounded_shift(_shrink(planes, factor, taps, reach, -2), fixed_point.WEIGHT_BITS)
+    rows = fixed_point.rounded_shift(
+        _shrink(planes, factor, taps, reach, -2), fixed_point.WEIGHT_BITS
+    )
     small = fixed_point.from_fixed_point(_shrink(rows, factor, taps, reach, -1))
     cells = fixed_point.to_fixed_point(clip_cells(small, frames, factor, height, width))
     phases = _up_taps(factor, kernel, reach)

@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from reiqa import seeds as project_seeds
 from reiqa.distortions import fixed_point
-from reiqa.distortions.random_fields import normal_field
 from reiqa.distortions.frame import Frame
+from reiqa.distortions.random_fields import normal_field
 
 #: Side of a lattice cell: any crop of 2 * CELL - 1 = 159 pixels holds a whole one.
 CELL = 80

@@ -1,19 +1,19 @@
 """The two experts' encoders: any backbone, their files, and weights published elsewhere."""
 
 from reiqa.encoders.backbones import NORMALIZATION, Encoder, build_encoder
-from reiqa.encoders.serialization import load_encoder, save_encoder
+from reiqa.encoders.import_weights import import_expert, import_weights, load_packaged
 from reiqa.encoders.pooling import StagePooledEncoder, with_pooling
-from reiqa.encoders.import_weights import import_weights, import_expert, load_packaged
+from reiqa.encoders.serialization import load_encoder, save_encoder
 
 __all__ = [
-    "NORMALISATION",
+    "NORMALIZATION",
     "Encoder",
-    "Pooled",
-    "build",
+    "StagePooledEncoder",
+    "build_encoder",
+    "import_expert",
     "import_weights",
-    "load",
-    "obtain",
-    "packaged",
-    "pooled",
-    "save",
+    "load_encoder",
+    "load_packaged",
+    "save_encoder",
+    "with_pooling",
 ]

@@ -99,7 +99,9 @@ def import_weights(file: Path, expert: ExpertName, backbone: str) -> Encoder:
     return encoder.eval()
 
 
-def match_keys(checkpoint: Mapping[str, Any], body: nn.Module) -> tuple[dict[str, Tensor], KeyMatch]:
+def match_keys(
+    checkpoint: Mapping[str, Any], body: nn.Module
+) -> tuple[dict[str, Tensor], KeyMatch]:
     """Find which layout a checkpoint has and match its tensors to those of ``body``.
 
     Returns:
@@ -196,5 +198,7 @@ def _try(
         if name.endswith("num_batches_tracked") and name not in tensors
     }
     missing = [name for name in wanted if name not in tensors and name not in uncounted]
-    match = KeyMatch(layout.name, tuple(tensors), tuple(missing), tuple(unexpected), tuple(set_aside))
+    match = KeyMatch(
+        layout.name, tuple(tensors), tuple(missing), tuple(unexpected), tuple(set_aside)
+    )
     return {**uncounted, **tensors}, match

@@ -10,7 +10,14 @@ if TYPE_CHECKING:
     from reiqa.features.cache import FeatureTable, has_errors, read_features
     from reiqa.features.extraction import extract, extract_folder, extract_rows
 
-__all__ = ["Features", "extract", "extract_folder", "flawed", "prepare", "read"]
+__all__ = [
+    "FeatureTable",
+    "extract",
+    "extract_folder",
+    "extract_rows",
+    "has_errors",
+    "read_features",
+]
 
 _HOMES = {"Features": "cache", "flawed": "cache", "read": "cache"}
 

@@ -38,7 +38,7 @@ class ResizePolicy:
     batch: int
 
     @classmethod
-    def from_params(cls, settings: Settings, resize: int | None) -> "Viewing":
+    def from_params(cls, settings: Settings, resize: int | None) -> "ResizePolicy":
         """Take the bounds from params.yaml, the convention from the dataset."""
         return cls(resize, settings.max_pixels, settings.batch)
 
@@ -66,11 +66,11 @@ class ResizePolicy:
         """
         height, width, shrunk = self.target_size(*images.read_size(path))
         if shrunk == 1:
-            return self.resize(images.read_rgb(path))
+            return self.apply(images.read_rgb(path))
         pixels = images.read_rgb(path, (height, width), MAX_DECODE_FACTOR * self.max_pixels)
         return resize_pixels(pixels, height, width), shrunk
 
-    def resize(self, pixels: Pixels) -> tuple[Pixels, float]:
+    def apply(self, pixels: Pixels) -> tuple[Pixels, float]:
         """Scale a decoded image to the size the encoder sees, with the factor of `size`.
 
         It is done on bytes: the floats of a huge image never exist.
@@ -107,7 +107,9 @@ def file_digests(paths: Sequence[Path], pool: ThreadPoolExecutor) -> list[str]:
     return list(pool.map(digest, paths))
 
 
-def plan_batches(jobs: Iterable[EncodeJob], viewing: ResizePolicy, pool: ThreadPoolExecutor) -> list[list[EncodeJob]]:
+def plan_batches(
+    jobs: Iterable[EncodeJob], viewing: ResizePolicy, pool: ThreadPoolExecutor
+) -> list[list[EncodeJob]]:
     """Group jobs by the shape the encoder will see, as the headers tell it.
 
     No group holds more than ``viewing.batch`` images or, unless it is a single image, more than
@@ -116,7 +118,7 @@ def plan_batches(jobs: Iterable[EncodeJob], viewing: ResizePolicy, pool: ThreadP
 
     def shape(job: EncodeJob) -> tuple[int, int]:
         try:
-            return viewing.size(*images.read_size(job.path))[:2]
+            return viewing.target_size(*images.read_size(job.path))[:2]
         except BadInputError:
             return (0, 0)
 

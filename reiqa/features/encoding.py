@@ -14,8 +14,8 @@ from reiqa.features.optimize import optimize_for_inference
 from reiqa.params import Pooling
 
 if TYPE_CHECKING:
-    from reiqa.features.cache import Rows
     from reiqa.features.batching import Pixels
+    from reiqa.features.cache import Rows
 
 #: On a CPU no more pixels go through an encoder at once, unless they are of one image: what its
 #: layers hand on then stays in the processor's cache, and more images at once are slower.

@@ -21,13 +21,14 @@ from reiqa.encoders import NORMALIZATION
 from reiqa.encoders import load_encoder as load_encoder
 from reiqa.errors import BadInputError
 from reiqa.features import cache
-from reiqa.features.cache import Column, FeatureTable, FeatureRecipe
+from reiqa.features.batching import EncodeJob, Pixels, ResizePolicy, file_digests, plan_batches
+from reiqa.features.cache import Column, FeatureRecipe, FeatureTable
 from reiqa.features.decoding import DecodedImage, decode_batches
-from reiqa.features.encoding import FrozenEncoder, to_batch, scaled_views
-from reiqa.features.batching import EncodeJob, Pixels, ResizePolicy, plan_batches, file_digests
+from reiqa.features.encoding import FrozenEncoder, scaled_views, to_batch
 from reiqa.features.row_store import RowStore
 from reiqa.params import ExpertName, Params
-from reiqa.progress import progress_bar, log
+from reiqa.progress import log, progress_bar
+from reiqa.stages import STAGES
 
 
 def extract(dataset: str, expert: ExpertName, params: Params, strict: bool = False) -> Path:
@@ -115,7 +116,11 @@ def _dataset_source(dataset: str) -> _ImageSource:
     path = layout.index(dataset)
     names = list(indices.read_index(path).images)
     return _ImageSource(
-        dataset, layout.raw(dataset), names, store.verified_digest(path), catalog.get_entry(dataset).resize
+        dataset,
+        layout.raw(dataset),
+        names,
+        store.verified_digest(path),
+        catalog.get_entry(dataset).resize,
     )
 
 
@@ -153,7 +158,9 @@ def _encode_all(
         ]
         faults: dict[str, str] = {}
         done = len(wanted) - len(pending)
-        with progress_bar(f"features {source.job} {' + '.join(experts)}", len(wanted), done=done) as shown:
+        with progress_bar(
+            f"features {source.job} {' + '.join(experts)}", len(wanted), done=done
+        ) as shown:
             for batch in decode_batches(plan_batches(pending, viewing, pool), viewing, pool):
                 for group in _by_shape(batch, faults):
                     _encode(group, lines, params.features.scales, processor, faults)
@@ -175,7 +182,7 @@ def _expert_run(
     recipe = FeatureRecipe(
         {expert: store.verified_digest(weights)},
         {
-            "format": store.FORMATS["features"],
+            "format": STAGES["features"].format,
             "scales": list(settings.scales),
             "pooling": settings.pooling,
             "half": "antialiased bicubic",
@@ -292,7 +299,9 @@ def _concatenate(parts: Sequence[FeatureTable]) -> FeatureTable:
         for name in part.recipe.weights
     }
     recipe = FeatureRecipe(weights, preprocessing)
-    return FeatureTable(first.images, values, first.digests, errors, first.shrunk, recipe, first.index)
+    return FeatureTable(
+        first.images, values, first.digests, errors, first.shrunk, recipe, first.index
+    )
 
 
 def _workers() -> int:

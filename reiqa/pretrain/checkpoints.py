@@ -16,8 +16,8 @@ from reiqa import devices, progress, store
 from reiqa import params as parameters
 from reiqa.encoders.serialization import load_checkpoint
 from reiqa.errors import BadInputError, WorkFailedError
-from reiqa.identity import parameters_of
 from reiqa.params import ExpertName, Params
+from reiqa.stages import stage_parameters
 
 #: Raised by one when what a checkpoint holds changes.
 FORMAT = 1
@@ -35,7 +35,7 @@ def run_identity(expert: ExpertName, params: Params, inputs: list[Path]) -> dict
     read = progress.track(inputs, "check of inputs", unit="files")
     return {
         "format": FORMAT,
-        "parameters": devices.resolved(parameters_of(params, "model", expert)),
+        "parameters": devices.resolved(stage_parameters(params, "model", expert)),
         "inputs": {path.as_posix(): store.verified_digest(path) for path in read},
     }
 

@@ -62,7 +62,9 @@ def process_group(device: torch.device) -> Iterator[DistContext]:
         dist.destroy_process_group()
 
 
-def encode_shuffled(encode: Callable[[Tensor], Tensor], images: Tensor, ranks: DistContext, seed: int) -> Tensor:
+def encode_shuffled(
+    encode: Callable[[Tensor], Tensor], images: Tensor, ranks: DistContext, seed: int
+) -> Tensor:
     """Encode images each on a process drawn at random (ShuffleBN).
 
     Args:
@@ -74,10 +76,10 @@ def encode_shuffled(encode: Callable[[Tensor], Tensor], images: Tensor, ranks: D
     Returns:
         ``(world * N, D)`` of all processes' images, in order.
     """
-    everywhere = ranks.gather(images)
+    everywhere = ranks.all_gather(images)
     draw = torch.Generator().manual_seed(seed)
     permutation = torch.randperm(len(everywhere), generator=draw).to(images.device)
-    encoded = ranks.gather(encode(ranks.share(everywhere[permutation])))
+    encoded = ranks.all_gather(encode(ranks.local_shard(everywhere[permutation])))
     return encoded[permutation.argsort()]
 
 

@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from reiqa import devices, encoders, layout, progress, seeds
 from reiqa import params as parameters
 from reiqa.params import ExpertName, Params, TrainingParams
-from reiqa.pretrain import checkpoints, moco, optimizers, distributed, training_log
+from reiqa.pretrain import checkpoints, distributed, moco, optimizers, training_log
 from reiqa.pretrain.checkpoints import Checkpoints
-from reiqa.pretrain.sampler import EpochSampler
 from reiqa.pretrain.distributed import DistContext
+from reiqa.pretrain.sampler import EpochSampler
 from reiqa.pretrain.views import ViewSource, view_source
 
 
@@ -47,7 +47,7 @@ def pretrain(expert: ExpertName, params: Params) -> Path:
     ):
         run = PretrainingRun(expert, params, view_source(expert, params), device, ranks)
         run.train()
-        if ranks.first:
+        if ranks.is_main:
             run.save()
     return layout.model(expert)
 
@@ -67,7 +67,12 @@ class PretrainingRun:
     """One pretraining run: its models, its place in the schedule, its files."""
 
     def __init__(
-        self, expert: ExpertName, params: Params, source: ViewSource, device: torch.device, ranks: DistContext
+        self,
+        expert: ExpertName,
+        params: Params,
+        source: ViewSource,
+        device: torch.device,
+        ranks: DistContext,
     ) -> None:
         """Build everything, then go to where the latest checkpoint stands."""
         section = params.expert(expert)
@@ -77,10 +82,12 @@ class PretrainingRun:
         self.device, self.ranks = device, ranks
         self._seed = seeds.derive("pretrain", expert, params.seed)
         self._autocast = device.type == "cuda" and params.compute.precision == "bf16"
-        self.order = EpochSampler(len(source), self.settings.images, self._seed, ranks.rank, ranks.world)
+        self.order = EpochSampler(
+            len(source), self.settings.batch_size, self._seed, ranks.rank, ranks.world
+        )
         self.total = self.settings.epochs * self.order.steps_per_epoch
         self._warmup = round(self.settings.warmup_epochs * self.order.steps_per_epoch)
-        self._rate = optimizers.base_lr(self.settings, self.settings.images * source.pairs)
+        self._rate = optimizers.base_lr(self.settings, self.settings.batch_size * source.pairs)
         self.moco = self._models(section.backbone)
         self.optimiser = optimizers.build_optimizer(self.settings, self.moco.query, self._rate)
         self.query = self._distributed(self.moco.query)
@@ -97,9 +104,9 @@ class PretrainingRun:
 
     def train(self) -> None:
         """Take all steps that are left."""
-        images = self.settings.images
+        images = self.settings.batch_size
         live = None
-        if self.ranks.first:
+        if self.ranks.is_main:
             live = training_log.LiveLogger(self.checkpoints.place / "live", self.curve)
             if not self.checkpoints.paths():
                 self.checkpoints.write(self.step, self._state())
@@ -113,7 +120,7 @@ class PretrainingRun:
                 if self.curve.add(self.step, self.epoch, measures) and live:
                     rate = (self.step - first) * images / (time.monotonic() - start)
                     live.row(self.curve.last(), images_per_s=rate)
-                if self.ranks.first:
+                if self.ranks.is_main:
                     shown.advance(images, training_log.format_metrics(measures))
                     if self.step % self.settings.checkpoint_every == 0 or self.step == self.total:
                         self.checkpoints.write(self.step, self._state())
@@ -144,9 +151,11 @@ class PretrainingRun:
             group["lr"] = rate
         measured = self._update(query, key)
         self.step += 1
-        values = self.ranks.mean(torch.stack(list(vars(measured).values())))
+        values = self.ranks.all_reduce_mean(torch.stack(list(vars(measured).values())))
         measures = dict(zip(vars(measured), values.tolist(), strict=True))
-        training_log.check_divergence(self.step, measures["loss"], measures["spread"], self.checkpoints.last())
+        training_log.check_divergence(
+            self.step, measures["loss"], measures["spread"], self.checkpoints.last()
+        )
         return {**measures, "learning_rate": rate}
 
     def _update(self, query: Tensor, key: Tensor) -> _StepMetrics:
@@ -155,7 +164,7 @@ class PretrainingRun:
             queries = self.query(self.laid_out(query)).unflatten(0, groups)
             with torch.no_grad():
                 everywhere = self._keys(self.laid_out(key))
-        keys = self.ranks.share(everywhere).unflatten(0, groups)
+        keys = self.ranks.local_shard(everywhere).unflatten(0, groups)
         within = settings.negatives == "queue+chunk"
         negatives = self.moco.negatives(self.step * len(everywhere))
         cosines = moco.logits(queries, keys, negatives, within)
@@ -180,12 +189,12 @@ class PretrainingRun:
 
     def _keys(self, images: Tensor) -> Tensor:
         # With one process and one part a permutation would change nothing but the last bits.
-        apart = self.ranks.world * self.settings.parts > 1
+        apart = self.ranks.world * self.settings.bn_splits > 1
         if self.settings.batchnorm == "shuffle" and apart:
             seed = seeds.derive("shuffle", self._seed, self.step)
             return distributed.encode_shuffled(self.moco.key, images, self.ranks, seed)
         encoded: Tensor = self.moco.key(images)
-        return self.ranks.gather(encoded)
+        return self.ranks.all_gather(encoded)
 
     def laid_out(self, views: Tensor) -> Tensor:
         """Return ``(G, V, 3, P, P)`` views as the batch that encoders take fastest."""
@@ -230,7 +239,7 @@ class PretrainingRun:
         self.moco.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.curve = training_log.TrainingCurve(self.total, state["curve"])
-        if self.ranks.first:
+        if self.ranks.is_main:
             progress.log(f"pretrain {self.expert}: goes on after step {self.step}/{self.total}")
 
     def save(self) -> None:
@@ -241,7 +250,7 @@ class PretrainingRun:
             "source": "pretrain",
             "epochs": self.settings.epochs,
             "steps": self.total,
-            "pairs_per_step": self.settings.images * self.source.pairs,
+            "pairs_per_step": self.settings.batch_size * self.source.pairs,
             "full_learning_rate": self._rate,
             "last": self.curve.last(),
             "parameters": parameters.tree_digest(self.identity["parameters"]),

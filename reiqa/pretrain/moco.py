@@ -48,9 +48,9 @@ class MoCo(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.query = EncoderWithHead(encoder, settings.width, settings.parts)
+            self.query = EncoderWithHead(encoder, settings.projection_dim, settings.bn_splits)
         self.key = copy.deepcopy(self.query).requires_grad_(False)
-        self.register_buffer("queue", torch.zeros(settings.queue, settings.width))
+        self.register_buffer("queue", torch.zeros(settings.queue_size, settings.projection_dim))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
 
     def negatives(self, enqueued: int) -> Tensor:

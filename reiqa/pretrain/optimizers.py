@@ -30,9 +30,9 @@ def build_optimizer(settings: TrainingParams, module: nn.Module, rate: float) ->
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    if settings.optimiser == "adamw":
+    if settings.optimizer == "adamw":
         return AdamW(groups, lr=rate, fused=True)
-    if settings.optimiser == "sgd":
+    if settings.optimizer == "sgd":
         return SGD(groups, lr=rate, momentum=_SGD_MOMENTUM, fused=True)
     from timm.optim.lars import Lars
 
@@ -54,9 +54,9 @@ def base_lr(settings: TrainingParams, pairs: int) -> float:
     """
     if settings.learning_rate != "auto":
         return settings.learning_rate
-    if settings.optimiser == "lars":
+    if settings.optimizer == "lars":
         return 0.6 * pairs / 768
-    if settings.optimiser == "sgd":
+    if settings.optimizer == "sgd":
         return 0.03 * pairs / 256
     return 5e-4 * math.sqrt(pairs / 256)
 

@@ -43,7 +43,7 @@ class EpochSampler:
         """Whole steps in an epoch; what is left over waits for another permutation."""
         return self.items * self.repeats // self.per_step
 
-    def since(self, first: int, last: int) -> "Steps":
+    def since(self, first: int, last: int) -> "StepBatches":
         """Return the steps from ``first`` to before ``last``, to be iterated or counted."""
         return StepBatches(self, first, last)
 

@@ -20,7 +20,7 @@ from reiqa.chunks.render import render
 from reiqa.chunks.shards import ShardReader
 from reiqa.data.index import read_corpus
 from reiqa.params import ExpertName, Params
-from reiqa.pretrain import inputs
+from reiqa.stages import STAGES
 
 # A content view's share of the photograph, and its width over its height.
 _LEAST_AREA = 0.2
@@ -58,7 +58,7 @@ class QualityViews:
     """Chunks: each item is a window, each turn another drawing of distortions and crops."""
 
     def __init__(self, params: Params) -> None:
-        self.inputs = inputs("quality", params)
+        self.inputs = STAGES["model"].reads(params, "quality")
         self.pairs = len(params.chunks.scales) * (params.chunks.n_aug + 1)
         self._reader = ShardReader(self.inputs)
 
@@ -92,7 +92,7 @@ class ContentViews:
     pairs = 1
 
     def __init__(self, params: Params) -> None:
-        self.inputs = inputs("content", params)
+        self.inputs = STAGES["model"].reads(params, "content")
         self._side = params.content.view
         self._seed = params.seed
         self._photographs = [
@@ -110,7 +110,9 @@ class ContentViews:
         pixels = _decoded(layout.raw(corpus) / image, self._side)
         return DecodedPhotograph(pixels, seeds.derive("view", self._seed, turn, corpus, image))
 
-    def render(self, read: Sequence[DecodedPhotograph], device: torch.device) -> tuple[Tensor, Tensor]:
+    def render(
+        self, read: Sequence[DecodedPhotograph], device: torch.device
+    ) -> tuple[Tensor, Tensor]:
         """Make two views of each; a group is a single pair."""
         augment = augmentation(self._side)
         views = []

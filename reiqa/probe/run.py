@@ -42,7 +42,9 @@ def run_probe(params: Params) -> Path:
     experts = [encoders.load_encoder(layout.model(name)) for name in EXPERTS]
     with devices.device(params.compute.model_copy(update={"device": "cpu"})):
         seen = probe_windows(params.bank)
-        pairs = retrieval.cut_crop_pairs(map(_planes, chain(_embedded().values(), _probe_photographs(params))), _SIDE)
+        pairs = retrieval.cut_crop_pairs(
+            map(_planes, chain(_embedded().values(), _probe_photographs(params))), _SIDE
+        )
         measures: dict[str, dict[str, float]] = {}
         for expert in progress.track(experts, "probe", unit="experts"):
             measures |= compare_with_random(expert, seen, pairs)
@@ -102,7 +104,7 @@ def _probe_photographs(params: Params) -> Iterator[Pixels]:
     """Yield photographs that the content expert has not learnt from, the first by digest."""
     rows = sorted(
         (row.digest, layout.raw(corpus) / row.image)
-        for corpus in params.unseen()
+        for corpus in params.probe_corpora()
         for row in read_corpus(layout.index(corpus))
     )
     for _, path in rows[:_SOUGHT]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from reiqa.regression.cross_dataset import cross_dataset
     from reiqa.regression.fitting import fit
 
-__all__ = ["cross", "fit"]
+__all__ = ["cross_dataset", "fit"]
 
 _HOMES = {"cross": "crossing", "fit": "fitting"}
 

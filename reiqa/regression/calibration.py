@@ -13,7 +13,7 @@ from scipy import stats
 
 from reiqa.regression.scaler import Matrix, Vector
 
-Values = TypeVar("Answers", Matrix, Vector)
+Values = TypeVar("Values", Matrix, Vector)
 
 #: Normal scores at which the curve bends: a quarter of a deviation apart. Beyond, it goes on as
 #: straight as it came: the few ratings out there would only bend it to their own noise.

@@ -13,9 +13,9 @@ from reiqa.errors import BadInputError
 from reiqa.params import VARIANTS, ExpertName, Params, Variant
 from reiqa.progress import log
 from reiqa.regression import metrics, paper, regressor
-from reiqa.regression.fitting import evaluate_dataset, regressor_key, regressor_path, fit_final
-from reiqa.regression.regressor import Regressor
 from reiqa.regression.dataset import RatedFeatures, load_rated_features
+from reiqa.regression.fitting import evaluate_dataset, fit_final, regressor_key, regressor_path
+from reiqa.regression.regressor import Regressor
 
 HEAD = (
     "train",

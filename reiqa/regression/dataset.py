@@ -13,8 +13,8 @@ from reiqa.errors import BadInputError
 from reiqa.features import FeatureTable
 from reiqa.params import EXPERTS, ExpertName, Variant
 from reiqa.regression.regressor import EXPERTS_OF
-from reiqa.regression.splits import Split
 from reiqa.regression.scaler import RawFeatures, RowNumbers, Vector
+from reiqa.regression.splits import Split
 
 
 @dataclass(frozen=True)

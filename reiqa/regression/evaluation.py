@@ -13,13 +13,13 @@ from threadpoolctl import threadpool_limits
 from reiqa.params import VARIANTS, Params, RegressionParams, Variant
 from reiqa.progress import progress_bar
 from reiqa.regression import metrics, paper, statistics
-from reiqa.regression.ranking import DegradedDataset
-from reiqa.regression.ridge_path import Penalty, penalty_grid
+from reiqa.regression.dataset import RatedFeatures
 from reiqa.regression.metrics import Logistic
 from reiqa.regression.protocol import SplitResult, run_split
-from reiqa.regression.dataset import RatedFeatures
-from reiqa.regression.splits import Split
+from reiqa.regression.ranking import DegradedDataset
+from reiqa.regression.ridge_path import Penalty, penalty_grid
 from reiqa.regression.scaler import Vector
+from reiqa.regression.splits import Split
 from reiqa.seeds import generator
 
 _METRICS = ("srcc", "plcc", "plcc_raw", "krcc", "rmse")
@@ -87,7 +87,7 @@ def cross_validate(
 
     def run(place: tuple[int, Variant]) -> SplitResult:
         number, variant = place
-        pairs = ladder.of(variant) if ladder else None
+        pairs = ladder.pairs_of(variant) if ladder else None
         values, ratings = sample.features_of(variant), sample.ratings
         return run_split(values, ratings, local[number], penalties, settings, pairs)
 
@@ -142,14 +142,16 @@ def summarise(evaluation: CVResult, sample: RatedFeatures, params: Params) -> di
     draws = statistics.bootstrap(
         tests,
         ratings,
-        {v: [t.predictions for t in trials] for v, trials in evaluation.trials.items()},
+        {v: [t.predictions for t in results] for v, results in evaluation.results.items()},
         sample.groups,
         params.regression.bootstrap,
         generator(params.seed, "bootstrap", sample.dataset),
     )
     variants = {}
     for variant in VARIANTS:
-        section = {name: statistics.summary_statistics(measured[variant].values[name]) for name in _METRICS}
+        section = {
+            name: statistics.summary_statistics(measured[variant].values[name]) for name in _METRICS
+        }
         low, high = statistics.percentile_interval(draws[variant])
         section["srcc"] |= {"low": low, "high": high}
         first = measured[variant].curves[0]
@@ -179,7 +181,7 @@ def summarise(evaluation: CVResult, sample: RatedFeatures, params: Params) -> di
 
 def _chosen(evaluation: CVResult, variant: Variant, settings: RegressionParams) -> dict[str, Any]:
     kept = evaluation.kept_penalty(variant)
-    chosen = [trial.penalty for trial in evaluation.trials[variant]]
+    chosen = [trial.penalty for trial in evaluation.results[variant]]
     result: dict[str, Any] = {
         "alpha": {
             "kept": statistics.json_number(kept.alpha),
@@ -195,7 +197,7 @@ def _chosen(evaluation: CVResult, variant: Variant, settings: RegressionParams) 
 
 def _in_order(evaluation: CVResult, variant: Variant) -> float | None:
     """Mean share of held-out pairs of copies whose scores fall, over the splits that have some."""
-    shares = [trial.in_order for trial in evaluation.trials[variant] if trial.in_order is not None]
+    shares = [trial.in_order for trial in evaluation.results[variant] if trial.in_order is not None]
     return statistics.json_number(float(np.mean(shares))) if shares else None
 
 
@@ -210,7 +212,7 @@ def _parts(
     """SRCC within each distortion or level, over the test predictions of all splits together."""
     label = np.array([str(labels[row] or "") for row in sample.rows.tolist()])
     rows = np.concatenate([split.test for split in evaluation.splits])
-    predictions = np.concatenate([trial.predictions for trial in evaluation.trials[variant]])
+    predictions = np.concatenate([trial.predictions for trial in evaluation.results[variant]])
     parts = {}
     for name in sorted(set(label[rows]) - {""}):
         these = label[rows] == name

@@ -11,17 +11,17 @@ from threadpoolctl import threadpool_limits
 from reiqa import layout, store, text
 from reiqa import params as parameters
 from reiqa.data import catalog
-from reiqa.identity import parameters_of
 from reiqa.params import EXPERTS, VARIANTS, Params, RegressionParams, Variant
 from reiqa.regression import regressor, splits
-from reiqa.regression.evaluation import CVResult, cross_validate, summarise
-from reiqa.regression.ranking import DegradedDataset, load_degraded
-from reiqa.regression.ridge_path import alpha_grid, penalty_grid
-from reiqa.regression.protocol import refit_all
-from reiqa.regression.regressor import Regressor
 from reiqa.regression.dataset import RatedFeatures, load_rated_features
+from reiqa.regression.evaluation import CVResult, cross_validate, summarise
+from reiqa.regression.protocol import refit_all
+from reiqa.regression.ranking import DegradedDataset, load_degraded
+from reiqa.regression.regressor import Regressor
+from reiqa.regression.ridge_path import alpha_grid, penalty_grid
 from reiqa.regression.splits import Split
 from reiqa.regression.statistics import json_number
+from reiqa.stages import stage_parameters
 
 
 def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
@@ -93,7 +93,9 @@ class EvaluatedDataset:
     key: str
 
 
-def evaluate_dataset(sample: RatedFeatures, params: Params, splits_file: Path | None = None) -> EvaluatedDataset:
+def evaluate_dataset(
+    sample: RatedFeatures, params: Params, splits_file: Path | None = None
+) -> EvaluatedDataset:
     """Run the protocol on a dataset.
 
     Args:
@@ -106,11 +108,13 @@ def evaluate_dataset(sample: RatedFeatures, params: Params, splits_file: Path | 
     """
     parts = _splits(sample, params, splits_file)
     settings = params.regression
-    ladder = load_degraded(sample, settings.order.dataset) if settings.order else None
+    ladder = load_degraded(sample, settings.ranking.dataset) if settings.ranking else None
     threads = params.compute.threads
     evaluation = cross_validate(sample, parts, settings, threads, ladder=ladder)
     key = regressor_key(sample, params, splits_file)
-    return EvaluatedDataset(sample, parts, evaluation, splits_file is not None, settings, ladder, key)
+    return EvaluatedDataset(
+        sample, parts, evaluation, splits_file is not None, settings, ladder, key
+    )
 
 
 def fit_final(judged: EvaluatedDataset) -> dict[Variant, Regressor]:
@@ -121,7 +125,7 @@ def fit_final(judged: EvaluatedDataset) -> dict[Variant, Regressor]:
 
 def _retrained(judged: EvaluatedDataset, variant: Variant) -> Regressor:
     sample, penalty = judged.sample, judged.evaluation.kept_penalty(variant)
-    pairs = judged.ladder.of(variant) if judged.ladder else None
+    pairs = judged.ladder.pairs_of(variant) if judged.ladder else None
     return refit_all(sample.features_of(variant), sample.ratings, penalty, judged.settings, pairs)
 
 
@@ -129,11 +133,14 @@ def regressor_key(sample: RatedFeatures, params: Params, splits_file: Path | Non
     """Return the digest of everything that decides a dataset's regressors."""
     return parameters.tree_digest(
         {
-            "parameters": parameters_of(params, "fit", sample.dataset),
+            "parameters": stage_parameters(params, "fit", sample.dataset),
             "recipes": sample.recipes,
             "index": store.file_digest(layout.index(sample.dataset)),
             "images": sample.digests,
-            "copies": [store.file_digest(path) for path in layout.regression_inputs(*params.copies())],
+            "copies": [
+                store.file_digest(path)
+                for path in layout.regression_inputs(*params.degraded_datasets())
+            ],
             "splits": store.file_digest(splits_file) if splits_file else None,
         }
     )
@@ -163,7 +170,7 @@ def describe(judged: EvaluatedDataset, params: Params) -> dict[str, Any]:
             "l1_ratios": list(settings.l1_ratios) if settings.model == "elasticnet" else None,
             "target": settings.target,
             "clip": settings.clip,
-            "order": settings.order.model_dump() if settings.order else None,
+            "order": settings.ranking.model_dump() if settings.ranking else None,
         },
         "experts": {
             expert: {
@@ -227,7 +234,7 @@ def _predictions(judged: EvaluatedDataset) -> str:
     sample, evaluation = judged.sample, judged.evaluation
     lines: list[list[str]] = []
     for trial, split in enumerate(evaluation.splits):
-        columns = [evaluation.trials[variant][trial].predictions for variant in VARIANTS]
+        columns = [evaluation.results[variant][trial].predictions for variant in VARIANTS]
         residual = columns[-1] - sample.ratings[split.test]
         for place, row in enumerate(split.test):
             values = [sample.ratings[row], *(c[place] for c in columns), residual[place]]
@@ -239,7 +246,7 @@ def _alphas(judged: EvaluatedDataset, params: Params) -> str:
     """Mean validation SRCC of every penalty over the splits where there is one."""
     means = []
     for variant in VARIANTS:
-        scores = np.array([trial.scores for trial in judged.evaluation.trials[variant]])
+        scores = np.array([trial.scores for trial in judged.evaluation.results[variant]])
         there = np.isfinite(scores)
         total = np.where(there, scores, 0).sum(axis=0)
         means.append(

@@ -12,12 +12,24 @@ import numpy as np
 from reiqa.errors import BadInputError
 from reiqa.params import RegressionParams
 from reiqa.regression import metrics
+from reiqa.regression.calibration import (
+    IDENTITY,
+    PiecewiseLinearCalibration,
+    fit_calibration,
+    normal_scores,
+)
 from reiqa.regression.ranking import RankedPairs
-from reiqa.regression.ridge_path import RegularizationPath, Penalty, fit_path
-from reiqa.regression.calibration import IDENTITY, PiecewiseLinearCalibration, normal_scores, fit_calibration
 from reiqa.regression.regressor import Regressor
+from reiqa.regression.ridge_path import Penalty, RegularizationPath, fit_path
+from reiqa.regression.scaler import (
+    FeatureScaler,
+    Matrix,
+    RawFeatures,
+    RowNumbers,
+    ScaledRows,
+    Vector,
+)
 from reiqa.regression.splits import Split
-from reiqa.regression.scaler import Matrix, RawFeatures, RowNumbers, FeatureScaler, ScaledRows, Vector
 
 #: Validation images below which a rank correlation says too little to choose by.
 LEAST_FOR_RANKS = 3
@@ -90,7 +102,7 @@ def run_split(
     if not scaling.inverse.any():
         notes.append("no feature varies in the training part")
     predictions = regressor.predict(values, split.test)
-    held = pairs.among(split.test) if pairs else None
+    held = pairs.restrict_to(split.test) if pairs else None
     in_order = held.fraction_ordered(regressor.predict(held.values)) if held else None
     return SplitResult(regressor.penalty, choice.scores, predictions, notes, in_order)
 
@@ -141,7 +153,9 @@ def choose_alpha(predicted: Matrix, ratings: Vector, penalties: list[Penalty]) -
         middle = sorted(np.flatnonzero(finite), key=lambda at: penalties[at])[
             int(finite.sum()) // 2
         ]
-        return AlphaChoice(int(middle), scores, "no validation image: the middle of the grid was taken")
+        return AlphaChoice(
+            int(middle), scores, "no validation image: the middle of the grid was taken"
+        )
     errors = np.where(finite, -np.mean((predicted - ratings[:, None]) ** 2, axis=0), np.nan)
     note = f"{len(ratings)} validation images: alpha chosen by squared error, not by SRCC"
     if len(ratings) >= LEAST_FOR_RANKS:
@@ -160,21 +174,21 @@ def _path(
     values: RawFeatures,
     rows: RowNumbers,
     scaling: FeatureScaler,
-    goal: "_Goal",
+    goal: "Target",
     penalties: list[Penalty],
     settings: RegressionParams,
     pairs: RankedPairs | None,
 ) -> RegularizationPath:
     """Fit the rated photographs of some rows and, if asked, the order of their copies."""
-    order = settings.order
+    order = settings.ranking
     if order is None or pairs is None:
         return fit_path(ScaledRows(values, rows, scaling), goal.standardised, penalties)
-    known = pairs.among(rows)
+    known = pairs.restrict_to(rows)
     both = np.concatenate([values[rows], known.values])
-    step = order.step * np.sqrt(order.weight)
+    step = order.margin * np.sqrt(order.weight)
     target = np.concatenate([goal.standardised, np.full(len(known.better), -step)])
     training = ScaledRows(both, np.arange(len(both)), scaling)
-    return fit_path(training, target, penalties, known.differences(len(rows), order.weight))
+    return fit_path(training, target, penalties, known.difference_matrix(len(rows), order.weight))
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class RankedPairs:
     worse: RowNumbers
     photograph: RowNumbers
 
-    def restrict_to(self, photographs: RowNumbers) -> "Pairs":
+    def restrict_to(self, photographs: RowNumbers) -> "RankedPairs":
         """Return the pairs of these photographs, and no other copies."""
         used = np.isin(self.photograph, photographs)
         better, worse = self.better[used], self.worse[used]
@@ -84,7 +84,9 @@ class DegradedDataset:
 
     def pairs_of(self, variant: Variant) -> RankedPairs:
         """Return the pairs as a variant sees them."""
-        return RankedPairs(self.copies.features_of(variant), self.better, self.worse, self.photograph)
+        return RankedPairs(
+            self.copies.features_of(variant), self.better, self.worse, self.photograph
+        )
 
 
 def load_degraded(sample: RatedFeatures, dataset: str) -> DegradedDataset:

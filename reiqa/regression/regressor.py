@@ -14,9 +14,9 @@ from safetensors.numpy import save as to_bytes
 from reiqa import store
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName, Variant
-from reiqa.regression.ridge_path import Penalty
 from reiqa.regression.calibration import IDENTITY, PiecewiseLinearCalibration
-from reiqa.regression.scaler import RawFeatures, RowNumbers, FeatureScaler, ScaledRows, Vector
+from reiqa.regression.ridge_path import Penalty
+from reiqa.regression.scaler import FeatureScaler, RawFeatures, RowNumbers, ScaledRows, Vector
 
 EXPERTS_OF: dict[Variant, tuple[ExpertName, ...]] = {
     "content": ("content",),
@@ -63,7 +63,9 @@ class Regressor:
         return self.link(fitted)
 
 
-def save_regressors(path: Path, regressors: Mapping[Variant, Regressor], card: Mapping[str, Any]) -> None:
+def save_regressors(
+    path: Path, regressors: Mapping[Variant, Regressor], card: Mapping[str, Any]
+) -> None:
     """Write the regressors of all variants to one safetensors file, and a card beside it.
 
     Args:
@@ -85,7 +87,7 @@ def save_regressors(path: Path, regressors: Mapping[Variant, Regressor], card: M
             "l1_ratio": regressor.penalty.l1_ratio,
             "experts": EXPERTS_OF[variant],
             "width": len(regressor.weights),
-            "clip": None if math.isinf(regressor.scaling.reach) else regressor.scaling.reach,
+            "clip": None if math.isinf(regressor.scaling.clip) else regressor.scaling.clip,
         }
         for variant, regressor in regressors.items()
     }
@@ -117,7 +119,9 @@ def load_regressor(path: Path, variant: Variant) -> Regressor:
             tensors[f"{variant}.weights"],
             float(kept["intercept"]),
             Penalty(float(kept["alpha"]), float(kept["l1_ratio"])),
-            PiecewiseLinearCalibration(tensors[f"{variant}.link_at"], tensors[f"{variant}.link_to"]),
+            PiecewiseLinearCalibration(
+                tensors[f"{variant}.link_at"], tensors[f"{variant}.link_to"]
+            ),
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BadInputError(f"{path}: not a regressor of {variant} ({error})") from None

@@ -38,7 +38,9 @@ class FeatureScaler:
     clip: float = math.inf
 
     @classmethod
-    def fit(cls, values: RawFeatures, rows: RowNumbers, reach: float | None = None) -> "Scaling":
+    def fit(
+        cls, values: RawFeatures, rows: RowNumbers, reach: float | None = None
+    ) -> "FeatureScaler":
         """Take mean and deviation over some rows, in float64; None reaches everywhere."""
         count, width = len(rows), values.shape[1]
         mean, square = np.zeros(width), np.zeros(width)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from reiqa import layout
 from reiqa.distortions import resolve
 from reiqa.params import EXPERTS, BankParams, Params
-from reiqa.report import figures, thumbnails, plots, results, provenance_table, sections, tables
+from reiqa.report import figures, plots, provenance_table, results, sections, tables, thumbnails
 from reiqa.report.results import CrossResult
 from reiqa.report.tables import ResultRow
 from reiqa.store import Provenance, write_json, write_text
@@ -65,7 +65,10 @@ def _page(
         ("bank", "The bank"),
         ("provenance", "What was run"),
     ]
-    sets = [sections.dataset_section(name, tree, params.report.thumbnails) for name, tree in found.items()]
+    sets = [
+        sections.dataset_section(name, tree, params.report.thumbnails)
+        for name, tree in found.items()
+    ]
     text = _environment().get_template("page.html").render(
         style=Markup(_style()),
         preset=params.preset,
@@ -116,7 +119,9 @@ def _by_dataset(rows: Sequence[ResultRow]) -> Iterator[tuple[str, list[ResultRow
 def _bank(made: Mapping[Path, Provenance]) -> BankParams:
     """Return the bank that the quality expert learned from, else the published one."""
     quality = made.get(layout.model("quality"))
-    return BankParams.model_validate(quality.parameters.get("bank", {})) if quality else BankParams()
+    return (
+        BankParams.model_validate(quality.parameters.get("bank", {})) if quality else BankParams()
+    )
 
 
 def _tiles(rows: Sequence[ResultRow], crossings: Sequence[CrossResult]) -> list[tuple[str, str]]:

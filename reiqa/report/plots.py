@@ -42,7 +42,9 @@ def _losses() -> Iterable[Sequence[str | float]]:
 
 
 def _write(name: str, head: Sequence[str], rows: Iterable[Sequence[str | float]]) -> None:
-    write_text(layout.PLOTS / f"{name}.csv", text.format_csv(head, (map(_cell, row) for row in rows)))
+    write_text(
+        layout.PLOTS / f"{name}.csv", text.format_csv(head, (map(_cell, row) for row in rows))
+    )
 
 
 def _cell(value: str | float) -> str | float:

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from reiqa.store import FORMATS, Provenance
+from reiqa.stages import STAGES
+from reiqa.store import Provenance
 
 #: Artifacts of one stage that are listed before the rest is only counted.
 _LISTED = 6
@@ -27,7 +28,7 @@ class Artifact:
 def artifact_rows(made: Mapping[Path, Provenance]) -> list[Artifact]:
     """Return the lines of what was run; of a stage's many artifacts the last are only counted."""
     lines = []
-    for stage in FORMATS:
+    for stage in STAGES:
         members = sorted(path for path, one in made.items() if one.stage == stage)
         for path in members[:_LISTED]:
             one = made[path]

@@ -12,7 +12,7 @@ from reiqa import layout
 from reiqa.data import catalog
 from reiqa.params import VARIANTS, ExpertName
 from reiqa.regression import metrics
-from reiqa.report import figures, thumbnails, results
+from reiqa.report import figures, results, thumbnails
 from reiqa.report.chart_style import Chart
 from reiqa.report.results import CrossResult, Predictions
 from reiqa.report.tables import PROXY, ResultRow

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save as to_bytes
 
-from reiqa import layout, store
+from reiqa import layout, stages, store
 from reiqa.data import catalog
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, VARIANTS, ExpertName
@@ -19,7 +19,14 @@ from reiqa.regression.fitting import regressor_path
 from reiqa.regression.regressor import Regressor
 from reiqa.regression.scaler import Vector
 from reiqa.scoring import bundle, card
-from reiqa.scoring.bundle import Bundle, BundleExpert, RatingScale, Manifest, BundleRecipe, ResidualQuantiles
+from reiqa.scoring.bundle import (
+    Bundle,
+    BundleExpert,
+    BundleRecipe,
+    Manifest,
+    RatingScale,
+    ResidualQuantiles,
+)
 
 #: What a bundle that ships with the package may weigh.
 LIMIT_BYTES = 40_000_000
@@ -32,7 +39,9 @@ _LEAST_IN_GROUP = 100
 _OWN = ("weights", "normalisation")
 
 
-def build_bundle(dataset: str, out: Path, notes: Path | None = None, others: Sequence[Path] = ()) -> Bundle:
+def build_bundle(
+    dataset: str, out: Path, notes: Path | None = None, others: Sequence[Path] = ()
+) -> Bundle:
     """Put both experts and a dataset's regressor into a bundle.
 
     Args:
@@ -65,7 +74,7 @@ def build_bundle(dataset: str, out: Path, notes: Path | None = None, others: Seq
         recipe=_recipe(path, told["experts"]),
         experts=_experts(told, result),
         fitted=fitted,
-        residual_quantiles=residual_quantiles(
+        residuals=residual_quantiles(
             *_left_out(layout.companion(layout.result(dataset), "predictions.csv")), fitted
         ),
         metrics=(_metrics(result), *(_same_experts(other, result) for other in others)),
@@ -236,7 +245,7 @@ def _provenance(dataset: str) -> dict[str, Any]:
 def _made(path: Path) -> dict[str, Any]:
     made = store.read_provenance(path)
     if made is None:
-        raise BadInputError(f"{path}: no provenance beside it; run: {layout.command(path)}")
+        raise BadInputError(f"{path}: no provenance beside it; run: {stages.command_for(path)}")
     return {
         "command": made.command,
         "revision": made.revision,

@@ -56,7 +56,7 @@ def _model(manifest: Manifest) -> str:
 
 def _example(manifest: Manifest) -> str:
     at = manifest.residuals.at[len(manifest.residuals.at) // 2]
-    low, high = manifest.residuals.around(at)
+    low, high = manifest.residuals.expected_range(at)
     return f"{at:.0f}, from {low:.0f} to {high:.0f}"
 
 

@@ -34,7 +34,9 @@ class ImageItem:
     @property
     def name(self) -> str:
         """The path as it is printed: in one line, whatever bytes it is made of."""
-        return text.escape_control_characters(os.fsencode(self.path).decode("utf-8", "backslashreplace"))
+        return text.escape_control_characters(
+            os.fsencode(self.path).decode("utf-8", "backslashreplace")
+        )
 
 
 def read_list(content: bytes) -> list[str]:
@@ -51,7 +53,9 @@ def read_list(content: bytes) -> list[str]:
     return [line.strip("\r\n") for line in lines]
 
 
-def find_images(arguments: Iterable[str], lines: Iterable[str], recursive: bool = True) -> list[ImageItem]:
+def find_images(
+    arguments: Iterable[str], lines: Iterable[str], recursive: bool = True
+) -> list[ImageItem]:
     """Return every image that the arguments name, each once.
 
     Args:

@@ -89,8 +89,8 @@ def _is_file(picture: object) -> TypeGuard[str | os.PathLike[str] | IO[bytes]]:
 def prepare_pixels(pixels: Pixels, viewing: ResizePolicy) -> PreparedImage:
     """Turn ``(H, W, 3)`` uint8 into what the experts see."""
     height, width = pixels.shape[:2]
-    fitted, _ = viewing.fitted(pixels)
-    return PreparedImage(tensors.to_tensor(fitted)[None], height, width)
+    resized, _ = viewing.apply(pixels)
+    return PreparedImage(tensors.to_tensor(resized)[None], height, width)
 
 
 def _of_array(array: np.ndarray[Any, Any], viewing: ResizePolicy) -> PreparedImage:
@@ -142,8 +142,10 @@ def resize_batch(batch: Tensor, viewing: ResizePolicy) -> Tensor:
     On floats this is torch's antialiased bicubic, on bytes Pillow's: the same but for rounding.
     """
     height, width = batch.shape[-2:]
-    size = viewing.size(height, width)[:2]
-    if size == (height, width):
+    target_size = viewing.target_size(height, width)[:2]
+    if target_size == (height, width):
         return batch
-    scaled = torch.nn.functional.interpolate(batch, size=size, mode="bicubic", antialias=True)
+    scaled = torch.nn.functional.interpolate(
+        batch, size=target_size, mode="bicubic", antialias=True
+    )
     return scaled.clamp(0, 1)

@@ -14,11 +14,11 @@ from PIL import Image
 
 from reiqa import store, tensors
 from reiqa.features.batching import Pixels
-from reiqa.scoring.inputs import PreparedImage
 from reiqa.scoring.find_images import ImageItem
+from reiqa.scoring.inputs import PreparedImage
 from reiqa.scoring.record import Record
 from reiqa.scoring.scorer import Score, Scorer
-from reiqa.scoring.sliding_windows import WindowGrid, Surface, interpolate_grid
+from reiqa.scoring.sliding_windows import Surface, WindowGrid, interpolate_grid
 
 #: Longer side of a photograph in the picture, in pixels.
 _SIDE = 840
@@ -37,7 +37,9 @@ _BATCH = 16
 _COLOURS = "PuOr"
 
 
-def local_scores(scorer: Scorer, seen: PreparedImage, score: Score, height: int, width: int) -> Surface:
+def local_scores(
+    scorer: Scorer, seen: PreparedImage, score: Score, height: int, width: int
+) -> Surface:
     """Return how good an image is place by place, ``(height, width)`` points.
 
     Each place has the score that the image would have if all of it looked to the quality expert
@@ -55,7 +57,9 @@ def local_scores(scorer: Scorer, seen: PreparedImage, score: Score, height: int,
     plan = WindowGrid.over(*image.shape[1:])
     boxes = [(slice(None), *box) for box in plan.boxes()]
     shares = [
-        scorer.share("quality", torch.stack([image[box] for box in boxes[start : start + _BATCH]]))
+        scorer.expert_points(
+            "quality", torch.stack([image[box] for box in boxes[start : start + _BATCH]])
+        )
         for start in range(0, len(boxes), _BATCH)
     ]
     values = torch.cat(shares).numpy().reshape(plan.shape)

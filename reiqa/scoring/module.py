@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from reiqa import encoders
 from reiqa.encoders import Encoder
 from reiqa.errors import BadInputError
-from reiqa.features.encoding import scaled_views
 from reiqa.features.batching import ResizePolicy
+from reiqa.features.encoding import scaled_views
 from reiqa.params import EXPERTS, ExpertName
 from reiqa.scoring.bundle import REGRESSOR, Bundle
 from reiqa.scoring.inputs import resize_batch
@@ -195,7 +195,7 @@ class ScorerModule(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
-    def train(self, mode: bool = True) -> "Network":
+    def train(self, mode: bool = True) -> "ScorerModule":
         """Stay in evaluation mode, whatever a training loop asks of its modules."""
         super().train(False)
         return self

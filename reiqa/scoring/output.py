@@ -8,7 +8,7 @@ from typing import IO, Self
 
 from reiqa import store
 from reiqa.errors import BadInputError
-from reiqa.scoring.record import RowFormat, Record, format_header, format_row, parse_row
+from reiqa.scoring.record import Record, RowFormat, format_header, format_row, parse_row
 
 # How a file of rows begins; none that begins otherwise is written to.
 _BEGINS: dict[RowFormat, str] = {"csv": format_header("csv") + "\n", "jsonl": '{"image": '}
@@ -63,7 +63,10 @@ class RowFile:
         """Rewrite the file: these rows in this order, then older rows of other images."""
         rows = {record.image: record for record in records}
         rows |= {name: record for name, record in self.known.items() if name not in rows}
-        lines = [format_header(self._form), *(format_row(record, self._form) for record in rows.values())]
+        lines = [
+            format_header(self._form),
+            *(format_row(record, self._form) for record in rows.values()),
+        ]
         store.write_text(self._path, "".join(f"{text}\n" for text in lines if text))
 
     def _write(self, text: str) -> None:

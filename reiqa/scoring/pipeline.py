@@ -7,8 +7,8 @@ from pathlib import Path
 
 from reiqa import devices, images, store
 from reiqa.errors import BadInputError
-from reiqa.scoring.inputs import PreparedImage
 from reiqa.scoring.find_images import ImageItem
+from reiqa.scoring.inputs import PreparedImage
 from reiqa.scoring.record import Record
 from reiqa.scoring.scorer import Score, Scorer
 
@@ -69,8 +69,8 @@ def _record(scorer: Scorer, item: ImageItem, earlier: Record | None, also: Also 
             return earlier
         height, width = images.read_size(item.path)
         with scorer.budget.hold(height * width):
-            seen = scorer.see(item.path)
-            score = scorer.judge(seen)
+            seen = scorer.prepare(item.path)
+            score = scorer.score_prepared(seen)
             if also:
                 also(item, seen, score)
     except BadInputError as error:

@@ -7,15 +7,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from reiqa.devices import device, cpu_count
+from reiqa.devices import cpu_count, device
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import ComputeParams
 from reiqa.progress import track
 from reiqa.scoring.find_images import ImageItem, find_images, read_list
 from reiqa.scoring.output import RowFile
-from reiqa.scoring.record import RowFormat, Record, format_header, format_row
-from reiqa.scoring.scorer import Scorer
 from reiqa.scoring.pipeline import score_images
+from reiqa.scoring.record import Record, RowFormat, format_header, format_row
+from reiqa.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     from reiqa.scoring.maps import MapWriter
@@ -90,7 +90,7 @@ def _form(out: Path | None) -> RowFormat:
     return _FORMS[out.suffix]
 
 
-def _mapper(scorer: Scorer, folder: Path | None, items: Sequence[ImageItem]) -> "Mapper | None":
+def _mapper(scorer: Scorer, folder: Path | None, items: Sequence[ImageItem]) -> "MapWriter | None":
     if folder is None:
         return None
     from reiqa.scoring.maps import MapWriter

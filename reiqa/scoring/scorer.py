@@ -14,8 +14,8 @@ from torch import Tensor
 from reiqa import devices
 from reiqa.encoders import with_pooling
 from reiqa.errors import BadInputError
-from reiqa.features.encoding import FrozenEncoder, scaled_views
 from reiqa.features.batching import ResizePolicy
+from reiqa.features.encoding import FrozenEncoder, scaled_views
 from reiqa.params import EXPERTS, ExpertName
 from reiqa.scoring import bundle as bundles
 from reiqa.scoring import inputs
@@ -210,7 +210,7 @@ class Scorer:
         """Score an image that has been read."""
         with devices.ieee_float32(self._device):
             points, content, quality = self._isolated(lambda: self._points_and_shares(seen.batch))
-        expected = self.bundle.manifest.residuals.around(points)
+        expected = self.bundle.manifest.residuals.expected_range(points)
         return Score(points, expected, (content, quality), (seen.height, seen.width))
 
     def as_module(self) -> ScorerModule:
@@ -223,7 +223,9 @@ class Scorer:
         """
         pooling = self.bundle.manifest.recipe.pooling
         with devices.default_torch_state():
-            experts = {name: with_pooling(expert, pooling) for name, expert in self._experts.items()}
+            experts = {
+                name: with_pooling(expert, pooling) for name, expert in self._experts.items()
+            }
             return copy.deepcopy(ScorerModule(experts, self._scales, self._head, self._viewing))
 
     def expert_points(self, expert: ExpertName, batch: Tensor) -> Tensor:
@@ -251,7 +253,7 @@ class Scorer:
         return float(self._head(answers)), float(shares["content"]), float(shares["quality"])
 
     def _expert_output(self, expert: ExpertName, seen: list[Tensor]) -> Tensor:
-        rows = torch.from_numpy(self._encodings[expert].rows(seen))
+        rows = torch.from_numpy(self._encodings[expert].encode(seen))
         return self._head.answer(expert, rows)
 
 

@@ -31,7 +31,7 @@ class WindowGrid:
     lefts: tuple[int, ...]
 
     @classmethod
-    def over(cls, height: int, width: int) -> "Plan":
+    def over(cls, height: int, width: int) -> "WindowGrid":
         """Lay windows over an image, each half over the next."""
         side = min(max(min(height, width) // _SHARE, _LEAST), _MOST)
         return cls(height, width, side, _starts(height, side), _starts(width, side))

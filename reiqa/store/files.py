@@ -46,7 +46,9 @@ def current_digest(path: Path) -> str:
     now = path.stat()
     if now.st_size < _LARGE:
         return file_digest(path)
-    return _cached_digest(path.absolute(), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+    return _cached_digest(
+        path.absolute(), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+    )
 
 
 @cache

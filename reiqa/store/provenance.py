@@ -12,26 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import reiqa
-from reiqa import layout
+from reiqa import stages
 from reiqa.errors import BadInputError
-from reiqa.params import tree_digest as tree_digest
+from reiqa.params import tree_digest
 from reiqa.store.files import current_digest, file_digest, write_json
 
-#: Raised by one when a stage's code changes so that it makes other bytes of the same input.
-FORMATS: dict[str, int] = {
-    "fetch": 2,
-    "index": 2,
-    "chunks": 3,
-    "model": 2,
-    "probe": 2,
-    "features": 3,
-    "fit": 1,
-    "cross": 1,
-    "report": 1,
-}
-
-# Key of the digest of all else that a file says. Files written by earlier versions have none.
-_SEAL = "seal"
+# Key of the digest of all else that a file says.
+_CHECKSUM = "checksum"
 
 
 @dataclass(frozen=True)
@@ -41,7 +28,7 @@ class Provenance:
     Attributes:
         stage: which stage made it.
         item: what the stage was given: a dataset, an expert, or both with a slash.
-        format: `FORMATS` of the stage at that time.
+        format: of the stage at that time.
         parameters: the part of params.yaml that decides the content.
         inputs: path of each artifact read, and its digest then.
         digest: SHA-256 of the artifact.
@@ -82,7 +69,7 @@ def sign_sidecar(
 
     Args:
         path: the artifact.
-        stage: the stage that made it; a key of `FORMATS`.
+        stage: the stage that made it; a key of `STAGES`.
         item: what the stage was given.
         parameters: what decides the content besides the inputs, ``auto`` resolved.
         inputs: path and digest of each artifact it was made from, as `recorded` before the work.
@@ -91,7 +78,7 @@ def sign_sidecar(
     provenance = Provenance(
         stage=stage,
         item=item,
-        format=FORMATS[stage],
+        format=stages.STAGES[stage].format,
         parameters=parameters,
         inputs=inputs,
         digest=file_digest(path),
@@ -109,18 +96,18 @@ def sign_sidecar(
 
 def add_checksum(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tree of JSON data and its own digest in it."""
-    return {**tree, _SEAL: tree_digest(tree)}
+    return {**tree, _CHECKSUM: tree_digest(tree)}
 
 
 def verify_checksum(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tree that `with_seal` was written of; one without a digest as it is.
 
     Raises:
-        ValueError: it says another thing than was sealed.
+        ValueError: the digest does not match.
     """
-    told = {key: value for key, value in tree.items() if key != _SEAL}
-    if _SEAL in tree and tree[_SEAL] != tree_digest(told):
-        raise ValueError("it does not say what was written")
+    told = {key: value for key, value in tree.items() if key != _CHECKSUM}
+    if _CHECKSUM in tree and tree[_CHECKSUM] != tree_digest(told):
+        raise ValueError("checksum mismatch")
     return told
 
 
@@ -162,7 +149,7 @@ def verified_digest(path: Path) -> str:
     if spoilt is not None:
         raise BadInputError(
             f"{spoilt}: damaged (not the bytes that were written); delete it and run:"
-            f" {layout.command(path)}"
+            f" {stages.command_for(path)}"
         )
     return current_digest(path)
 

@@ -1,49 +1,44 @@
 """Whether an artifact still stands, and making it anew where it does not."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from reiqa import layout
+from reiqa import stages
 from reiqa.devices import resolved
 from reiqa.errors import BadInputError
-from reiqa.params import same
 from reiqa.progress import log
 from reiqa.store.files import file_digest, locked, remove_partials, write_text
 from reiqa.store.provenance import (
-    FORMATS,
     find_corruption,
-    read_provenance,
     input_digests,
-    sign_sidecar,
+    read_provenance,
     sidecar,
+    sign_sidecar,
     size_of,
     verified_digest,
 )
-
-ParametersOf = Callable[[str, str], Mapping[str, Any]]
 
 
 def make_artifact(
     path: Path,
     stage: str,
     item: str,
-    parameters_of: ParametersOf,
+    parameters_of: stages.ParametersOf,
     inputs: Sequence[Path],
     work: Callable[[], object],
     force: bool = False,
     companions: Sequence[Path] = (),
 ) -> bool:
-    """Make an artifact unless it is there and fresh, and seal it; say whether it was made.
+    """Make an artifact unless it is up to date, and sign it; say whether it was made.
 
     Args:
         path: the artifact that ``work`` writes.
-        stage: a key of `FORMATS`.
+        stage: a key of `STAGES`.
         item: what the stage is given: a dataset, an expert, or both with a slash.
         parameters_of: gives what decides the content besides the inputs, by stage and item
-            (`reiqa.identity.under`).
+            (`reiqa.stages.lookup`).
         inputs: artifacts that ``work`` reads; each must be there.
         work: does it, and replaces ``path`` only when the new one is whole.
         force: make it even if it is fresh.
@@ -63,7 +58,7 @@ def make_artifact(
         for source in inputs:
             if not source.exists():
                 raise BadInputError(
-                    f"{source}: not made yet, and needed for {path}; run: {layout.command(source)}"
+                    f"{source}: not made yet, and needed for {path}; run: {stages.command_for(source)}"
                 )
         # Taken before the work: an input that changes meanwhile must leave the artifact stale.
         digests = input_digests(inputs)
@@ -94,43 +89,60 @@ def _without_sidecar(path: Path) -> Iterator[None]:
 
 
 class Freshness:
-    """Decides which artifacts on disk still stand under the parameters of today."""
+    """Decides which artifacts on disk are up to date under the parameters of today."""
 
-    def __init__(self, parameters_of: ParametersOf) -> None:
+    def __init__(self, parameters_of: stages.ParametersOf) -> None:
         """Take a function from (stage, item) to the parameters that matter to it."""
         self._parameters_of = parameters_of
-        self._known: dict[Path, bool] = {}
+        self._known: dict[Path, str | None] = {}
 
     def is_fresh(self, path: Path) -> bool:
-        """Say whether ``path`` is there and making it anew would only repeat it.
+        """Say whether ``path`` exists and making it again would only repeat it."""
+        return self.why_stale(path) is None
 
-        It is fresh if its size, parameters and format are what they should be, and each input is
-        fresh and still the one it was made from. An input that is absent, as after a partial
-        download, does not count against it.
+    def why_stale(self, path: Path) -> str | None:
+        """Return why an artifact has to be made again; None where it is up to date.
+
+        It is up to date if its size, parameters and format are what they should be, and each input
+        is up to date and still the one it was made from. An input that is absent, as after a
+        partial download, does not count against it.
         """
         if path not in self._known:
-            # A spoilt sidecar may name its own artifact as an input.
-            self._known[path] = False
+            # A corrupted sidecar may name its own artifact as an input.
+            self._known[path] = "is among its own inputs"
             self._known[path] = self._decide(path)
         return self._known[path]
 
-    def _decide(self, path: Path) -> bool:
+    def _decide(self, path: Path) -> str | None:
+        if not path.exists():
+            return "not made yet"
         made = read_provenance(path)
-        if made is None or made.format != FORMATS.get(made.stage):
-            return False
+        if made is None:
+            return f"no readable provenance ({sidecar(path)})"
+        spec = stages.STAGES.get(made.stage)
+        if spec is None or made.format != spec.format:
+            return f"made by another version of the stage (format {made.format})"
         # Bytes are too many to be read at every look; a file cut short shows by its size.
         parts = {path: made.size, **{Path(name): size for name, size in made.companions.items()}}
-        if any(not part.exists() or size_of(part) != size for part, size in parts.items()):
-            return False
-        if not same(made.parameters, self._parameters_of(made.stage, made.item)):
-            return False
-        return all(self._is_unchanged(Path(source), digest) for source, digest in made.inputs.items())
-
-    def _is_unchanged(self, source: Path, digest: str) -> bool:
-        made = read_provenance(source)
-        if made is None or not source.exists():
-            return True
-        return made.digest == digest and self.is_fresh(source)
+        for part, size in parts.items():
+            if not part.exists() or size_of(part) != size:
+                return f"{part} is missing or has another size"
+        try:
+            today = self._parameters_of(made.stage, made.item)
+        except ValueError:
+            return f"made for another item ({made.item})"
+        if changed := stages.differences(made.parameters, today):
+            return f"parameters changed: {', '.join(changed)}"
+        for name, digest in made.inputs.items():
+            source = Path(name)
+            origin = read_provenance(source)
+            if origin is None or not source.exists():
+                continue
+            if origin.digest != digest:
+                return f"input changed: {source}"
+            if not self.is_fresh(source):
+                return f"input is stale: {source}"
+        return None
 
 
 def write_stamp(folder: Path, path: Path, fresh: bool) -> Path:

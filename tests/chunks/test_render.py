@@ -20,7 +20,9 @@ CHUNKS = ChunkParams(corpora=["c"], n_aug=5, patch=32)
 STEADY = tuple(name for name in PUBLISHED if TYPES[name].local and not TYPES[name].random)
 
 
-def drawn(number: int, chunks: ChunkParams = CHUNKS, types=PUBLISHED, size=(331, 288)) -> ChunkRecipe:
+def drawn(
+    number: int, chunks: ChunkParams = CHUNKS, types=PUBLISHED, size=(331, 288)
+) -> ChunkRecipe:
     recipe = draw_recipe(chunks, types, 5, "c", "a.png", number, *size)
     assert recipe is not None
     return recipe

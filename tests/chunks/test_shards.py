@@ -292,7 +292,9 @@ def pixels_of(path: Path) -> int:
 
 def test_a_changed_pixel_is_found_by_the_digest_beside_the_shard(garden, parameters, monkeypatch):
     path = sealed(garden, 0, 3, parameters)
-    monkeypatch.setattr(shards.ShardReader, "window", lambda *_: pytest.fail("no window need be read"))
+    monkeypatch.setattr(
+        shards.ShardReader, "window", lambda *_: pytest.fail("no window need be read")
+    )
     assert shards.verify_shard(path) == 2
     flip(path, pixels_of(path))
     with pytest.raises(BadInputError, match=r"^data/chunks/garden/shard-00000\.h5: damaged .*"
@@ -372,7 +374,9 @@ class Windows(torch.utils.data.Dataset):
 
 
 def test_a_reader_made_before_the_fork_serves_every_worker(garden, parameters):
-    reader = shards.ShardReader([shards.write_shard(garden, number, 3, parameters) for number in range(3)])
+    reader = shards.ShardReader(
+        [shards.write_shard(garden, number, 3, parameters) for number in range(3)]
+    )
     sums = [int(window.sum()) for window, _ in map(reader.window, range(len(reader)))]
     loader = torch.utils.data.DataLoader(Windows(reader), batch_size=1, num_workers=2)
     assert [int(batch) for batch in loader] == sums
@@ -383,7 +387,9 @@ def test_a_reader_made_before_the_fork_serves_every_worker(garden, parameters):
 
 def test_a_reader_keeps_few_files_open(garden, parameters, monkeypatch):
     monkeypatch.setattr(shards, "_OPEN", 2)
-    reader = shards.ShardReader([shards.write_shard(garden, number, 7, parameters) for number in range(7)])
+    reader = shards.ShardReader(
+        [shards.write_shard(garden, number, 7, parameters) for number in range(7)]
+    )
     images_read = [reader.window(index)[1].image for index in (6, 0, 3, 6)]
     assert images_read == ["flower6.png", "flower0.png", "flower3.png", "flower6.png"]
     assert len(reader._open) == 2

@@ -7,7 +7,7 @@ import pytest
 from support.offered import Server
 
 from reiqa.data import catalog
-from reiqa.data.catalog import DatasetEntry, SourceFile, Source
+from reiqa.data.catalog import DatasetEntry, Source, SourceFile
 from reiqa.data.sources import RetryPolicy
 
 
@@ -48,7 +48,9 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def small_set(server: Server, change_catalog: Callable[[DatasetEntry], DatasetEntry]) -> Callable[..., DatasetEntry]:
+def small_set(
+    server: Server, change_catalog: Callable[[DatasetEntry], DatasetEntry]
+) -> Callable[..., DatasetEntry]:
     """Makes a set of three images whose archives the server offers under the given paths."""
 
     def make(*paths: str, **fields: object) -> DatasetEntry:

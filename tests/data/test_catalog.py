@@ -16,7 +16,9 @@ NINE = ["koniq10k", "spaq", "clive", "flive", "live", "csiq", "tid2013", "kadid1
 
 def test_every_set_of_the_paper_is_in_the_catalog() -> None:
     assert {*NINE, "demo", "demo_mixed", "biq2021_ladders"} == set(catalog.rated_names())
-    assert {"kadis", "ava", "coco", "certh_blur", "voc2012", "imagenet"} <= set(catalog.corpus_names())
+    assert {"kadis", "ava", "coco", "certh_blur", "voc2012", "imagenet"} <= set(
+        catalog.corpus_names()
+    )
 
 
 @pytest.mark.parametrize("name", list(catalog.load_catalog()))
@@ -66,7 +68,9 @@ def test_names_and_numbers_that_results_depend_on() -> None:
         "kadid10k": 10_125,
         "biq2021": 12_000,
     }
-    references = {name: catalog.get_entry(name).references for name in NINE if catalog.get_entry(name).grouped}
+    references = {
+        name: catalog.get_entry(name).references for name in NINE if catalog.get_entry(name).grouped
+    }
     assert references == {"live": 29, "csiq": 30, "tid2013": 25, "kadid10k": 81}
     turned = [name for name in NINE if not catalog.get_entry(name).ratings.higher_is_better]
     assert turned == ["live", "csiq"]

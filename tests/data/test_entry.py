@@ -11,7 +11,7 @@ from reiqa import layout, store
 from reiqa.data import catalog, fetch, index
 from reiqa.data.catalog import DatasetEntry, RatingsSpec
 from reiqa.errors import BadInputError
-from reiqa.identity import parameters_of, under
+from reiqa.stages import lookup, stage_parameters
 from reiqa.params import Params
 
 PARAMS = Params.model_validate(miniature.TREE)
@@ -103,9 +103,9 @@ def test_a_changed_entry_is_seen_by_the_stages_that_depend_on_it(
     change, seen = CHANGES[what]
     stages = {"fetch": "mine", "index": "mine", "features": "mine/content", "fit": "mine"}
     change_catalog(rated())
-    before = {stage: parameters_of(PARAMS, stage, item) for stage, item in stages.items()}
+    before = {stage: stage_parameters(PARAMS, stage, item) for stage, item in stages.items()}
     change_catalog(rated(**change))
-    after = {stage: parameters_of(PARAMS, stage, item) for stage, item in stages.items()}
+    after = {stage: stage_parameters(PARAMS, stage, item) for stage, item in stages.items()}
     assert {stage for stage in stages if before[stage] != after[stage]} == seen
 
 
@@ -118,12 +118,14 @@ def test_an_index_of_ratings_the_other_way_round_is_stale(
     path = layout.index("mine")
 
     def make() -> bool:
-        return store.make_artifact(path, "index", "mine", under(PARAMS), [], lambda: index.build_index("mine"))
+        return store.make_artifact(
+            path, "index", "mine", lookup(PARAMS), [], lambda: index.build_index("mine")
+        )
 
     assert make() and not make()
     first = index.read_index(path).mos.tolist()
     change_catalog(rated(**CHANGES["higher_is_better"][0]))
-    assert not store.Freshness(under(PARAMS)).is_fresh(path)
+    assert not store.Freshness(lookup(PARAMS)).is_fresh(path)
     assert make()
     assert index.read_index(path).mos.tolist() == [6 - score for score in first]
 

@@ -17,7 +17,7 @@ from support.offered import SMALL, Server, picture, tgz, zipped
 
 from reiqa import layout, store
 from reiqa.data import catalog, fetch, file_tree, receipts, sources, status
-from reiqa.data.catalog import DatasetEntry, SourceFile, Source
+from reiqa.data.catalog import DatasetEntry, Source, SourceFile
 from reiqa.data.sources import RetryPolicy
 from reiqa.data.unpack import unpack
 from reiqa.errors import BadInputError, WorkFailedError
@@ -185,7 +185,10 @@ def test_a_slow_source_is_better_than_none(
 
 
 def test_a_dead_address_is_left_for_the_next(
-    archives: Server, small_set: MakeSet, patience: RetryPolicy, change_catalog: Callable[..., DatasetEntry]
+    archives: Server,
+    small_set: MakeSet,
+    patience: RetryPolicy,
+    change_catalog: Callable[..., DatasetEntry],
 ) -> None:
     entry = small_set(OTHER)
     dead = Source(url="http://127.0.0.1:9/small.tgz")
@@ -196,7 +199,10 @@ def test_a_dead_address_is_left_for_the_next(
 
 
 def test_bytes_unlike_the_known_digest_are_never_taken(
-    archives: Server, small_set: MakeSet, patience: RetryPolicy, change_catalog: Callable[..., DatasetEntry]
+    archives: Server,
+    small_set: MakeSet,
+    patience: RetryPolicy,
+    change_catalog: Callable[..., DatasetEntry],
 ) -> None:
     entry = small_set(ARCHIVE)
     known = entry.parts[0].sources[0].model_copy(update={"sha256": "0" * 64})
@@ -268,7 +274,10 @@ def test_a_drive_file_is_brought_under_its_name(
 
 
 def test_pieces_are_put_together_and_none_may_fail(
-    archives: Server, small_set: MakeSet, patience: RetryPolicy, change_catalog: Callable[..., DatasetEntry]
+    archives: Server,
+    small_set: MakeSet,
+    patience: RetryPolicy,
+    change_catalog: Callable[..., DatasetEntry],
 ) -> None:
     entry = small_set(ARCHIVE)
     archives.files["/c/labels.csv"] = b"image,set\n0.png,training\n"
@@ -303,7 +312,9 @@ LABELS = "/c/labels.csv"
 
 
 @pytest.fixture
-def labelled(archives: Server, small_set: MakeSet, change_catalog: Callable[..., DatasetEntry]) -> DatasetEntry:
+def labelled(
+    archives: Server, small_set: MakeSet, change_catalog: Callable[..., DatasetEntry]
+) -> DatasetEntry:
     """A set with a plain file beside its archive, offered at two places."""
     entry = small_set(ARCHIVE)
     archives.files[LABELS] = archives.files["/d/labels.csv"] = b"image,set\n" + b"0.png,test\n" * 9

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from reiqa import layout
-from reiqa.data import catalog, fetch, index, degraded
+from reiqa.data import catalog, degraded, fetch, index
 from reiqa.errors import BadInputError
 
 EACH = 1 + len(degraded.TYPES) * degraded.LEVELS

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from reiqa.distortions import TYPES, Frame, distort
 from reiqa.distortions.compression import changed
-from reiqa.distortions.random_fields import hash_bits, normal_field
 from reiqa.distortions.frame import align, unalign
+from reiqa.distortions.random_fields import hash_bits, normal_field
 
 ALL = list(TYPES)
 LOCAL = [name for name in ALL if TYPES[name].local]
@@ -196,7 +196,9 @@ def test_a_field_depends_on_seed_and_place_alone(top: int, left: int, seed: int,
 
 
 def test_normal_fields_are_normal_and_independent() -> None:
-    drawn = normal_field(3, 2.0, (512, 512), [5], [Frame(512, 512)], torch.device("cpu"))[0].double()
+    drawn = normal_field(3, 2.0, (512, 512), [5], [Frame(512, 512)], torch.device("cpu"))[
+        0
+    ].double()
     assert drawn.mean().abs() < 0.01
     assert (drawn.std() - 2).abs() < 0.01
     assert (drawn.div(2).pow(4).mean() - 3).abs() < 0.05

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from reiqa.distortions import TYPES
-from reiqa.distortions.gallery import draw_gallery, bank_table
+from reiqa.distortions.gallery import bank_table, draw_gallery
 from reiqa.errors import BadInputError
 
 

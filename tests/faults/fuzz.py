@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+
 import reiqa.store.hdf5
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -278,7 +279,7 @@ def _sheet(xml: bytes) -> bytes:
 def _json_readers() -> Iterator[Reader]:
     from reiqa import store
     from reiqa.data import receipts
-    from reiqa.identity import parameters_of, under
+    from reiqa.stages import lookup, stage_parameters
     from reiqa.params import Params
     from reiqa.scoring import bundle
 
@@ -301,7 +302,7 @@ def _json_readers() -> Iterator[Reader]:
     )  # fmt: skip
     made = {
         "stage": "index", "item": "demo", "format": 1,
-        "parameters": parameters_of(settings, "index", "demo"),
+        "parameters": stage_parameters(settings, "index", "demo"),
         "inputs": {"a.json": "0" * 64}, "digest": "1" * 64, "size": 3, "companions": {"b.csv": 2},
         "companion_digests": {"b.csv": "2" * 64}, "command": "reiqa index", "revision": "r",
     }  # fmt: skip
@@ -310,7 +311,7 @@ def _json_readers() -> Iterator[Reader]:
         artifact = path.with_name(path.name.removesuffix(".prov.json"))
         if not artifact.exists():
             artifact.write_text("abc")
-        return store.Freshness(under(settings)).is_fresh(artifact)
+        return store.Freshness(lookup(settings)).is_fresh(artifact)
 
     for seal, inputs in ((True, 30_000), (False, 100_000)):
         text = json.dumps(store.add_checksum(made) if seal else made).encode()
@@ -334,12 +335,12 @@ def _binary_readers() -> Iterator[Reader]:
     from support.offered import seven_of, seven_parts
     from torch import nn
 
-    from reiqa import distortions, encoders, hdf5
+    from reiqa import distortions, encoders
     from reiqa.chunks import shards
     from reiqa.chunks.recipe import draw_recipe
     from reiqa.data.unpack import unpack
-    from reiqa.encoders.serialization import load_checkpoint
     from reiqa.encoders.import_weights import match_keys
+    from reiqa.encoders.serialization import load_checkpoint
     from reiqa.features import cache
     from reiqa.params import ChunkParams
     from reiqa.regression import regressor
@@ -398,7 +399,9 @@ def _binary_readers() -> Iterator[Reader]:
         row = np.zeros((2, 3), np.float32)
         made = cache.FeatureRecipe({"quality": "w"}, {"scales": [1.0]})
         ones = np.ones(2, np.float32)
-        cache.write_features(path, cache.FeatureTable(["a", "b"], row, ["0", "1"], ["", ""], ones, made, "i"))
+        cache.write_features(
+            path, cache.FeatureTable(["a", "b"], row, ["0", "1"], ["", ""], ones, made, "i")
+        )
         features = path.read_bytes()
         with h5py.File(path, "w", libver="latest") as file:
             group = file.create_group("windows")
@@ -423,7 +426,9 @@ def _binary_readers() -> Iterator[Reader]:
         return inner
 
     name = "HDF5 of features, in this process"
-    yield Reader(name, 10_000, ".h5", (features,), unguarded(cache.read_features), guard=cache.read_features)
+    yield Reader(
+        name, 10_000, ".h5", (features,), unguarded(cache.read_features), guard=cache.read_features
+    )
     name = "HDF5 of windows, in this process"
     yield Reader(name, 10_000, ".h5", (shard,), unguarded(window), guard=window)
 

@@ -21,7 +21,9 @@ def content(count: int = 5, width: int = 3) -> cache.FeatureTable:
         [f"{number:064x}" for number in range(count)],
         errors,
         np.linspace(0.5, 1, count).astype(np.float32),
-        cache.FeatureRecipe({"quality": "w", "content": "v"}, {"scales": [1.0, 0.5], "resize": None}),
+        cache.FeatureRecipe(
+            {"quality": "w", "content": "v"}, {"scales": [1.0, 0.5], "resize": None}
+        ),
         "digest",
     )
 

@@ -36,7 +36,10 @@ def test_on_a_cpu_no_more_pixels_than_a_cache_holds_go_through_at_once(monkeypat
 @pytest.mark.parametrize("pooling", ["last", "stages"])
 def test_threads_and_batch_change_features_by_rounding_alone(pooling):
     kept = encoding.FrozenEncoder(
-        build_encoder("efficientnet_lite0", "content", seed=1), [1.0], torch.device("cpu"), pooling=pooling
+        build_encoder("efficientnet_lite0", "content", seed=1),
+        [1.0],
+        torch.device("cpu"),
+        pooling=pooling,
     )
     batch = torch.rand(4, 3, 96, 80, generator=torch.Generator().manual_seed(0))
     expected = torch.from_numpy(kept.encode([batch[:1]]))

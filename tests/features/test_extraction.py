@@ -18,8 +18,8 @@ from reiqa.cli import results
 from reiqa.encoders import Encoder, save_encoder
 from reiqa.encoders import load_encoder as load_encoder
 from reiqa.errors import BadInputError
-from reiqa.features import extraction, batching
-from reiqa.identity import parameters_of
+from reiqa.features import batching, extraction
+from reiqa.stages import stage_parameters
 from reiqa.params import EXPERTS, Params
 
 SIZES = [(40, 56), (56, 40), (40, 56), (33, 47), (40, 56), (64, 64), (40, 56)]
@@ -264,10 +264,10 @@ def sealed(project: list[str]) -> list[str]:
     settings = parameters()
     Path("params.yaml").write_text(json.dumps(settings.model_dump(mode="json")))
     path = layout.index("clive")
-    store.sign_sidecar(path, "index", "clive", parameters_of(settings, "index", "clive"), {})
+    store.sign_sidecar(path, "index", "clive", stage_parameters(settings, "index", "clive"), {})
     for expert in EXPERTS:
         path = layout.model(expert)
-        store.sign_sidecar(path, "model", expert, parameters_of(settings, "model", expert), {})
+        store.sign_sidecar(path, "model", expert, stage_parameters(settings, "model", expert), {})
     return project
 
 

@@ -111,7 +111,9 @@ def test_padding_by_the_convolution_itself_is_tensorflows(sides, kernel, stride,
 
 
 def test_nothing_pads_by_a_copy_in_a_folded_network():
-    layers = list(optimize_for_inference(build_encoder("efficientnet_lite0", "content").body).modules())
+    layers = list(
+        optimize_for_inference(build_encoder("efficientnet_lite0", "content").body).modules()
+    )
     assert not any(isinstance(layer, Conv2dSame) for layer in layers)
     # The stem and the first convolution of each of four stages have a stride.
     assert sum(isinstance(layer, SamePadConv2d) for layer in layers) == 5

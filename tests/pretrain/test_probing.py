@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from reiqa import encoders, layout, params, store
-from reiqa.probe import run, retrieval
+from reiqa.probe import retrieval, run
 
 MEASURES = {"type_accuracy", "level_srcc", "distance_srcc", "retrieval"}
 

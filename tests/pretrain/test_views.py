@@ -112,7 +112,9 @@ def test_a_damaged_shard_ends_pretraining_before_its_first_step(corpus, settings
     monkeypatch.setattr(loop.PretrainingRun, "learn", lambda *_: pytest.fail("a step was taken"))
     of = settings.chunks.shard_count(catalog.get_entry("kodak").images)
     for number in range(of):
-        store.sign_sidecar(shards.write_shard("kodak", number, of, settings), "chunks", "kodak", {}, {})
+        store.sign_sidecar(
+            shards.write_shard("kodak", number, of, settings), "chunks", "kodak", {}, {}
+        )
     last = layout.shard("kodak", of - 1)
     spoilt = bytearray(last.read_bytes())
     # The middle of the file is pixels: no window of it is read to find out.

@@ -32,7 +32,9 @@ def test_an_embedding_that_is_one_point_stops_the_run():
     point = functional.normalize(torch.ones(8, 4), dim=1)
     with pytest.raises(WorkFailedError, match="collapsed"):
         training_log.check_divergence(7, 1.0, float(training_log.embedding_variance(point)), "none")
-    training_log.check_divergence(7, 1.0, float(training_log.embedding_variance(torch.eye(4))), "none")
+    training_log.check_divergence(
+        7, 1.0, float(training_log.embedding_variance(torch.eye(4))), "none"
+    )
 
 
 def test_a_curve_has_few_rows_each_the_mean_of_its_steps(tmp_path):

@@ -9,13 +9,13 @@ from sklearn.linear_model import Ridge
 
 from reiqa import regression, store
 from reiqa.errors import BadInputError
-from reiqa.params import RankingParams, Params, RegressionParams
+from reiqa.params import Params, RankingParams, RegressionParams
+from reiqa.regression.dataset import load_rated_features
+from reiqa.regression.protocol import refit_all, run_split
 from reiqa.regression.ranking import RankedPairs, load_degraded
 from reiqa.regression.ridge_path import Penalty, fit_path
-from reiqa.regression.protocol import run_split, refit_all
-from reiqa.regression.dataset import load_rated_features
-from reiqa.regression.splits import Split
 from reiqa.regression.scaler import FeatureScaler, ScaledRows
+from reiqa.regression.splits import Split
 
 COPIES = "demo_mixed"
 ORDER = RankingParams(dataset=COPIES, weight=0.5, step=0.2)
@@ -132,7 +132,9 @@ def test_the_heavier_the_pairs_the_nearer_their_fall_is_to_the_step(rated, pairs
     off = []
     for weight in (0.01, 1.0, 1000.0):
         order = RankingParams(dataset=COPIES, weight=weight, step=0.2)
-        fitted = refit_all(values, ratings, Penalty(0.01, 0.0), RegressionParams(order=order), pairs)
+        fitted = refit_all(
+            values, ratings, Penalty(0.01, 0.0), RegressionParams(order=order), pairs
+        )
         scores = fitted.predict(pairs.values)
         falls = (scores[pairs.worse] - scores[pairs.better]) / ratings.std()
         off.append(np.abs(falls + 0.2).max())

@@ -5,9 +5,9 @@ import pytest
 
 from reiqa.errors import BadInputError
 from reiqa.params import RegressionParams
-from reiqa.regression.ridge_path import Penalty
 from reiqa.regression.calibration import normal_scores
-from reiqa.regression.protocol import run_split, choose_alpha, refit_all
+from reiqa.regression.protocol import choose_alpha, refit_all, run_split
+from reiqa.regression.ridge_path import Penalty
 from reiqa.regression.splits import Split
 
 GRID = [Penalty(alpha, 0.0) for alpha in (0.1, 1.0, 10.0)]
@@ -25,7 +25,9 @@ def test_the_penalty_with_the_best_validation_srcc_is_chosen():
 
 
 def test_of_equal_penalties_the_greatest_is_chosen():
-    assert choose_alpha(predictions([1, 2, 3, 4], [2, 3, 4, 5], [1, 3, 2, 4]), RATINGS, GRID).at == 1
+    assert (
+        choose_alpha(predictions([1, 2, 3, 4], [2, 3, 4, 5], [1, 3, 2, 4]), RATINGS, GRID).at == 1
+    )
 
 
 def test_a_penalty_that_could_not_be_solved_for_is_passed_over():
@@ -117,7 +119,8 @@ def test_clipping_keeps_one_strange_photograph_within_reach():
     values, ratings = data()
     strange = values[:1] * 1e6
     clipped, free = (
-        refit_all(values, ratings, Penalty(1.0, 0.0), RegressionParams(clip=clip)) for clip in (3.0, None)
+        refit_all(values, ratings, Penalty(1.0, 0.0), RegressionParams(clip=clip))
+        for clip in (3.0, None)
     )
     farthest = 3 * np.abs(clipped.weights).sum()
     assert abs(clipped.predict(strange)[0] - clipped.intercept) <= farthest * (1 + 1e-9)

@@ -7,8 +7,8 @@ import pytest
 
 from reiqa.errors import BadInputError
 from reiqa.regression import regressor
-from reiqa.regression.ridge_path import Penalty
 from reiqa.regression.regressor import Regressor
+from reiqa.regression.ridge_path import Penalty
 from reiqa.regression.scaler import FeatureScaler
 
 
@@ -25,7 +25,9 @@ def made(width: int = 4) -> Regressor:
 @pytest.fixture
 def path(tmp_path):
     target = tmp_path / "x.regressor.safetensors"
-    regressor.save_regressors(target, {"content": made(3), "quality": made(4), "both": made(7)}, {"key": "k"})
+    regressor.save_regressors(
+        target, {"content": made(3), "quality": made(4), "both": made(7)}, {"key": "k"}
+    )
     return target
 
 
@@ -64,7 +66,9 @@ def test_features_of_another_width_are_refused():
 
 def test_the_same_regressors_give_the_same_bytes(path, tmp_path):
     other = tmp_path / "y.regressor.safetensors"
-    regressor.save_regressors(other, {"content": made(3), "quality": made(4), "both": made(7)}, {"key": "k"})
+    regressor.save_regressors(
+        other, {"content": made(3), "quality": made(4), "both": made(7)}, {"key": "k"}
+    )
     assert other.read_bytes() == path.read_bytes()
 
 

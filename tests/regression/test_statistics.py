@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from reiqa.regression import metrics, statistics
-from reiqa.regression.statistics import Ranked, bootstrap, paired_tests, summary_statistics, weighted_srcc
+from reiqa.regression.statistics import (
+    Ranked,
+    bootstrap,
+    paired_tests,
+    summary_statistics,
+    weighted_srcc,
+)
 
 
 @settings(deadline=None, max_examples=50)

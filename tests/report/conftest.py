@@ -193,4 +193,10 @@ def card(expert: str) -> dict:
 
 
 def seal(settings, path: Path, stage: str, item: str, inputs: list[Path]) -> None:
-    store.sign_sidecar(path, stage, item, params.stage_parameters(settings, stage, item), store.input_digests(inputs))
+    store.sign_sidecar(
+        path,
+        stage,
+        item,
+        stages.stage_parameters(settings, stage, item),
+        store.input_digests(inputs),
+    )

@@ -67,7 +67,9 @@ def build_run() -> None:
     store.sign_sidecar(layout.index("clive"), "index", "clive", {}, {})
     for seed, expert in enumerate(EXPERTS):
         path = layout.model(expert)
-        save_encoder(build_encoder("mobilenet_v3_small", expert, seed=seed), path, {"source": "random"})
+        save_encoder(
+            build_encoder("mobilenet_v3_small", expert, seed=seed), path, {"source": "random"}
+        )
         store.sign_sidecar(path, "model", expert, {}, {})
         features.extract("clive", expert, PARAMS)
         store.sign_sidecar(layout.features("clive", expert), "features", f"clive/{expert}", {}, {})

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from reiqa import layout, store
 from reiqa.errors import BadInputError
-from reiqa.scoring import bundle, build
+from reiqa.scoring import build, bundle
 from reiqa.scoring.bundle import RatingScale, ResidualQuantiles
 from reiqa.scoring.scorer import Scorer
 

@@ -52,7 +52,8 @@ def test_the_file_gives_the_scorers_points_at_every_size(scorer: Scorer, tmp_pat
 
 def test_pooled_stages_and_padding_by_size_are_exported_too(tmp_path: Path) -> None:
     experts = {
-        name: with_pooling(build_encoder("efficientnet_lite0", name), "stages") for name in ("content", "quality")
+        name: with_pooling(build_encoder("efficientnet_lite0", name), "stages")
+        for name in ("content", "quality")
     }
     widths = {name: 2 * expert.width for name, expert in experts.items()}
     count = sum(widths.values())

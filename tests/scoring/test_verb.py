@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from reiqa.errors import BadInputError, WorkFailedError
-from reiqa.scoring import run
 from reiqa.scoring.record import Record, parse_row
 
 GOOD = "a good one.png"

@@ -8,7 +8,7 @@ from support.project import Project
 
 from reiqa import layout, params, store
 from reiqa.data import catalog
-from reiqa.identity import parameters_of
+from reiqa.stages import stage_parameters
 from reiqa.params import EXPERTS, Params
 
 
@@ -64,7 +64,13 @@ def artifacts(
             yield path, "features", f"{name}/{expert}", inputs, []
     for name in tree.datasets:
         beside = [layout.companion(layout.result(name), kind) for kind in layout.RESULT_KINDS]
-        yield layout.result(name), "fit", name, layout.regression_inputs(name, *tree.copies()), beside
+        yield (
+            layout.result(name),
+            "fit",
+            name,
+            layout.regression_inputs(name, *tree.copies()),
+            beside,
+        )
     used = [*map(layout.result, tree.datasets), *layout.regression_inputs(*tree.seen())]
     yield layout.CROSS, "cross", "", used, []
     results = [layout.result(name) for name in tree.datasets]
@@ -78,7 +84,7 @@ def _put(
     for each in (path, *beside):
         _write(each)
     digests = store.input_digests(inputs)
-    store.sign_sidecar(path, stage, item, parameters_of(tree, stage, item), digests, beside)
+    store.sign_sidecar(path, stage, item, stage_parameters(tree, stage, item), digests, beside)
 
 
 def _write(path: Path) -> None:

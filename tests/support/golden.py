@@ -23,11 +23,11 @@ import numpy as np
 import yaml
 from PIL import ExifTags, Image
 
+import reiqa.probe.run
 from reiqa import layout, seeds, store
 from reiqa.data import catalog
-from reiqa.data.catalog import DatasetEntry, SourceFile, RatingsSpec, Source
+from reiqa.data.catalog import DatasetEntry, RatingsSpec, Source, SourceFile
 from reiqa.scoring import bundle as bundles
-import reiqa.probe.run
 
 #: Numbers of each stage's output, by name.
 Values = dict[str, dict[str, list[float]]]
@@ -193,7 +193,6 @@ def run_all() -> Values:
     """Run every stage of the project, in order; return the numbers that each output holds."""
     from reiqa.cli import data, experts, results, scores
     from reiqa.features import cache
-    from reiqa.pretrain import run
 
     data.fetch(list(ENTRIES), mirror=Path("mirror"))
     for name in ENTRIES:

@@ -16,8 +16,8 @@ import reiqa.scoring.run  # noqa: F401
 from reiqa import cli, store
 from reiqa.chunks import render, shards  # noqa: F401
 from reiqa.data import catalog, demo, fetch, index  # noqa: F401
-from reiqa.data.catalog import DatasetEntry, SourceFile, Source
-from reiqa.probe import run, retrieval
+from reiqa.data.catalog import DatasetEntry, Source, SourceFile
+from reiqa.probe import run
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

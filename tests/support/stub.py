@@ -16,7 +16,7 @@ from pathlib import Path
 from support import finished
 
 from reiqa import layout, params, store
-from reiqa.identity import parameters_of, under
+from reiqa.stages import lookup, stage_parameters
 from reiqa.params import Params
 
 #: Seconds that each verb takes.
@@ -65,7 +65,7 @@ def run(job: Job, tree: Params) -> bool:
 
     def work() -> None:
         facts = [
-            job.stage, job.item, store.FORMATS[job.stage], parameters_of(tree, job.stage, job.item),
+            job.stage, job.item, store.FORMATS[job.stage], stage_parameters(tree, job.stage, job.item),
             [store.file_digest(path) for path in job.inputs if path.is_file()],
         ]  # fmt: skip
         for path in (job.path, *job.beside):
@@ -75,7 +75,7 @@ def run(job: Job, tree: Params) -> bool:
                 path.mkdir(parents=True, exist_ok=True)
 
     return store.make_artifact(
-        job.path, job.stage, job.item, under(tree), job.inputs, work, companions=job.beside
+        job.path, job.stage, job.item, lookup(tree), job.inputs, work, companions=job.beside
     )
 
 

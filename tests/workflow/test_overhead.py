@@ -11,7 +11,7 @@ from support.finished import finish
 from support.project import ROOT, Project
 
 from reiqa import params, store
-from reiqa.identity import under
+from reiqa.stages import lookup
 
 PAPER = yaml.safe_load((ROOT / "reiqa" / "presets" / "paper.yaml").read_text())
 
@@ -48,7 +48,7 @@ def test_staleness_reads_the_bytes_of_an_imported_checkpoint_once_and_of_no_arti
         sidecars = Path().rglob("*.prov.json")
         artifacts = [path.with_name(path.name.removesuffix(".prov.json")) for path in sidecars]
         for _ in range(2):
-            freshness = store.Freshness(under(tree))
+            freshness = store.Freshness(lookup(tree))
             assert {freshness.is_fresh(path) for path in artifacts} == {True}
     assert read.count("moco.pth") <= 1
     assert set(read) <= {"moco.pth"}
@@ -58,9 +58,9 @@ def test_another_checkpoint_of_the_same_name_is_seen(finished: Project) -> None:
     with contextlib.chdir(finished.folder):
         tree = params.load_params(Path("params.yaml"))
         model = Path("models/content.safetensors")
-        assert store.Freshness(under(tree)).is_fresh(model)
+        assert store.Freshness(lookup(tree)).is_fresh(model)
         Path("moco.pth").write_bytes(b"others!")
-        assert not store.Freshness(under(tree)).is_fresh(model)
+        assert not store.Freshness(lookup(tree)).is_fresh(model)
 
 
 def test_an_engine_at_a_finished_graph_has_nothing_to_do_and_leaves_torch_alone(

@@ -8,7 +8,7 @@ from support.project import ROOT, Project
 
 from reiqa import layout, params
 from reiqa.data import catalog
-from reiqa.identity import parameters_of
+from reiqa.stages import stage_parameters
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_each_dvc_stage_depends_on_every_parameter_that_decides_what_it_makes() 
         watched = set(stages[stage]["params"])
         for kind in kinds:
             for item in params.EXPERTS:
-                assert set(parameters_of(tree, kind, item)) <= watched, stage
+                assert set(stage_parameters(tree, kind, item)) <= watched, stage
 
 
 def test_no_output_of_a_stage_is_tracked_by_git(project: Project) -> None:

@@ -20,7 +20,7 @@ from support import nodes, stub
 from support.project import Project
 
 from reiqa import layout, params, store
-from reiqa.identity import under
+from reiqa.stages import lookup
 
 pytestmark = [pytest.mark.engine]
 
@@ -56,7 +56,7 @@ class Stubbed:
     def stale(self) -> list[stub.Job]:
         """Jobs whose artifact is not what today's parameters and inputs make, inputs first."""
         with self.here() as tree:
-            freshness = store.Freshness(under(tree))
+            freshness = store.Freshness(lookup(tree))
             return [job for job in stub.jobs(tree) if not freshness.is_fresh(job.path)]
 
     def make(self, jobs: list[stub.Job]) -> None:
@@ -94,7 +94,7 @@ def other_bytes(path: Path, stage: str, item: str) -> Callable[[Stubbed], None]:
             inputs = [Path(name) for name in source.inputs]
             beside = [Path(name) for name in source.companions]
             store.make_artifact(
-                path, stage, item, under(tree), inputs, lambda: store.write_text(path, "other"),
+                path, stage, item, lookup(tree), inputs, lambda: store.write_text(path, "other"),
                 force=True, companions=beside,
             )  # fmt: skip
 

@@ -5,8 +5,8 @@
 #   parameters and inputs make, and newer than everything once it is not; each engine process writes
 #   its own, into a folder that goes with it and that the nodes of a cluster see: a job there waits
 #   for all of its inputs, as the process that sent it named them;
-# - an input that is fresh is `ancient`, so that its own time cannot trigger anything; one that is
-#   stale is not, so that its job takes those downstream along.
+# - an input that is up to date is `ancient`, so that its own time cannot trigger anything; one that
+#   is stale is not, so that its job takes those downstream along.
 import atexit
 import os
 import shutil
@@ -15,31 +15,36 @@ import tempfile
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
 
-from reiqa import chunks, distortions, layout, pretrain, resources
-from reiqa.data import catalog
+from reiqa import layout, pipeline, resources
 from reiqa.errors import BadInputError
-from reiqa.identity import under
-from reiqa.params import EXPERTS, load
+from reiqa.stages import STAGES, lookup, target_artifacts
 from reiqa.store import Freshness, write_stamp
+
+min_version("9.0")
 
 # The `reiqa` of the environment that runs this engine, activated or not.
 SCRIPTS = os.path.dirname(sys.executable)
 os.environ.update(PATH=os.pathsep.join([SCRIPTS, os.environ.get("PATH", "")]))
 
 try:
-    PARAMS = load(layout.PARAMS, catalog.rated(), catalog.corpora(), distortions.names)
+    PARAMS = pipeline.load_params()
 except BadInputError as error:
     raise WorkflowError(str(error)) from None
 
-FRESHNESS = Freshness(under(PARAMS))
+FRESHNESS = Freshness(lookup(PARAMS))
 GPU = 0 if PARAMS.compute.device == "cpu" else 1
 
 # Of one pretraining, from the command line: snakemake --config gpus=3 nodes=6 (GPUs of each node).
+KNOWN = ("gpus", "nodes")
+if UNKNOWN := sorted(set(config) - set(KNOWN)):
+    raise WorkflowError(
+        f"--config {UNKNOWN[0]}: unknown key; allowed: {', '.join(KNOWN)}"
+    )
 NODES = int(config.get("nodes", 1))
 GPUS = int(config.get("gpus", 1)) if GPU else 0
 PROCESSES = max(GPUS, 1)
-MODELS = {expert: resources.model(expert, PARAMS, GPUS, NODES) for expert in EXPERTS}
 if NODES > 1 and GPUS == 0:
     raise WorkflowError(
         "nodes: several are for GPUs; params.yaml has compute.device: cpu"
@@ -72,29 +77,62 @@ def remove_stamps(owner=os.getpid()):
 atexit.register(remove_stamps)
 
 
-def stamp(path):
-    return write_stamp(STAMPS, path, FRESHNESS.fresh(path))
+def item_of(stage, wildcards):
+    return "/".join(wildcards[name] for name in STAGES[stage].wildcards)
 
 
-def made(*paths):
-    return [ancient(path) if FRESHNESS.fresh(path) else path for path in paths]
+def inputs_of(stage):
+    """The artifacts that a job of this stage reads."""
+
+    def inputs(wildcards):
+        paths = STAGES[stage].reads(PARAMS, item_of(stage, wildcards))
+        return [ancient(path) if FRESHNESS.is_fresh(path) else path for path in paths]
+
+    return inputs
 
 
-def training_inputs(wildcards):
-    section = PARAMS.expert(wildcards.expert)
-    if section.source != "pretrain":
-        return [section.file] if section.file else []
-    return made(*pretrain.inputs(wildcards.expert, PARAMS))
+def stamp_of(stage):
+    """The stamp of the artifact that a job of this stage makes."""
+
+    def stamp(wildcards):
+        path = STAGES[stage].path(item_of(stage, wildcards))
+        return write_stamp(STAMPS, path, FRESHNESS.is_fresh(path))
+
+    return stamp
 
 
-def model_verb(wildcards):
+def outputs_of(stage):
+    """The files that a job of this stage makes, with wildcards."""
+    pattern = STAGES[stage].pattern()
+    return [pattern, *STAGES[stage].beside(Path(pattern))]
+
+
+def needs_of(stage):
+    """Memory and minutes of a job of this stage, as Snakemake's standard resources."""
+
+    def needs(wildcards):
+        values = STAGES[stage].values(item_of(stage, wildcards))
+        return STAGES[stage].needs(PARAMS, *values)
+
+    return {
+        "mem_mb": lambda wildcards: needs(wildcards).mem_mb,
+        "runtime": lambda wildcards: needs(wildcards).minutes,
+    }
+
+
+def expert_inputs(wildcards):
+    file = PARAMS.expert(wildcards.expert).file
+    return inputs_of("model")(wildcards) + ([file] if file else [])
+
+
+def expert_verb(wildcards):
     source = PARAMS.expert(wildcards.expert).source
     return "pretrain" if source == "pretrain" else "weights import"
 
 
 def launcher(wildcards, threads):
     """What stands before the verb: on several GPUs, torchrun and as many processes."""
-    if model_verb(wildcards) != "pretrain" or GPUS * NODES <= 1:
+    if expert_verb(wildcards) != "pretrain" or GPUS * NODES <= 1:
         return "reiqa"
     if NODES == 1:
         return f"torchrun --standalone --nproc-per-node {GPUS} -m reiqa"
@@ -108,11 +146,6 @@ def launcher(wildcards, threads):
         f"{srun} torchrun --nnodes {NODES} --nproc-per-node {GPUS} --rdzv-backend c10d {meeting}"
         " -m reiqa"
     )
-
-
-SHARDS = []
-if PARAMS.quality.source == "pretrain":
-    SHARDS = pretrain.inputs("quality", PARAMS)
 
 
 wildcard_constraints:

@@ -1,60 +1,54 @@
 # From names to checked tables, and from corpora to windows.
 
 
-# Nodes of a cluster often reach no network: the engine's own machine brings the sets.
+# Nodes of a cluster often reach no network: the engine's own machine downloads the datasets.
 localrules:
-    fetch,
+    fetch_dataset,
 
 
-rule fetch:
+rule fetch_dataset:
     input:
-        stamp=lambda w: stamp(layout.receipt(w.dataset)),
+        stamp=stamp_of("fetch"),
     output:
-        layout.receipt("{dataset}"),
+        STAGES["fetch"].pattern(),
     log:
         "work/logs/fetch/{dataset}.log",
     conda:
         "../envs/reiqa.yaml"
     resources:
+        **needs_of("fetch"),
         network=1,
-        mem_mb=lambda w: resources.fetch(w.dataset).mem_mb,
-        runtime=lambda w: resources.fetch(w.dataset).minutes,
     shell:
         "reiqa fetch --dataset {wildcards.dataset} > {log} 2>&1"
 
 
-rule index:
+rule index_dataset:
     input:
-        receipt=lambda w: made(layout.receipt(w.dataset)),
-        stamp=lambda w: stamp(layout.index(w.dataset)),
+        inputs_of("index"),
+        stamp=stamp_of("index"),
     output:
-        layout.index("{dataset}"),
+        outputs_of("index"),
     log:
         "work/logs/index/{dataset}.log",
     conda:
         "../envs/reiqa.yaml"
     resources:
-        mem_mb=lambda w: resources.index(w.dataset).mem_mb,
-        runtime=lambda w: resources.index(w.dataset).minutes,
+        **needs_of("index"),
     shell:
         "reiqa index --dataset {wildcards.dataset} > {log} 2>&1"
 
 
 rule cut_chunks:
     input:
-        index=lambda w: made(layout.index(w.corpus)),
-        stamp=lambda w: stamp(layout.shard(w.corpus, int(w.number))),
+        inputs_of("chunks"),
+        stamp=stamp_of("chunks"),
     output:
-        "data/chunks/{corpus}/shard-{number}.h5",
+        outputs_of("chunks"),
     log:
         "work/logs/chunks/{corpus}-{number}.log",
     conda:
         "../envs/reiqa.yaml"
     resources:
-        mem_mb=lambda w: resources.chunks(w.corpus, PARAMS).mem_mb,
-        runtime=lambda w: resources.chunks(w.corpus, PARAMS).minutes,
-    params:
-        number=lambda w: int(w.number),
-        of=lambda w: len(chunks.paths(w.corpus, PARAMS.chunks)),
+        **needs_of("chunks"),
     shell:
-        "reiqa chunks --corpus {wildcards.corpus} --shard {params.number}/{params.of} > {log} 2>&1"
+        "reiqa chunks --corpus {wildcards.corpus} --shard {wildcards.number} > {log} 2>&1"
