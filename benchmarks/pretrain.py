@@ -91,7 +91,7 @@ def measured(run: loop.PretrainingRun, steps: int) -> dict[str, object]:
             bares.append(bare)
     parts = {"wait": sum(waits), "render": sum(renders), "step": sum(learns)}
     whole = sum(parts.values())
-    pairs = run.settings.images * run.source.pairs
+    pairs = run.settings.batch_size * run.source.pairs
     gpu = run.device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name()
@@ -114,7 +114,7 @@ def counted(bf16: bool) -> dict[str, object]:
     Bytes that autograd saves grow by the same amount with each pair; two small batches tell it.
     """
     torch.manual_seed(0)
-    settings = params.TrainingParams(epochs=1, images=1)
+    settings = params.TrainingParams(epochs=1, batch_size=1)
     models = moco.MoCo(encoders.build_encoder("resnet50", "quality"), settings, 0)
     small, large = (saved_bytes(models.query, count, bf16) for count in (2, 4))
     pair = (large - small) // 2

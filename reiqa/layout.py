@@ -34,9 +34,9 @@ def index(name: str) -> Path:
     return Path("data/index") / f"{name}.csv"
 
 
-def shard(corpus: str, number: str) -> Path:
-    """One file of windows and recipes; numbers have five digits."""
-    return Path("data/chunks") / corpus / f"shard-{number}.h5"
+def shard(corpus: str, number: int | str) -> Path:
+    """One file of windows and recipes."""
+    return Path("data/chunks") / corpus / f"shard-{number:0>5}.h5"
 
 
 def model(expert: ExpertName) -> Path:

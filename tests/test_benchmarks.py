@@ -1,4 +1,4 @@
-"""``benchmarks/run`` does every benchmark; the estimate is arithmetic on parameters."""
+"""``benchmarks/run`` runs every benchmark."""
 
 import sys
 from importlib.machinery import SourceFileLoader
@@ -8,12 +8,10 @@ from types import ModuleType
 
 import pytest
 
-from reiqa import params
-
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-#: None of them measures by itself: the baseline's code, forms, a reckoning, a judge.
-NO_BENCHMARK = {"plain", "ratios", "usage", "pretended", "estimate", "course"}
+#: Scripts that measure nothing by themselves.
+NO_BENCHMARK = {"plain", "ratios", "usage", "pretended", "course"}
 
 
 @pytest.fixture
@@ -53,25 +51,3 @@ def test_a_ratio_comes_back_as_it_was_put_and_stands_in_a_row(load, tmp_path: Pa
     assert ratios.read(file) == [one]
     shown = "| `bank --chunks 3` | ours | **2.00** | theirs | at least 3 | **no** |"
     assert run.row("bank", "--chunks 3", one) == shown
-
-
-def test_the_estimate_in_the_docs_is_what_the_script_makes_today(load) -> None:
-    estimate = load("estimate.py")
-    preset = params.load_params(ROOT / "reiqa" / "presets" / "paper.yaml")
-    text = (ROOT / "docs" / "cluster.md").read_text()
-    assert estimate.work(preset) in text
-    assert estimate.disk(preset) in text
-    assert estimate.rest(preset) in text
-
-
-def test_twice_the_rate_is_half_the_hours(load) -> None:
-    estimate = load("estimate.py")
-    preset = params.load_params(ROOT / "reiqa" / "presets" / "paper.yaml")
-    lines = estimate.pretraining(preset, 100.0).splitlines()
-    hours = {
-        tuple(cells[1:3]): float(cells[3])
-        for cells in ([cell.strip() for cell in line.split("|")] for line in lines)
-        if len(cells) > 4 and " x " in cells[1] and cells[2][:1].isdigit()
-    }
-    assert hours["1 x 4", "500"] == pytest.approx(2 * hours["1 x 4", "1,000"], abs=0.2)
-    assert hours["1 x 4", "500"] == pytest.approx(4.5 * hours["6 x 3", "500"], abs=0.4)

@@ -204,9 +204,8 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
 
 def test_to_read_a_projects_parameters_takes_no_torch() -> None:
     code = (
-        "import sys; from pathlib import Path; from reiqa import health;"
-        " from reiqa.cli import given;"
-        f" given.load(Path({str(PARAMS)!r})); sys.exit('torch' in sys.modules)"
+        "import sys; from pathlib import Path; from reiqa import doctor, pipeline;"
+        f" pipeline.load_params(Path({str(PARAMS)!r})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

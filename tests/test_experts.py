@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from reiqa import devices, encoders, layout, pretrain, store
 from reiqa import params as parameters
 from reiqa.cli import experts
 from reiqa.errors import BadInputError
-from reiqa.stages import stage_parameters
+from reiqa.stages import STAGES, stage_parameters
 
 DEMO = Path(__file__).parents[1] / "reiqa" / "presets" / "demo.yaml"
 MODEL = layout.model("quality")
@@ -30,8 +31,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """What the first process tells the others, of which this one is none."""
     told: list[bool] = []
-    monkeypatch.setattr(devices, "tell_of_work", told.append)
-    monkeypatch.setattr(devices, "told_of_work", lambda: told.pop())
+    monkeypatch.setattr(devices, "broadcast_decision", told.append)
+    monkeypatch.setattr(devices, "receive_decision", lambda: told.pop())
     return told
 
 
@@ -46,8 +47,8 @@ def learning(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             for path in (MODEL, CARD):
                 store.write_text(path, path.name)
 
-    monkeypatch.setattr(pretrain, "inputs", lambda *_: [])
-    monkeypatch.setattr(pretrain, "pretrain", learn)
+    monkeypatch.setitem(STAGES, "model", replace(STAGES["model"], inputs=lambda *_: []))
+    monkeypatch.setattr(pretrain, "make_expert", learn)
     return ranks
 
 
@@ -120,12 +121,13 @@ def test_a_torchrun_that_waited_for_another_job_ends_with_all_its_processes(
     # The others have nothing to go by but the first one's word: it alone waits for the lock.
     script = tmp_path / "job.py"
     script.write_text(
-        "from reiqa import pretrain\n"
-        "from reiqa.cli import experts\n"
-        "pretrain.inputs = lambda *_: []\n"
+        "from dataclasses import replace\n"
+        "from reiqa import pipeline, pretrain\n"
+        "from reiqa.stages import STAGES\n"
+        "STAGES['model'] = replace(STAGES['model'], inputs=lambda *_: [])\n"
         "def learn(*_): raise SystemExit('set out to learn')\n"
-        "pretrain.pretrain = learn\n"
-        "experts.pretrain('quality')\n"
+        "pretrain.make_expert = learn\n"
+        "pipeline.make_expert('quality', pipeline.load_params())\n"
     )
     params = parameters.load_params(layout.PARAMS)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -157,7 +159,7 @@ def imported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         files.append(params.quality.file)  # type: ignore[attr-defined]
         store.write_text(MODEL, "weights")
 
-    monkeypatch.setattr(encoders, "obtain", obtain)
+    monkeypatch.setattr(encoders, "import_expert", obtain)
     for file in ("quality.pth", "other.pth"):
         Path(file).write_bytes(file.encode())
     return files

@@ -8,14 +8,14 @@ from support import miniature
 
 from reiqa import store
 from reiqa.devices import FAKE_GPUS
-from reiqa.stages import lookup
 from reiqa.params import Params
+from reiqa.stages import lookup
 
 TRAINED = {
     "source": "pretrain",
     "backbone": "resnet18",
     "corpora": ["demo_corpus"],
-    "training": {"epochs": 1, "images": 4},
+    "training": {"epochs": 1, "batch_size": 4},
 }
 STAGES = {
     "index": "clive",
@@ -77,7 +77,7 @@ NOT_FREE = {
     "device": ({"compute": {"device": "cuda"}}, {"model", "features"}),
     "compile": ({"compute": {"device": "cpu", "compile": True}}, {"model"}),
     "photographs a step": (
-        {"content": {**TRAINED, "training": {**TRAINED["training"], "images": 2}}}, {"model"},
+        {"content": {**TRAINED, "training": {**TRAINED["training"], "batch_size": 2}}}, {"model"},
     ),
 }  # fmt: skip
 

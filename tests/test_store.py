@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from hypothesis import strategies as st
 import reiqa
 from reiqa import store
 from reiqa.errors import BadInputError
-from reiqa.stages import lookup, stage_parameters
 from reiqa.params import Params
+from reiqa.stages import STAGES, lookup, stage_parameters
 
 TREE = {
     "preset": "p",
@@ -240,7 +241,8 @@ def test_an_absent_input_does_not_count_against_an_artifact():
 
 def test_an_artifact_of_another_format_is_stale(monkeypatch):
     run_chain()
-    monkeypatch.setitem(store.FORMATS, "features", store.FORMATS["features"] + 1)
+    newer = replace(STAGES["features"], format=STAGES["features"].format + 1)
+    monkeypatch.setitem(STAGES, "features", newer)
     fresh = store.Freshness(lookup(PARAMS)).is_fresh
     assert [fresh(path) for path, _ in CHAIN] == [True, False, False]
     # It came out the same, so what follows it stands.
@@ -374,7 +376,7 @@ def test_a_sidecar_of_which_a_letter_changed_is_none():
 
 
 def test_a_library_that_fails_on_a_full_disk_is_an_error_of_the_system(monkeypatch):
-    monkeypatch.setattr(store.files, "_refusal", lambda path: errno.ENOSPC)
+    monkeypatch.setattr(store.files, "_write_error", lambda path: errno.ENOSPC)
     with (
         pytest.raises(OSError, match="No space left on device: 'x'"),
         store.atomic(Path("x")),

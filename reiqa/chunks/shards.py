@@ -50,7 +50,12 @@ _DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def write_shard(corpus: str, number: str, params: Params) -> Path:
+def cut_shard(corpus: str, number: str, params: Params) -> Path:
+    """Write one of a corpus's shards (see `write_shard`)."""
+    return write_shard(corpus, int(number), len(shards(params, corpus)), params)
+
+
+def write_shard(corpus: str, number: int, of: int, params: Params) -> Path:
     """Write one shard of a corpus: rows ``number N // of`` to ``(number + 1) N // of``.
 
     A photograph that cannot be read, has changed since it was indexed or is too small is named on
@@ -58,19 +63,20 @@ def write_shard(corpus: str, number: str, params: Params) -> Path:
 
     Args:
         corpus: name of an indexed corpus.
-        number: of the shard, five digits.
+        number: of the shard, from 0.
+        of: how many shards the corpus makes.
         params: all parameters.
 
     Returns:
         ``layout.shard(corpus, number)``.
 
     Raises:
-        BadInputError: there is no such index, or the bank is smaller than n_aug.
+        BadInputError: there is no such shard or index, or the bank is smaller than n_aug.
     """
-    items = shards(params, corpus)
-    place, of = items.index(f"{corpus}/{number}"), len(items)
+    if not 0 <= number < of:
+        raise BadInputError(f"chunks: shard {number} of {of}: numbers run from 0 to {of - 1}")
     rows = read_corpus(layout.index(corpus))
-    rows = rows[place * len(rows) // of : (place + 1) * len(rows) // of]
+    rows = rows[number * len(rows) // of : (number + 1) * len(rows) // of]
     types = distortions.resolve(params.bank)
     recipes.chunk_spec(params.chunks, types, params.seed)
     path = layout.shard(corpus, number)
@@ -78,7 +84,7 @@ def write_shard(corpus: str, number: str, params: Params) -> Path:
     with hdf5.create_file(path, libver="latest") as file:
         group = file.create_group("windows")
         skipped: dict[str, str] = {}
-        for row in progress.track(rows, f"chunks {corpus} {place + 1}/{of}"):
+        for row in progress.track(rows, f"chunks {corpus} {number + 1}/{of}"):
             try:
                 _add(group, corpus, row, types, params)
             except BadInputError as error:
@@ -89,7 +95,7 @@ def write_shard(corpus: str, number: str, params: Params) -> Path:
             format=FORMAT,
             encoding=_ENCODING,
             corpus=corpus,
-            shard=f"{place}/{of}",
+            shard=f"{number}/{of}",
             windows=len(group),
             photographs=len(rows) - len(skipped),
             skipped=json.dumps(skipped),

@@ -19,7 +19,7 @@ __all__ = [
     "read_features",
 ]
 
-_HOMES = {"Features": "cache", "flawed": "cache", "read": "cache"}
+_HOMES = {"FeatureTable": "cache", "has_errors": "cache", "read_features": "cache"}
 
 
 def __getattr__(name: str) -> object:

@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reiqa.regression.cross_dataset import cross_dataset
+    from reiqa.regression.cross_dataset import evaluate_across
     from reiqa.regression.fitting import fit
 
-__all__ = ["cross_dataset", "fit"]
+__all__ = ["evaluate_across", "fit"]
 
-_HOMES = {"cross": "crossing", "fit": "fitting"}
+_HOMES = {"evaluate_across": "cross_dataset", "fit": "fitting"}
 
 
 def __getattr__(name: str) -> object:

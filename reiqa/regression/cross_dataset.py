@@ -42,7 +42,7 @@ class _TrainedDataset:
     digests: frozenset[str]
 
 
-def cross_dataset(params: Params) -> Path:
+def evaluate_across(params: Params) -> Path:
     """Judge the regressor of every dataset on every other one.
 
     Each regressor is fitted on the whole of its dataset with the penalty chosen inside it; what

@@ -54,11 +54,12 @@ def make_artifact(
             if spoilt is None:
                 log(f"{path}: up to date")
                 return False
-            log(f"{spoilt}: damaged (not the bytes that were written), so {path} is made anew")
+            log(f"{spoilt}: corrupted (checksum mismatch), so {path} is made again")
         for source in inputs:
             if not source.exists():
                 raise BadInputError(
-                    f"{source}: not made yet, and needed for {path}; run: {stages.command_for(source)}"
+                    f"{source}: not made yet, and needed for {path};"
+                    f" run: {stages.command_for(source)}"
                 )
         # Taken before the work: an input that changes meanwhile must leave the artifact stale.
         digests = input_digests(inputs)

@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from typer.testing import CliRunner
 
-from reiqa import chunks, cli, images, layout, store
+from reiqa import cli, images, layout, pipeline, store
 from reiqa.chunks import shards
 from reiqa.chunks.recipe import draw_recipe
 from reiqa.distortions import resolve
@@ -38,7 +38,7 @@ def read_all(paths: list[Path]) -> list:
 
 def test_a_reader_gives_each_photograph_its_windows_and_recipes(garden, parameters):
     parameters = parameters.model_copy(
-        update={"chunks": parameters.chunks.model_copy(update={"draws": 2})}
+        update={"chunks": parameters.chunks.model_copy(update={"windows_per_image": 2})}
     )
     path = shards.write_shard(garden, 0, 1, parameters)
     assert path == layout.shard(garden, 0)
@@ -240,7 +240,7 @@ def small_shard(garden, parameters) -> Path:
 
 def test_a_changed_byte_is_noticed_or_harmless(small_shard, monkeypatch):
     # What the format itself notices, without the process that tries a file first.
-    monkeypatch.setattr(hdf5, "fault", lambda path: "")
+    monkeypatch.setattr(hdf5, "find_fault", lambda path: "")
     whole = small_shard.read_bytes()
     window, recipe = shards.ShardReader([small_shard]).window(0)
     noticed = 0
@@ -278,7 +278,7 @@ def flip(path: Path, offset: int) -> None:
 def sealed(corpus: str, number: int, of: int, parameters: Params) -> Path:
     """Write a shard as the verb does, its provenance beside it."""
     path = shards.write_shard(corpus, number, of, parameters)
-    store.sign_sidecar(path, "chunks", corpus, {}, {})
+    store.sign_sidecar(path, "chunks", f"{corpus}/{number:05d}", {}, {})
     return path
 
 
@@ -297,8 +297,8 @@ def test_a_changed_pixel_is_found_by_the_digest_beside_the_shard(garden, paramet
     )
     assert shards.verify_shard(path) == 2
     flip(path, pixels_of(path))
-    with pytest.raises(BadInputError, match=r"^data/chunks/garden/shard-00000\.h5: damaged .*"
-                       r" delete it and run: reiqa chunks --corpus garden$"):  # fmt: skip
+    message = r"^data/chunks/garden/shard-00000\.h5: damaged .* --corpus garden --shard 00000$"
+    with pytest.raises(BadInputError, match=message):
         shards.verify_shard(path)
 
 
@@ -313,8 +313,7 @@ def test_a_changed_pixel_is_found_without_provenance_too(garden, parameters):
 def test_the_verb_names_every_damaged_shard_and_still_checks_the_others(
     garden, parameters, monkeypatch
 ):
-    monkeypatch.setattr(cli.data, "load", lambda _: parameters)
-    monkeypatch.setattr(chunks, "paths", lambda *_: [layout.shard(garden, n) for n in range(3)])
+    monkeypatch.setattr(pipeline, "load_params", lambda _: parameters)
     paths = [sealed(garden, number, 3, parameters) for number in range(3)]
     runner = CliRunner()
     done = runner.invoke(cli.app, ["chunks", "--verify"])

@@ -50,7 +50,9 @@ def test_a_window_that_is_not_there_is_refused(garden, parameters, tmp_path):
 def test_a_place_where_no_picture_can_be_is_refused_before_a_shard_is_read(
     name, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("reiqa.chunks.show.Reader", lambda _: pytest.fail("a shard was opened"))
+    monkeypatch.setattr(
+        "reiqa.chunks.show.ShardReader", lambda _: pytest.fail("a shard was opened")
+    )
     (tmp_path / "folder").mkdir()
     (tmp_path / "shard-00000.h5").touch()
     with pytest.raises(BadInputError, match=name) as refused:

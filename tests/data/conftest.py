@@ -31,7 +31,7 @@ def patience() -> RetryPolicy:
 def change_catalog(monkeypatch: pytest.MonkeyPatch) -> Callable[[DatasetEntry], DatasetEntry]:
     """Puts an entry into the catalog for the length of a test."""
     entries = dict(catalog.load_catalog())
-    monkeypatch.setattr(catalog, "load", lambda: entries)
+    monkeypatch.setattr(catalog, "load_catalog", lambda: entries)
 
     def change(entry: DatasetEntry) -> DatasetEntry:
         entries[entry.name] = entry

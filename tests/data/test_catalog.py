@@ -15,7 +15,7 @@ NINE = ["koniq10k", "spaq", "clive", "flive", "live", "csiq", "tid2013", "kadid1
 
 
 def test_every_set_of_the_paper_is_in_the_catalog() -> None:
-    assert {*NINE, "demo", "demo_mixed", "biq2021_ladders"} == set(catalog.rated_names())
+    assert {*NINE, "demo", "demo_mixed", "biq2021_degraded"} == set(catalog.rated_names())
     assert {"kadis", "ava", "coco", "certh_blur", "voc2012", "imagenet"} <= set(
         catalog.corpus_names()
     )
@@ -80,7 +80,7 @@ def test_names_and_numbers_that_results_depend_on() -> None:
         "biq2021",
     ]
     proxies = [name for name in catalog.load_catalog() if catalog.get_entry(name).proxy]
-    assert proxies == ["demo", "demo_mixed", "biq2021_ladders"]
+    assert proxies == ["demo", "demo_mixed", "biq2021_degraded"]
 
 
 def test_a_wrong_entry_is_refused() -> None:

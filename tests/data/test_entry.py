@@ -11,8 +11,8 @@ from reiqa import layout, store
 from reiqa.data import catalog, fetch, index
 from reiqa.data.catalog import DatasetEntry, RatingsSpec
 from reiqa.errors import BadInputError
-from reiqa.stages import lookup, stage_parameters
 from reiqa.params import Params
+from reiqa.stages import lookup, stage_parameters
 
 PARAMS = Params.model_validate(miniature.TREE)
 

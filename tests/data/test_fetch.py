@@ -544,11 +544,11 @@ def test_no_receipt_stands_while_the_folder_is_exchanged(
             raise KeyboardInterrupt
         removed(path)
 
-    monkeypatch.setattr(file_tree, "remove", cut)
+    monkeypatch.setattr(file_tree, "remove_tree", cut)
     with pytest.raises(KeyboardInterrupt):
         fetch.fetch("small", force=True, patience=patience)
     assert not layout.receipt("small").exists()
-    monkeypatch.setattr(file_tree, "remove", removed)
+    monkeypatch.setattr(file_tree, "remove_tree", removed)
     fetch.fetch("small", patience=patience)
     assert whole()
 
@@ -566,7 +566,7 @@ def test_after_an_interruption_no_thread_goes_on_writing(
         raise KeyboardInterrupt
 
     seen: list[Future[object]] = []
-    monkeypatch.setattr("reiqa.data.several.wait", interrupted)
+    monkeypatch.setattr("reiqa.data.concurrency.wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetch.fetch("small", patience=RetryPolicy(floor=0))
     assert "interrupted" in str(seen[0].exception(timeout=10))

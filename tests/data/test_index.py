@@ -102,7 +102,7 @@ def pretend(name: str, monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> None:
     paths = [shape.place(row["dis_img_path"]) for row in rows_of(name)]
     paths += [*shape.beside, *labels]
     random.Random(seed).shuffle(paths)
-    monkeypatch.setattr(ImageFiles, "below", lambda _: ImageFiles(dict.fromkeys(paths, 1)))
+    monkeypatch.setattr(ImageFiles, "under", lambda _: ImageFiles(dict.fromkeys(paths, 1)))
 
 
 COUNTS = {
@@ -175,7 +175,7 @@ def test_dmos_is_turned_and_a_mos_called_dmos_is_not(
 def whole_csiq(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     sizes = {SHAPES["csiq"].place(row["dis_img_path"]): 1 for row in rows_of("csiq")}
     layout.raw("csiq").mkdir(parents=True)
-    monkeypatch.setattr(ImageFiles, "below", lambda _: ImageFiles(sizes))
+    monkeypatch.setattr(ImageFiles, "under", lambda _: ImageFiles(sizes))
     return sizes
 
 

@@ -71,13 +71,13 @@ def test_too_few_photographs_are_refused_by_the_folders_name(tmp_path: Path) -> 
 
 def test_the_set_is_fetched_and_indexed_like_any_other(project, change_catalog) -> None:
     change_catalog(
-        catalog.get_entry("biq2021_ladders").model_copy(update={"images": EACH, "references": 1})
+        catalog.get_entry("biq2021_degraded").model_copy(update={"images": EACH, "references": 1})
     )
     change_catalog(catalog.get_entry("biq2021").model_copy(update={"images": 1}))
     mirror = project / "mirror"
     photographs(mirror / "biq2021", 1)
-    fetch.fetch("biq2021_ladders", mirror)
-    table = index.read_index(index.build_index("biq2021_ladders"))
+    fetch.fetch("biq2021_degraded", mirror)
+    table = index.read_index(index.build_index("biq2021_degraded"))
     assert len(table.images) == EACH and set(table.reference) == {"00"}
     assert sorted(set(zip(table.distortion, table.level, strict=True)))[0] == ("", 0)
     assert table.header["proxy"] is True

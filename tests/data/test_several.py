@@ -212,7 +212,7 @@ def test_an_interruption_waits_for_nothing_and_lets_nothing_new_begin(
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reiqa.data.several.wait", interrupted)
+    monkeypatch.setattr("reiqa.data.concurrency.wait", interrupted)
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_each(work, range(9), 2)

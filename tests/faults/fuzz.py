@@ -279,9 +279,9 @@ def _sheet(xml: bytes) -> bytes:
 def _json_readers() -> Iterator[Reader]:
     from reiqa import store
     from reiqa.data import receipts
-    from reiqa.stages import lookup, stage_parameters
     from reiqa.params import Params
     from reiqa.scoring import bundle
+    from reiqa.stages import lookup, stage_parameters
 
     told = b'{"name": "demo", "images": 3, "bytes": 1200, "files": [{"file": "a.zip"}]}\n'
     yield Reader("receipt", 120_000, ".json", (told,), receipts.read_receipt)

@@ -13,14 +13,13 @@ from PIL import Image
 from support import miniature
 from torch import Tensor, nn
 
-from reiqa import features, images, layout, store, tensors
-from reiqa.cli import results
+from reiqa import features, images, layout, pipeline, store, tensors
 from reiqa.encoders import Encoder, save_encoder
 from reiqa.encoders import load_encoder as load_encoder
 from reiqa.errors import BadInputError
 from reiqa.features import batching, extraction
-from reiqa.stages import stage_parameters
 from reiqa.params import EXPERTS, Params
+from reiqa.stages import stage_parameters
 
 SIZES = [(40, 56), (56, 40), (40, 56), (33, 47), (40, 56), (64, 64), (40, 56)]
 
@@ -275,14 +274,14 @@ def test_what_was_let_pass_once_is_fatal_to_a_strict_run_and_mended_with_force(s
     bad = layout.raw("clive") / sealed[2]
     whole = bad.read_bytes()
     bad.write_bytes(whole[:200])
-    results.features("clive")
+    pipeline.features("clive", pipeline.load_params())
     with pytest.raises(BadInputError, match=bad.name):
-        results.features("clive", strict=True)
-    results.features("clive")
+        pipeline.features("clive", pipeline.load_params(), strict=True)
+    pipeline.features("clive", pipeline.load_params())
     assert any(features.read_features(layout.features("clive", "quality")).errors)
     bad.write_bytes(whole)
-    results.features("clive", force=True)
-    results.features("clive", strict=True)
+    pipeline.features("clive", pipeline.load_params(), force=True)
+    pipeline.features("clive", pipeline.load_params(), strict=True)
     assert not any(features.read_features(layout.features("clive", "quality")).errors)
 
 
@@ -363,7 +362,7 @@ def test_no_batch_holds_more_pixels_than_the_bound(project, work):
         return stacked(pixels, processor)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extraction, "stacked", measured)
+        patch.setattr(extraction, "to_batch", measured)
         features.extract("clive", "quality", parameters())
     assert max(sizes) <= 65_536
 

@@ -26,7 +26,7 @@ def test_values_change_with_the_format_number_alone(stage: str, found: golden.Va
     names = golden.changed(stage, found, PINNED["values"])
     assert not names, (
         f"{stage} computes other numbers than format {pinned} did: {names}."
-        " If that is meant, raise its number in store.FORMATS and run: make golden"
+        " If that is meant, raise its number in reiqa/stages.py and run: make golden"
     )
 
 

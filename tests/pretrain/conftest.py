@@ -45,11 +45,11 @@ def make_params(**training):
     """Parameters of a run that takes a second: 3 epochs of 3 steps."""
     settings = {
         "epochs": 3,
-        "images": 4,
-        "optimiser": "adamw",
+        "batch_size": 4,
+        "optimizer": "adamw",
         "learning_rate": 0.001,
-        "queue": 24,
-        "width": 16,
+        "queue_size": 24,
+        "projection_dim": 16,
         "momentum": 0.9,
         "warmup_epochs": 0.5,
         "negatives": "queue+chunk",
@@ -89,7 +89,7 @@ def patterns(monkeypatch):
     from reiqa.pretrain import loop
 
     source = Patterns()
-    monkeypatch.setattr(loop, "views", lambda expert, params: source)
+    monkeypatch.setattr(loop, "view_source", lambda expert, params: source)
     return source
 
 

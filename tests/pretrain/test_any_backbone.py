@@ -5,14 +5,14 @@ import pytest
 from PIL import Image
 
 from reiqa import encoders, features
-from reiqa.pretrain import pretrain
+from reiqa.pretrain.loop import pretrain
 
 
 @pytest.mark.parametrize(("backbone", "width"), [("mobilenet_v3_small", 576), ("swin_t", 768)])
 def test_a_backbone_goes_through_pretraining_and_features_at_two_sizes(
     project, patterns, make, backbone, width
 ):
-    settings = make(epochs=1, images=2, queue=8)
+    settings = make(epochs=1, batch_size=2, queue_size=8)
     patterns.items = 4
     expert = settings.quality.model_copy(update={"backbone": backbone})
     settings = settings.model_copy(update={"quality": expert})

@@ -19,7 +19,7 @@ def unit(*shape, seed=0):
 
 
 def models(**changes):
-    training = TrainingParams(epochs=1, images=1, width=8, queue=16, **changes)
+    training = TrainingParams(epochs=1, batch_size=1, projection_dim=8, queue_size=16, **changes)
     return moco.MoCo(encoders.build_encoder("shufflenet_v2_x0_5", "quality"), training, seed=1)
 
 

@@ -10,14 +10,14 @@ from reiqa.pretrain import optimizers
 
 
 def training(**changes):
-    return TrainingParams(epochs=1, images=1, **changes)
+    return TrainingParams(epochs=1, batch_size=1, **changes)
 
 
 def test_the_published_rule_gives_about_12_at_the_published_batch():
     pairs = 630 * 2 * 12
     assert optimizers.base_lr(training(), pairs) == pytest.approx(0.6 * 630 * 2 / 64)
     assert optimizers.base_lr(training(), pairs) == pytest.approx(12, abs=0.2)
-    assert optimizers.base_lr(training(optimiser="sgd"), 256) == pytest.approx(0.03)
+    assert optimizers.base_lr(training(optimizer="sgd"), 256) == pytest.approx(0.03)
     assert optimizers.base_lr(training(learning_rate=0.7), pairs) == 0.7
 
 
@@ -64,7 +64,7 @@ def test_lars_equals_a_slow_reference_and_spares_one_dimensional_weights():
 @pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
 def test_no_rule_decays_one_dimensional_weights(name):
     net = nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4))
-    groups = optimizers.build_optimizer(training(optimiser=name), net, 0.1).param_groups
+    groups = optimizers.build_optimizer(training(optimizer=name), net, 0.1).param_groups
     decays = {p.ndim: group["weight_decay"] for group in groups for p in group["params"]}
     assert decays == {2: 1e-4, 1: 0.0}
     assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))

@@ -62,9 +62,9 @@ def test_both_experts_and_their_random_selves_are_asked_the_same(settings):
 
 
 def test_a_content_expert_is_never_asked_of_what_it_has_learnt_from(settings):
-    assert settings.unseen() == ["kodak"]
+    assert settings.probe_corpora() == ["kodak"]
     imported = settings.content.model_copy(update={"source": "import", "file": "f"})
-    assert settings.model_copy(update={"content": imported}).unseen() == ["kodak", "cid22"]
+    assert settings.model_copy(update={"content": imported}).probe_corpora() == ["kodak", "cid22"]
 
 
 def test_crops_are_two_of_each_photograph_and_repeat():

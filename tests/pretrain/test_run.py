@@ -14,7 +14,7 @@ import torch
 
 from reiqa import encoders, store
 from reiqa.errors import BadInputError, WorkFailedError
-from reiqa.pretrain import pretrain
+from reiqa.pretrain.loop import pretrain
 
 ROOT = Path(__file__).parents[2]
 JOB = Path(__file__).with_name("job.py")
@@ -63,7 +63,7 @@ def test_each_item_is_read_once_an_epoch(project, patterns, make):
 @pytest.mark.parametrize("optimiser", ["lars", "sgd", "adamw"])
 def test_learning_lowers_the_loss_of_the_trained_views(project, patterns, make, optimiser):
     rate = {"lars": 1.0, "sgd": 0.03, "adamw": 0.001}[optimiser]
-    pretrain("quality", make(epochs=15, optimiser=optimiser, learning_rate=rate))
+    pretrain("quality", make(epochs=15, optimizer=optimiser, learning_rate=rate))
     losses = [row["loss"] for row in curve(project)]
     assert sum(losses[-6:]) < sum(losses[6:12]) - 0.5
 
@@ -122,7 +122,7 @@ def test_a_run_goes_on_from_its_checkpoint_under_other_free_choices(project, pat
     pretrain("quality", params.model_copy(update=free))
     assert checkpoints(project) == made, "one run, in one folder"
     assert len(patterns.reads) == reads, "nothing was learnt anew"
-    pretrain("quality", make(images=2))
+    pretrain("quality", make(batch_size=2))
     assert len(list((project / "work/pretrain").iterdir())) == 2, "a batch of another size is"
 
 
@@ -154,7 +154,7 @@ def test_a_damaged_checkpoint_is_named(project, patterns, make):
 
 
 def test_a_run_that_diverges_stops_with_one_line_and_keeps_its_checkpoint(project, patterns, make):
-    settings = make(optimiser="sgd", learning_rate=1e18, epochs=40, warmup_epochs=20)
+    settings = make(optimizer="sgd", learning_rate=1e18, epochs=40, warmup_epochs=20)
     with pytest.raises(WorkFailedError, match="diverged") as failed:
         pretrain("quality", settings)
     assert "\n" not in str(failed.value)
@@ -189,7 +189,7 @@ def test_compiled_encoders_learn_the_same(project, patterns, make):
 @pytest.mark.slow
 def test_two_processes_give_the_loss_curve_of_one(project, patterns, make, tmp_path):
     """Same global batch, statistics of the whole batch (sync): equal but for rounding."""
-    settings = {"batchnorm": "sync", "optimiser": "sgd", "learning_rate": 0.01, "epochs": 2}
+    settings = {"batchnorm": "sync", "optimizer": "sgd", "learning_rate": 0.01, "epochs": 2}
     pretrain("quality", make(**settings))
     other = tmp_path / "two"
     other.mkdir()

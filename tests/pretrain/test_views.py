@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def settings():
-    training = {"epochs": 1, "images": 2}
+    training = {"epochs": 1, "batch_size": 2}
     return params.Params.model_validate(
         {
             "preset": "test",
@@ -107,13 +107,19 @@ def test_quality_views_are_the_chunks_pairs_drawn_anew_each_turn(corpus, setting
 def test_a_damaged_shard_ends_pretraining_before_its_first_step(corpus, settings, monkeypatch):
     from reiqa.chunks import shards
     from reiqa.data import catalog
-    from reiqa.pretrain import loop, pretrain
+    from reiqa.pretrain import loop
 
-    monkeypatch.setattr(loop.PretrainingRun, "learn", lambda *_: pytest.fail("a step was taken"))
+    monkeypatch.setattr(
+        loop.PretrainingRun, "train_step", lambda *_: pytest.fail("a step was taken")
+    )
     of = settings.chunks.shard_count(catalog.get_entry("kodak").images)
     for number in range(of):
         store.sign_sidecar(
-            shards.write_shard("kodak", number, of, settings), "chunks", "kodak", {}, {}
+            shards.write_shard("kodak", number, of, settings),
+            "chunks",
+            f"kodak/{number:05d}",
+            {},
+            {},
         )
     last = layout.shard("kodak", of - 1)
     spoilt = bytearray(last.read_bytes())
@@ -121,4 +127,4 @@ def test_a_damaged_shard_ends_pretraining_before_its_first_step(corpus, settings
     spoilt[len(spoilt) // 2] ^= 1
     last.write_bytes(bytes(spoilt))
     with pytest.raises(BadInputError, match=rf"^{last}: damaged .* reiqa chunks --corpus kodak$"):
-        pretrain("quality", settings)
+        loop.pretrain("quality", settings)

@@ -74,7 +74,7 @@ def test_the_table_is_the_same_with_and_without_what_fit_kept(pair):
 def test_what_fit_kept_spares_a_second_fitting(pair, monkeypatch):
     for name in pair[0]:
         fit(name, pair[1])
-    monkeypatch.setattr(fitting, "evaluate", None)
+    monkeypatch.setattr(fitting, "cross_validate", None)
     cross_dataset(pair[1])
 
 

@@ -18,8 +18,8 @@ from reiqa.regression.scaler import FeatureScaler, ScaledRows
 from reiqa.regression.splits import Split
 
 COPIES = "demo_mixed"
-ORDER = RankingParams(dataset=COPIES, weight=0.5, step=0.2)
-SETTINGS = RegressionParams(order=ORDER)
+ORDER = RankingParams(dataset=COPIES, weight=0.5, margin=0.2)
+SETTINGS = RegressionParams(ranking=ORDER)
 
 
 def ladder_of(photographs: range, levels: int = 2) -> list[tuple[str, str, str, int]]:
@@ -131,9 +131,9 @@ def test_the_heavier_the_pairs_the_nearer_their_fall_is_to_the_step(rated, pairs
     values, ratings, _ = rated
     off = []
     for weight in (0.01, 1.0, 1000.0):
-        order = RankingParams(dataset=COPIES, weight=weight, step=0.2)
+        order = RankingParams(dataset=COPIES, weight=weight, margin=0.2)
         fitted = refit_all(
-            values, ratings, Penalty(0.01, 0.0), RegressionParams(order=order), pairs
+            values, ratings, Penalty(0.01, 0.0), RegressionParams(ranking=order), pairs
         )
         scores = fitted.predict(pairs.values)
         falls = (scores[pairs.worse] - scores[pairs.better]) / ratings.std()
@@ -153,7 +153,7 @@ def test_a_fit_with_copies_puts_them_in_order_and_says_so(
     make_set()
     make_set(COPIES, count=len(rows), listed=rows, edit=level_shows)
     without = store.read_json(regression.fit("clive", params))
-    with_order = store.read_json(regression.fit("clive", changed(params, order=ORDER)))
+    with_order = store.read_json(regression.fit("clive", changed(params, ranking=ORDER)))
     assert without["variants"]["both"]["in_order"] is None
     assert without["regression"]["order"] is None
     assert with_order["regression"]["order"] == ORDER.model_dump()
@@ -162,4 +162,4 @@ def test_a_fit_with_copies_puts_them_in_order_and_says_so(
 
 def test_an_elastic_net_has_no_order():
     with pytest.raises(ValueError, match="ridge only"):
-        RegressionParams(model="elasticnet", order=ORDER)
+        RegressionParams(model="elasticnet", ranking=ORDER)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reiqa import layout, params, report, store
+from reiqa import layout, params, report, stages, store
 
 VARIANTS = ("content", "quality", "both")
 NOISE = {"content": 0.22, "quality": 0.14, "both": 0.1}
@@ -24,7 +24,7 @@ TREE = {
     "quality": {
         "source": "pretrain",
         "backbone": "shufflenet_v2_x0_5",
-        "training": {"epochs": 2, "images": 4},
+        "training": {"epochs": 2, "batch_size": 4},
     },
     "report": {"thumbnails": 3},
 }

@@ -64,22 +64,22 @@ def halved() -> Image.Image:
 
 
 def test_the_blurred_half_is_the_worse_one(scorer: Scorer, halved: Image.Image) -> None:
-    seen = scorer.see(halved)
-    score = scorer.judge(seen)
+    seen = scorer.prepare(halved)
+    score = scorer.score_prepared(seen)
     points = maps.local_scores(scorer, seen, score, 100, 150)
     assert points[:, :50].mean() < points[:, 100:].mean() - 1
-    mirrored = scorer.see(halved.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
-    points = maps.local_scores(scorer, mirrored, scorer.judge(mirrored), 100, 150)
+    mirrored = scorer.prepare(halved.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    points = maps.local_scores(scorer, mirrored, scorer.score_prepared(mirrored), 100, 150)
     assert points[:, 100:].mean() < points[:, :50].mean() - 1
 
 
 def test_the_map_is_about_the_images_own_score(scorer: Scorer, halved: Image.Image) -> None:
-    seen = scorer.see(halved)
-    score = scorer.judge(seen)
+    seen = scorer.prepare(halved)
+    score = scorer.score_prepared(seen)
     points = maps.local_scores(scorer, seen, score, 100, 150)
     assert points.min() < score < points.max()
-    tiny = scorer.see(halved.resize((5, 1)))
-    alone = scorer.judge(tiny)
+    tiny = scorer.prepare(halved.resize((5, 1)))
+    alone = scorer.score_prepared(tiny)
     np.testing.assert_allclose(maps.local_scores(scorer, tiny, alone, 1, 5), float(alone))
 
 

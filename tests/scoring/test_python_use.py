@@ -199,11 +199,13 @@ def test_torch_computes_on_one_thread_and_the_callers_setting_returns(
     lite: Scorer, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, seen = torch.get_num_threads(), []
-    judged = lite._judged
+    judged = lite._points_and_shares
     monkeypatch.setattr(
-        lite, "_judged", lambda batch: seen.append(torch.get_num_threads()) or judged(batch)
+        lite,
+        "_points_and_shares",
+        lambda batch: seen.append(torch.get_num_threads()) or judged(batch),
     )
-    monkeypatch.setattr(devices, "processors", lambda: 3)
+    monkeypatch.setattr(devices, "cpu_count", lambda: 3)
     torch.set_num_threads(2)
     try:
         alone = float(lite(photograph))
@@ -235,7 +237,7 @@ def test_other_threads_keep_their_setting_while_an_image_is_scored(
     lite: Scorer, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also those that use torch for the first time meanwhile, and those that score as well."""
-    before, judged = torch.get_num_threads(), lite._judged
+    before, judged = torch.get_num_threads(), lite._points_and_shares
     new, scoring = [], []
 
     def judging(batch: torch.Tensor) -> tuple[float, float, float]:
@@ -244,7 +246,7 @@ def test_other_threads_keep_their_setting_while_an_image_is_scored(
             scoring.append(in_new_thread(lambda: (lite(photograph), torch.get_num_threads())[1]))
         return judged(batch)
 
-    monkeypatch.setattr(lite, "_judged", judging)
+    monkeypatch.setattr(lite, "_points_and_shares", judging)
     torch.set_num_threads(3)
     try:
         lite(photograph)
@@ -275,8 +277,10 @@ def test_one_object_given_several_times_is_read_once(
     stream = io.BytesIO()
     Image.fromarray(photograph).save(stream, "PNG")
     lazy, read, see = Image.open(io.BytesIO(stream.getvalue())), [], Scorer.prepare
-    monkeypatch.setattr(devices, "processors", lambda: 4)
-    monkeypatch.setattr(Scorer, "see", lambda self, given: read.append(given) or see(self, given))
+    monkeypatch.setattr(devices, "cpu_count", lambda: 4)
+    monkeypatch.setattr(
+        Scorer, "prepare", lambda self, given: read.append(given) or see(self, given)
+    )
     expected = lite(photograph)
     read.clear()
     assert lite([lazy, stream, lazy, stream, lazy]) == [expected] * 5

@@ -29,7 +29,7 @@ def judged(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counted.append(1)
         return judge(self, seen)
 
-    monkeypatch.setattr(Scorer, "judge", counting)
+    monkeypatch.setattr(Scorer, "score_prepared", counting)
     return counted
 
 
@@ -109,7 +109,7 @@ def test_an_unexpected_fault_is_not_swallowed(run, scorer, monkeypatch) -> None:
     def broken(self: Scorer, seen: object) -> None:
         raise RuntimeError("a fault of the program")
 
-    monkeypatch.setattr(Scorer, "judge", broken)
+    monkeypatch.setattr(Scorer, "score_prepared", broken)
     with pytest.raises(RuntimeError, match="a fault of the program"):
         list(pipeline.score_images(scorer, items(run.photographs), 2))
 

@@ -104,7 +104,7 @@ def test_what_a_system_may_lack_is_done_without(folder: Path) -> None:
         "os.sysconf = lambda name: (_ for _ in ()).throw(ValueError(name))\n"
         "from reiqa import cli, health\n"
         "assert health._memory() == 'unknown'\n"
-        "import reiqa.scoring.verb\n"
+        "import reiqa.scoring.run\n"
         "sys.platform = 'darwin'\n"
         "sys.argv = ['reiqa', 'score', 'a.jpg', '--bundle', 'bundle']\n"
         "cli.main()\n"

@@ -4,8 +4,8 @@ The photographs are computed from a formula and stored without loss, so nothing 
 decoder or on what another package ships. `tests/golden` compares the numbers with the pinned ones.
 
 Run as a program (``make golden``) it pins today's numbers. It refuses where a stage computes other
-numbers under an unchanged format number: raise `store.FORMATS` first, or artifacts that users have
-would pass for up to date.
+numbers under an unchanged format number: raise the format in `reiqa.stages` first, or artifacts
+that users have would pass for up to date.
 """
 
 import contextlib
@@ -24,10 +24,11 @@ import yaml
 from PIL import ExifTags, Image
 
 import reiqa.probe.run
-from reiqa import layout, seeds, store
+from reiqa import layout, pipeline, seeds
 from reiqa.data import catalog
 from reiqa.data.catalog import DatasetEntry, RatingsSpec, Source, SourceFile
 from reiqa.scoring import bundle as bundles
+from reiqa.stages import STAGES
 
 #: Numbers of each stage's output, by name.
 Values = dict[str, dict[str, list[float]]]
@@ -40,13 +41,13 @@ TOLERANCE, TRAINED_TOLERANCE = 1e-3, 2e-2
 
 _TRAINING = {
     "epochs": 1,
-    "images": 4,
-    "optimiser": "sgd",
+    "batch_size": 4,
+    "optimizer": "sgd",
     "learning_rate": 0.01,
-    "queue": 32,
+    "queue_size": 32,
     "warmup_epochs": 0,
     "momentum": 0.9,
-    "width": 16,
+    "projection_dim": 16,
     "checkpoint_every": 100,
 }
 
@@ -55,7 +56,13 @@ PARAMETERS: dict[str, Any] = {
     "seed": 7,
     "datasets": ["views", "walls"],
     "compute": {"device": "cpu", "threads": 1},
-    "chunks": {"corpora": ["plants"], "n_aug": 3, "patch": 48, "draws": 2, "images_per_shard": 4},
+    "chunks": {
+        "corpora": ["plants"],
+        "n_aug": 3,
+        "patch": 48,
+        "windows_per_image": 2,
+        "images_per_shard": 4,
+    },
     "content": {
         "source": "pretrain",
         "backbone": "resnet18",
@@ -73,7 +80,7 @@ PARAMETERS: dict[str, Any] = {
         "alphas": [100.0, 100.0, 1],
         "target": "normal_scores",
         "clip": 4.0,
-        "order": {"dataset": "views_degraded"},
+        "ranking": {"dataset": "views_degraded"},
         "splits": 2,
         "fractions": [0.5, 0.25, 0.25],
         "bootstrap": 20,
@@ -191,15 +198,16 @@ def miniature(folder: Path) -> Iterator[None]:
 
 def run_all() -> Values:
     """Run every stage of the project, in order; return the numbers that each output holds."""
-    from reiqa.cli import data, experts, results, scores
     from reiqa.features import cache
+    from reiqa.scoring import build
 
-    data.fetch(list(ENTRIES), mirror=Path("mirror"))
+    params = pipeline.load_params()
+    assert not pipeline.fetch(list(ENTRIES), params, Path("mirror"))
     for name in ENTRIES:
-        data.index(name)
-    data.chunks("plants")
+        pipeline.index(name, params)
+    pipeline.chunks("plants", params)
     for expert in ("content", "quality"):
-        experts.pretrain(expert)
+        pipeline.make_expert(expert, params)
     found = {
         "fetch": _fetched(),
         "index": {name: _csv_numbers(layout.index(name)) for name in ENTRIES},
@@ -209,18 +217,19 @@ def run_all() -> Values:
     for number, expert in enumerate(_IMPORTED):
         _write_checkpoint(Path(f"{expert}.pt"), number)
     layout.PARAMS.write_text(yaml.safe_dump({**PARAMETERS, **_IMPORTED}, sort_keys=False))
+    params = pipeline.load_params()
     for expert in _IMPORTED:
-        experts.weights_import(expert)
+        pipeline.make_expert(expert, params)
     photographs = {f"plant{number}": photograph(number, 200, 170) for number in range(3)}
     with mock.patch.multiple(reiqa.probe.run, _EACH=1, _SIDE=64, _embedded=lambda: photographs):
-        experts.probe()
+        pipeline.make("probe", params)
     for name in ("views", "walls", "views_degraded"):
-        results.features(name)
+        pipeline.features(name, params)
     for name in _REFERENCES:
-        results.fit(name)
-    results.cross()
-    results.report()
-    scores.bundle("views", Path("bundles/views"))
+        pipeline.fit(name, params)
+    pipeline.make("cross", params)
+    pipeline.make("report", params)
+    build.build_bundle("views", Path("bundles/views"), None, [])
     return found | {
         "probe": {"probe": _leaves(json.loads(layout.PROBE.read_text()))},
         "features": {
@@ -266,7 +275,7 @@ def _chunks() -> dict[str, list[float]]:
     from reiqa.chunks.render import render
     from reiqa.chunks.shards import ShardReader
 
-    reader = ShardReader([layout.shard("plants", 0)])
+    reader = ShardReader([layout.shard("plants", "00000")])
     windows = [reader.window(number) for number in range(len(reader))]
     pairs = render([window for window, _ in windows], [recipe for _, recipe in windows])
     return {
@@ -355,7 +364,7 @@ def _leaves(tree: Any) -> list[float]:
 
 def formats() -> dict[str, int]:
     """Format number of every stage, and of bundles."""
-    return {**store.FORMATS, "bundle": bundles.FORMAT}
+    return {**{name: stage.format for name, stage in STAGES.items()}, "bundle": bundles.FORMAT}
 
 
 def changed(stage: str, found: Values, pinned: Values) -> list[str]:

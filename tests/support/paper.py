@@ -35,9 +35,9 @@ PARTS = {"koniq10k": (2015, 3015), "flive": (1827, 9554)}
 CHANGED: dict[str, Any] = {
     "data.allow_missing": True,
     "content.training.epochs": 1,
-    "content.training.images": 4,
+    "content.training.batch_size": 4,
     "quality.training.epochs": 1,
-    "quality.training.images": 5,
+    "quality.training.batch_size": 5,
 }
 
 

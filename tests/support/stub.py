@@ -16,8 +16,8 @@ from pathlib import Path
 from support import finished
 
 from reiqa import layout, params, store
-from reiqa.stages import lookup, stage_parameters
 from reiqa.params import Params
+from reiqa.stages import STAGES, lookup, stage_parameters
 
 #: Seconds that each verb takes.
 SLEEP = "REIQA_STUB_SLEEP"
@@ -37,27 +37,15 @@ class Job:
 
 def jobs(tree: Params) -> Iterator[Job]:
     """Every job of a project, inputs first."""
-    shards: dict[str, int] = {}
     for path, stage, item, inputs, beside in finished.artifacts(tree):
-        number = shards.get(item, 0)
-        if stage == "chunks":
-            shards[item] = number + 1
-        yield Job(_argv(tree, stage, item, number), path, stage, item, tuple(inputs), tuple(beside))
+        yield Job(_argv(tree, stage, item), path, stage, item, tuple(inputs), tuple(beside))
 
 
-def _argv(tree: Params, stage: str, item: str, number: int) -> tuple[str, ...]:
-    if stage == "chunks":
-        from reiqa import chunks
-
-        count = len(chunks.shard_paths(item, tree.chunks))
-        return ("chunks", "--corpus", item, "--shard", f"{number}/{count}")
+def _argv(tree: Params, stage: str, item: str) -> tuple[str, ...]:
     if stage == "model":
         verb = ("pretrain",) if tree.expert(item).source == "pretrain" else ("weights", "import")
         return (*verb, "--expert", item)
-    if stage == "features":
-        dataset, expert = item.split("/")
-        return ("features", "--dataset", dataset, "--expert", expert)
-    return (stage, "--dataset", item) if item else (stage,)
+    return tuple(STAGES[stage].command_for(item).split()[1:])
 
 
 def run(job: Job, tree: Params) -> bool:
@@ -65,7 +53,8 @@ def run(job: Job, tree: Params) -> bool:
 
     def work() -> None:
         facts = [
-            job.stage, job.item, store.FORMATS[job.stage], stage_parameters(tree, job.stage, job.item),
+            job.stage, job.item, STAGES[job.stage].format,
+            stage_parameters(tree, job.stage, job.item),
             [store.file_digest(path) for path in job.inputs if path.is_file()],
         ]  # fmt: skip
         for path in (job.path, *job.beside):

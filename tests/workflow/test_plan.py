@@ -34,11 +34,11 @@ def test_every_preset_plans_from_nothing(name: str, project: Project) -> None:
     jobs = project.planned()
     tree = params.load_params(project.folder / "params.yaml")
     assert jobs["fit_dataset"] == len(tree.datasets)
-    assert jobs["extract_features"] == 2 * len(tree.seen())
+    assert jobs["extract_features"] == 2 * len(tree.feature_datasets())
     assert jobs["make_expert"] == 2
     assert jobs["probe_experts"] == 1
     assert jobs["cross_datasets"] == jobs["write_report"] == 1
-    assert jobs["index"] == jobs["fetch"] == len({*tree.seen(), *tree.corpora()})
+    assert jobs["index"] == jobs["fetch"] == len({*tree.feature_datasets(), *tree.corpora()})
 
 
 @pytest.mark.parametrize("profile", ["default", "slurm"])

@@ -1,0 +1,411 @@
+"""The stage table: what each stage of the pipeline reads, writes, depends on and needs.
+
+Snakemake's rules, the verbs of the command line, the decision whether an artifact is up to date,
+the check of dvc.yaml and the reference page all read this table. A new stage is one entry here, a
+function that does the work, and a rule in ``workflow/rules``. Nothing here imports torch.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from reiqa import layout, resources
+from reiqa.data import catalog
+from reiqa.params import EXPERTS, ExpertName, Params
+from reiqa.resources import Needs
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage. An artifact of it is named by an item: a value for each wildcard, with slashes.
+
+    Attributes:
+        name: key of `STAGES`, and the verb but for models.
+        summary: what it makes, in one line.
+        format: raised by one when the code changes so that it makes other bytes of the same input.
+        wildcards: what an item consists of.
+        target: the coarse stage of dvc.yaml that it belongs to.
+        items: every item that a whole run needs.
+        output: path of an artifact, from a value for each wildcard.
+        inputs: artifacts that are read, from parameters and values.
+        parameters: the part of params.yaml that decides the content; None for none, and then the
+            work is given none either.
+        command: the verb that makes an item, with wildcards in braces.
+        work: ``module:function``; takes the values, then the parameters, then options of the verb.
+        needs: memory and minutes of one job.
+        companions: what else it writes: kinds of files next to the artifact (`layout.companion`; an
+            empty one is the folder of its name), or paths.
+    """
+
+    name: str
+    summary: str
+    format: int
+    wildcards: tuple[str, ...]
+    target: str
+    items: Callable[[Params], Iterable[str]]
+    output: Callable[..., Path]
+    inputs: Callable[..., list[Path]]
+    parameters: Callable[..., dict[str, Any]] | None
+    command: str
+    work: str
+    needs: Callable[..., Needs]
+    companions: tuple[str | Path, ...] = ()
+
+    def path(self, item: str = "") -> Path:
+        """Return the artifact of an item."""
+        return self.output(*self.values(item))
+
+    def pattern(self) -> str:
+        """Return the artifact's path with wildcards in braces, as Snakemake's rules have it."""
+        return self.output(*("{" + name + "}" for name in self.wildcards)).as_posix()
+
+    def beside(self, path: Path) -> list[Path]:
+        """Return what is written next to an artifact (a pattern gives patterns)."""
+        named = {"": path.with_name(path.stem)}
+        return [
+            kind if isinstance(kind, Path) else named.get(kind) or layout.companion(path, kind)
+            for kind in self.companions
+        ]
+
+    def reads(self, params: Params, item: str = "") -> list[Path]:
+        """Return the artifacts that making an item reads.
+
+        Raises:
+            BadInputError: the parameters name a set that is not in the catalog.
+        """
+        return self.inputs(params, *self.values(item))
+
+    def values(self, item: str) -> list[str]:
+        """Return the value of each wildcard in an item."""
+        return item.split("/") if self.wildcards else []
+
+    def command_for(self, item: str) -> str:
+        """Return the command that makes an item."""
+        return self.command.format(**dict(zip(self.wildcards, self.values(item), strict=True)))
+
+    def function(self) -> Callable[..., object]:
+        """Return the function that does the work; imports what it needs."""
+        module, _, name = self.work.partition(":")
+        return cast("Callable[..., object]", getattr(import_module(module), name))
+
+
+def _expert(name: str) -> ExpertName:
+    return "content" if name == "content" else "quality"
+
+
+def _sections(*names: str) -> Callable[..., dict[str, Any]]:
+    """Return a function that picks whole sections of params.yaml."""
+
+    def pick(params: Params, *_values: str) -> dict[str, Any]:
+        return params.model_dump(mode="json", include=set(names))
+
+    return pick
+
+
+def _arithmetic(params: Params) -> dict[str, Any]:
+    """Return what of ``compute`` decides numbers beyond their last bits."""
+    return {"device": params.compute.device, "precision": params.compute.precision}
+
+
+# What a user may choose freely: it changes how fast a result is there, and the result in its last
+# bits at most. `_model` and `_features` leave it out.
+_FREE = {"training": {"checkpoint_every", "keep"}, "features": {"batch"}}
+
+
+def _model(params: Params, name: str) -> dict[str, Any]:
+    tree = params.model_dump(mode="json")
+    expert = tree[name]
+    if expert["source"] != "pretrain":
+        chosen = {key: expert[key] for key in ("source", "backbone", "file")}
+        return {name: {**chosen, "digest": _file_digest(expert["file"])}}
+    training = {k: v for k, v in expert["training"].items() if k not in _FREE["training"]}
+    sections = ("seed", "bank", "chunks") if name == "quality" else ("seed",)
+    return {
+        **{key: tree[key] for key in sections},
+        "compute": {**_arithmetic(params), "compile": params.compute.compile},
+        name: {**expert, "training": training},
+    }
+
+
+def _features(params: Params, _dataset: str, _name: str) -> dict[str, Any]:
+    section = params.features.model_dump(mode="json", exclude=_FREE["features"])
+    return {"compute": _arithmetic(params), "features": section}
+
+
+def _probe(params: Params) -> dict[str, Any]:
+    bank = params.bank.model_dump(mode="json")
+    return {"bank": bank, "chunks": {"corpora": params.probe_corpora()}}
+
+
+def shards(params: Params, corpus: str) -> list[str]:
+    """Return the items of a corpus's shards: how many there are is known before any is made.
+
+    Raises:
+        BadInputError: no such corpus.
+    """
+    count = params.chunks.shard_count(catalog.get_entry(corpus).images)
+    return [f"{corpus}/{number:05d}" for number in range(count)]
+
+
+def _all_shards(params: Params) -> list[str]:
+    if params.quality.source != "pretrain":
+        return []
+    return [item for corpus in params.chunks.corpora for item in shards(params, corpus)]
+
+
+def _model_inputs(params: Params, name: str) -> list[Path]:
+    if params.expert(_expert(name)).source != "pretrain":
+        return []
+    if name == "content":
+        return [layout.index(corpus) for corpus in params.content.corpora]
+    return [STAGES["chunks"].path(item) for item in _all_shards(params)]
+
+
+def _models() -> list[Path]:
+    return [layout.model(name) for name in EXPERTS]
+
+
+def _results(params: Params) -> list[Path]:
+    return [layout.result(name) for name in params.datasets]
+
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            name="fetch",
+            summary="download a dataset, check it, unpack it",
+            format=2,
+            wildcards=("dataset",),
+            target="data",
+            items=lambda params: [*params.feature_datasets(), *params.corpora()],
+            output=layout.receipt,
+            inputs=lambda _params, _dataset: [],
+            parameters=None,
+            command="reiqa fetch --dataset {dataset}",
+            work="reiqa.data.fetch:fetch",
+            needs=resources.fetch,
+            companions=("",),
+        ),
+        Stage(
+            name="index",
+            summary="match images and ratings in one checked table",
+            format=2,
+            wildcards=("dataset",),
+            target="data",
+            items=lambda params: [*params.feature_datasets(), *params.corpora()],
+            output=layout.index,
+            inputs=lambda _params, dataset: [layout.receipt(dataset)],
+            parameters=_sections("data"),
+            command="reiqa index --dataset {dataset}",
+            work="reiqa.data.index:index_dataset",
+            needs=resources.index,
+        ),
+        Stage(
+            name="chunks",
+            summary="cut a corpus into windows with recipes",
+            format=3,
+            wildcards=("corpus", "number"),
+            target="chunks",
+            items=_all_shards,
+            output=layout.shard,
+            inputs=lambda _params, corpus, _number: [layout.index(corpus)],
+            parameters=_sections("seed", "bank", "chunks"),
+            command="reiqa chunks --corpus {corpus} --shard {number}",
+            work="reiqa.chunks.shards:cut_shard",
+            needs=resources.chunks,
+        ),
+        Stage(
+            name="model",
+            summary="pretrain an expert, or import its weights",
+            format=2,
+            wildcards=("expert",),
+            target="pretrain",
+            items=lambda _params: EXPERTS,
+            output=layout.model,
+            inputs=_model_inputs,
+            parameters=_model,
+            command="reiqa pretrain --expert {expert} (or weights import, as params.yaml says)",
+            work="reiqa.pretrain:make_expert",
+            needs=resources.model,
+            companions=("json", "curve.csv"),
+        ),
+        Stage(
+            name="probe",
+            summary="measure what both experts know of distortions and content",
+            format=2,
+            wildcards=(),
+            target="pretrain",
+            items=lambda _params: [""],
+            output=lambda: layout.PROBE,
+            inputs=lambda params: [*_models(), *map(layout.index, params.probe_corpora())],
+            parameters=_probe,
+            command="reiqa probe",
+            work="reiqa.probe.run:run_probe",
+            needs=resources.probe,
+        ),
+        Stage(
+            name="features",
+            summary="encode a dataset with a frozen expert",
+            format=3,
+            wildcards=("dataset", "expert"),
+            target="features",
+            items=lambda params: [f"{d}/{e}" for d in params.feature_datasets() for e in EXPERTS],
+            output=layout.features,
+            inputs=lambda _params, dataset, name: [layout.index(dataset), layout.model(name)],
+            parameters=_features,
+            command="reiqa features --dataset {dataset} --expert {expert}",
+            work="reiqa.features:extract",
+            needs=resources.features,
+        ),
+        Stage(
+            name="fit",
+            summary="fit a dataset's regressors by the protocol, and evaluate them",
+            format=1,
+            wildcards=("dataset",),
+            target="fit",
+            items=lambda params: params.datasets,
+            output=layout.result,
+            inputs=lambda params, dataset: layout.regression_inputs(
+                dataset, *params.degraded_datasets()
+            ),
+            parameters=_sections("seed", "regression"),
+            command="reiqa fit --dataset {dataset}",
+            work="reiqa.regression.fitting:fit",
+            needs=resources.fit,
+            companions=(
+                *("predictions.csv", "splits.csv", "alphas.csv"),
+                *("regressor.json", "regressor.safetensors"),
+            ),
+        ),
+        Stage(
+            name="cross",
+            summary="train on each dataset, test on every other",
+            format=1,
+            wildcards=(),
+            target="fit",
+            items=lambda _params: [""],
+            output=lambda: layout.CROSS,
+            inputs=lambda params: [
+                *_results(params),
+                *layout.regression_inputs(*params.feature_datasets()),
+            ],
+            parameters=_sections("seed", "datasets", "regression"),
+            command="reiqa cross",
+            work="reiqa.regression.cross_dataset:evaluate_across",
+            needs=resources.cross,
+        ),
+        Stage(
+            name="report",
+            summary="gather all results in tables and one page",
+            format=1,
+            wildcards=(),
+            target="report",
+            items=lambda _params: [""],
+            output=lambda: layout.ALL_SRCC,
+            inputs=lambda params: [*_results(params), layout.CROSS, *_models(), layout.PROBE],
+            parameters=_sections("preset", "datasets", "regression", "report"),
+            command="reiqa report",
+            work="reiqa.report.page:write_page",
+            needs=resources.report,
+            companions=(
+                *(layout.SUMMARY, layout.REPORT, layout.REPORT.with_suffix(".md")),
+                *(layout.PLOTS / f"{n}.csv" for n in ("predictions", "alphas", "pretraining")),
+            ),
+        ),
+    )
+}
+
+
+def target_artifacts(params: Params, target: str) -> list[Path]:
+    """Return the artifacts of a whole run that a coarse stage of dvc.yaml makes.
+
+    Raises:
+        BadInputError: the parameters name a set that is not in the catalog.
+    """
+    stages = [stage for stage in STAGES.values() if stage.target == target]
+    return list(dict.fromkeys(stage.path(i) for stage in stages for i in stage.items(params)))
+
+
+def artifacts(params: Params) -> list[tuple[Stage, str]]:
+    """Return stage and item of every artifact that a whole run makes, in the order of the work."""
+    return [(s, item) for s in STAGES.values() for item in dict.fromkeys(s.items(params))]
+
+
+def command_for(path: Path) -> str:
+    """Return the command that makes an artifact; general words where no stage makes it."""
+    for stage in STAGES.values():
+        pattern = re.sub(r"\\\{\w+\\\}", "([^/]+)", re.escape(stage.pattern()))
+        if found := re.fullmatch(pattern, path.as_posix()):
+            return stage.command_for("/".join(found.groups()))
+    return "the stage that makes it"
+
+
+ParametersOf = Callable[[str, str], Mapping[str, Any]]
+
+
+def stage_parameters(params: Params, stage: str, item: str = "") -> dict[str, Any]:
+    """Return what decides the content of an artifact besides its inputs, as plain JSON data.
+
+    Changing anything that is named here makes artifacts stale; changing anything else does not.
+
+    Args:
+        params: the whole of params.yaml.
+        stage: a key of `STAGES`.
+        item: which artifact; facts of the catalog about its dataset count too.
+    """
+    spec = STAGES[stage]
+    tree = spec.parameters(params, *spec.values(item)) if spec.parameters else {}
+    entry = catalog.load_catalog().get(item.partition("/")[0])
+    facts = entry.facts(stage) if entry is not None else None
+    return tree if facts is None else {**tree, "catalog": facts}
+
+
+def lookup(params: Params) -> ParametersOf:
+    """Return `stage_parameters` for these parameters, as `reiqa.store` takes it."""
+    return lambda stage, item: stage_parameters(params, stage, item)
+
+
+def is_same(recorded: Mapping[str, Any], today: Mapping[str, Any]) -> bool:
+    """Say whether an artifact made under ``recorded`` is what ``today``'s parameters would make.
+
+    Recorded is the device that ``auto`` was resolved to; today ``auto`` accepts either, or what a
+    node with a GPU has made would be stale on one without.
+    """
+    return not differences(recorded, today)
+
+
+def differences(recorded: Mapping[str, Any], today: Mapping[str, Any]) -> list[str]:
+    """Return the dotted keys in which two trees of parameters differ (see `is_same`)."""
+    if today.get("compute", {}).get("device") == "auto":
+        device = recorded.get("compute", {}).get("device")
+        today = {**today, "compute": {**today["compute"], "device": device}}
+    return list(_differing(recorded, today, ()))
+
+
+def _differing(one: Any, other: Any, keys: Sequence[str]) -> Iterable[str]:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in dict.fromkeys([*one, *other]):
+            yield from _differing(one.get(key), other.get(key), [*keys, str(key)])
+    elif one != other:
+        yield ".".join(keys)
+
+
+def _file_digest(file: str | None) -> str | None:
+    """Digest an imported checkpoint: another file of the same name is another expert."""
+    if file is None or not Path(file).is_file():
+        return None
+    state = Path(file).stat()
+    return _cached_digest(file, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _cached_digest(file: str, _size: int, _changed: int) -> str:
+    # Kept while the file is as it was: every look at an artifact below it asks again.
+    with Path(file).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
