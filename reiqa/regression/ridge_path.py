@@ -116,7 +116,7 @@ def _elastic_net(
             np.asfortranarray(features.dense()),
             ratings,
             l1_ratio=ratio,
-            alpha_grid=descending,
+            alphas=descending,
             max_iter=_ITERATIONS,
         )
     late = [warning for warning in caught if issubclass(warning.category, ConvergenceWarning)]

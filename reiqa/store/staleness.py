@@ -130,7 +130,7 @@ class Freshness:
                 return f"{part} is missing or has another size"
         try:
             today = self._parameters_of(made.stage, made.item)
-        except ValueError:
+        except (ValueError, KeyError, TypeError):
             return f"made for another item ({made.item})"
         if changed := stages.differences(made.parameters, today):
             return f"parameters changed: {', '.join(changed)}"

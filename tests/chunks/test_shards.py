@@ -314,6 +314,8 @@ def test_the_verb_names_every_damaged_shard_and_still_checks_the_others(
     garden, parameters, monkeypatch
 ):
     monkeypatch.setattr(pipeline, "load_params", lambda _: parameters)
+    items = [f"{garden}/{number:05d}" for number in range(3)]
+    monkeypatch.setattr("reiqa.stages.shards", lambda *_: items)
     paths = [sealed(garden, number, 3, parameters) for number in range(3)]
     runner = CliRunner()
     done = runner.invoke(cli.app, ["chunks", "--verify"])

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from support.offered import SMALL, Server, picture, tgz, zipped
 
-from reiqa import layout, store
-from reiqa.data import catalog, fetch, file_tree, receipts, sources, status
-from reiqa.data.catalog import DatasetEntry, Source, SourceFile
+from reiqa import catalog, layout, store
+from reiqa.catalog import DatasetEntry, Source, SourceFile
+from reiqa.data import fetch, file_tree, receipts, sources, status
 from reiqa.data.sources import RetryPolicy
 from reiqa.data.unpack import unpack
 from reiqa.errors import BadInputError, WorkFailedError

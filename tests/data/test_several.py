@@ -14,9 +14,9 @@ from support.offered import SMALL, Server, tgz
 from typer.testing import CliRunner, Result
 
 from reiqa import layout
+from reiqa.catalog import DatasetEntry
 from reiqa.cli import app
 from reiqa.data import fetch, sources
-from reiqa.data.catalog import DatasetEntry
 from reiqa.data.concurrency import run_each
 
 NAMES = ("one", "two", "three", "four", "five")
@@ -24,17 +24,17 @@ NAMES = ("one", "two", "three", "four", "five")
 #: The program with sets of a test in its catalog: names and archives' addresses are arguments.
 PROGRAM = """
 import sys
-from reiqa.data import catalog
-from reiqa.data.catalog import Entry, Piece, Source
+from reiqa import catalog
+from reiqa.catalog import DatasetEntry, Source, SourceFile
 
-entries = dict(catalog.load())
+entries = dict(catalog.load_catalog())
 for address in sys.argv.pop(1).split():
     name = address.rpartition("/")[2].removesuffix(".tgz")
-    entries[name] = Entry(
+    entries[name] = DatasetEntry(
         name=name, title=name, kind="corpus", authentic=True, images=3, citation="none",
-        licence="none", parts=(Piece(sources=(Source(url=address),)),),
+        licence="none", parts=(SourceFile(sources=(Source(url=address),)),),
     )
-catalog.load = lambda: entries
+catalog.load_catalog = lambda: entries
 
 from reiqa.cli import main
 main()
