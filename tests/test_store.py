@@ -141,7 +141,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused(monkeypatch):
     Path("kept").mkdir()
     # Root, as whom tests may run, may write anywhere.
     monkeypatch.setattr("os.access", lambda path, mode: path.name != "kept")
-    with pytest.raises(BadInputError, match="kept may not be written to"):
+    with pytest.raises(BadInputError, match="kept is not writable"):
         store.write_text(Path("kept/a.txt"), "new")
 
 
@@ -431,7 +431,7 @@ def test_a_stale_input_is_taken_but_said(capsys):
     run_chain()
     newer = changed("features", max_pixels=70_000)
     store.make_artifact(RESULT, "fit", "demo", lookup(newer), [CACHE], lambda: None, force=True)
-    assert "cache.h5: taken as it is" in capsys.readouterr().err
+    assert "cache.h5: used although it is stale" in capsys.readouterr().err
     assert not store.Freshness(lookup(newer)).is_fresh(RESULT)
 
 
