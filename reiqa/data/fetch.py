@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reiqa import layout, store
 from reiqa.data import catalog, demo, disk_space, file_tree, receipts, sources
@@ -18,7 +19,10 @@ from reiqa.data.receipts import ReceiptTree
 from reiqa.data.sources import RetryPolicy, SlowSourceError, SourceError
 from reiqa.data.unpack import ArchiveError, is_archive, unpack
 from reiqa.errors import BadInputError, WorkFailedError
-from reiqa.progress import Meter, log, progress_bar
+from reiqa.progress import log, progress_bar
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 #: Users put manually downloaded files here; the folder is searched like a mirror.
 BY_HAND = store.WORK / "by-hand"
@@ -208,8 +212,8 @@ def _download_pieces(
     if not pieces:
         return []
     total = round(entry.gigabytes * 1000) if entry.gigabytes and needed else None
-    with progress_bar(f"fetch {entry.name}", total, "MB") as meter:
-        work = _DownloadJob(entry, mirrors, staging, patience, meter)
+    with progress_bar(f"fetch {entry.name}", total, "MB") as bar:
+        work = _DownloadJob(entry, mirrors, staging, patience, bar)
         try:
             jobs = run_each(
                 lambda number: work.piece(number, pieces[number]),
@@ -242,10 +246,10 @@ class _DownloadJob:
         mirrors: list[Path],
         staging: Path,
         patience: RetryPolicy,
-        meter: Meter,
+        bar: "tqdm[None]",
     ) -> None:
         self._entry, self._mirrors, self._patience = entry, mirrors, patience
-        self._staging, self._meter = staging, meter
+        self._staging, self._bar = staging, bar
         self._lock, self._pending_bytes, self._stopped = threading.Lock(), 0, False
 
     def stop(self) -> None:
@@ -361,7 +365,8 @@ class _DownloadJob:
             nonlocal done
             self._check_stopped()
             done += count
-            self._meter.advance(0, f"unpacking {name}: {done / 1e6:,.0f} MB")
+            self._bar.set_postfix_str(f"unpacking {name}: {done / 1e6:,.0f} MB", refresh=False)
+            self._bar.update(0)
 
         return advance
 
@@ -374,4 +379,4 @@ class _DownloadJob:
         with self._lock:
             megabytes, self._pending_bytes = divmod(self._pending_bytes + count, 1_000_000)
             if megabytes:
-                self._meter.advance(megabytes)
+                self._bar.update(megabytes)
