@@ -70,7 +70,7 @@ def test_a_file_on_which_the_library_crashes_costs_this_process_nothing(file, re
 
 
 def test_a_file_without_end_is_given_up(file, reader, monkeypatch):
-    monkeypatch.setattr(hdf5, "_PATIENCE", 0.2)
+    monkeypatch.setattr(hdf5, "_BASE_TIMEOUT", 0.2)
     reader("import time; time.sleep(60)")
     assert hdf5.find_fault(file) == "read timed out"
 

