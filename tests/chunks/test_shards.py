@@ -321,7 +321,7 @@ def test_the_verb_names_every_damaged_shard_and_still_checks_the_others(
     done = runner.invoke(cli.app, ["chunks", "--verify"])
     assert done.exit_code == 0
     assert [line.split(": ")[1] for line in done.stdout.splitlines()] == [
-        "2 windows, all as written", "2 windows, all as written", "3 windows, all as written",
+        "2 windows, verified", "2 windows, verified", "3 windows, verified",
     ]  # fmt: skip
     flip(paths[0], pixels_of(paths[0]))
     paths[1].unlink()

@@ -88,7 +88,7 @@ def test_a_wrong_entry_is_refused() -> None:
     sound = catalog.get_entry("csiq").model_dump()
     with pytest.raises(ValidationError, match="ratings"):
         DatasetEntry(**{**sound, "ratings": None})
-    with pytest.raises(ValidationError, match="where the set comes from"):
+    with pytest.raises(ValidationError, match="has no source"):
         DatasetEntry(**{**sound, "parts": ()})
     with pytest.raises(ValidationError, match="typo"):
         DatasetEntry(**{**sound, "typo": 1})

@@ -65,7 +65,7 @@ def test_which_photographs_and_every_byte_follow_from_the_source(tmp_path: Path)
 
 
 def test_too_few_photographs_are_refused_by_the_folders_name(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"raw: 1 photographs; 2 are needed"):
+    with pytest.raises(BadInputError, match=r"raw: found 1 photographs, need 2"):
         degraded.make_degraded(photographs(tmp_path / "raw", 1), 2 * EACH, tmp_path)
 
 

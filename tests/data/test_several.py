@@ -107,7 +107,7 @@ def test_one_that_fails_stops_no_other_and_each_failure_is_one_line_at_the_end(
     done = reiqa_fetch(NAMES)
     assert done.exit_code == 1
     assert [name for name in NAMES if whole(name)] == ["two", "three", "five"]
-    assert [line.split(": no source")[0] for line in done.stderr.splitlines()] == [
+    assert [line.split(": download of")[0] for line in done.stderr.splitlines()] == [
         "reiqa: one",
         "reiqa: four",
     ]
@@ -135,7 +135,7 @@ def test_one_mistake_of_all_is_told_once(sets: Server) -> None:
         app, ["fetch", "--dataset=one", "--dataset=two", "--mirror", "nowhere"]
     )
     assert done.exit_code == 2
-    assert done.stderr == "reiqa: nowhere: the mirror is no folder\n"
+    assert done.stderr == "reiqa: nowhere: the mirror is not a folder\n"
 
 
 def test_a_name_given_twice_is_brought_once(sets: Server) -> None:
@@ -153,7 +153,7 @@ def test_two_transfers_never_count_on_the_same_room(
     done = reiqa_fetch(["one", "two"])
     assert done.exit_code == 1
     assert sum(map(whole, ("one", "two"))) == 1
-    assert len(done.stderr.splitlines()) == 1 and "MB are free; make room" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "MB free). Free disk space" in done.stderr
     assert reiqa_fetch(["one", "two"]).exit_code == 0, "what the other took is claimed no more"
 
 
@@ -180,7 +180,7 @@ def test_what_is_stopped_stops_at_once_and_the_same_command_goes_on(
     _, said = running.communicate(timeout=30)
     assert time.monotonic() - stopped < 10, "nothing waits for a server that is silent"
     assert running.returncode == code
-    assert len(said.splitlines()) == said.count("interrupted; what is finished is kept") == lines
+    assert len(said.splitlines()) == said.count("interrupted; finished work is kept") == lines
     assert not any(map(whole, chosen))
 
     sets.asked.clear()

@@ -122,7 +122,7 @@ def test_references_that_both_sets_hold_are_counted(pair):
 
 
 def test_sets_encoded_with_other_weights_are_a_clear_line(pair):
-    recipe = cache.FeatureRecipe({"quality": "other weights"}, {"scales": [1.0]})
+    recipe = cache.FeatureRecipe({"quality": "not the same weights"}, {"scales": [1.0]})
     rewrite("koniq10k", "quality", recipe=recipe)
-    with pytest.raises(BadInputError, match="other weights"):
+    with pytest.raises(BadInputError, match="not the same weights"):
         evaluate_across(pair[1])

@@ -73,7 +73,7 @@ def test_neighbours_in_level_are_paired_and_a_gap_is_not(make_set):
 def test_copies_of_other_photographs_or_through_other_experts_are_refused(make_set):
     make_set(count=6)
     make_set(COPIES, count=6, listed=ladder_of(range(40, 42)))
-    with pytest.raises(BadInputError, match="no copy in demo_mixed"):
+    with pytest.raises(BadInputError, match="demo_mixed has no copy"):
         load_degraded(load_rated_features("clive"), COPIES)
     sample = load_rated_features("clive")
     sample.recipes["quality"]["scales"] = [0.5]

@@ -220,7 +220,9 @@ def run_all() -> Values:
     for expert in _IMPORTED:
         pipeline.make_expert(expert, params)
     photographs = {f"plant{number}": photograph(number, 200, 170) for number in range(3)}
-    with mock.patch.multiple(reiqa.probe.run, _EACH=1, _SIDE=64, _embedded=lambda: photographs):
+    with mock.patch.multiple(
+        reiqa.probe.run, _WINDOWS_PER_PHOTOGRAPH=1, _SIDE=64, _embedded=lambda: photographs
+    ):
         pipeline.make("probe", params)
     for name in ("views", "walls", "views_degraded"):
         pipeline.features(name, params)
