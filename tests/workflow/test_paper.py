@@ -29,7 +29,7 @@ The paper preset on miniature archives of the true layouts: 20 to 24 images of e
 sets, one photograph of each archive of the five corpora, four of ImageNet; ResNet-50 experts, 11
 distortions a chunk, crops of 160 px, one step of each training, four faked GPUs. The numbers that
 come out mean nothing; that they come out, from the archives to the tables, is what is shown. Kept
-by `REIQA_ACCEPTANCE=docs/acceptance.md pytest -m slow tests/workflow/test_paper.py`, revision
+by `REIQA_ACCEPTANCE=docs/log/acceptance.md pytest -m slow tests/workflow/test_paper.py`, revision
 {store.revision()}, {os.cpu_count()} cores of which other work took its part.
 
 ```
