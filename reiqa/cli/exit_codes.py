@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from reiqa import progress, store, text
+from reiqa import store, text
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.progress import log
 
@@ -35,7 +35,6 @@ def on_interrupt(_number: int, _frame: object) -> NoReturn:
 
 def exit_now(code: int) -> NoReturn:
     """End at once: threads that wait for a server would hold an orderly end up for minutes."""
-    progress.close()
     if sys.stdout is not None:
         sys.stdout.flush()
     sys.stderr.flush()

@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reiqa import layout, store
 from reiqa.data import catalog, demo, disk_space, file_tree, receipts, sources
@@ -18,7 +19,10 @@ from reiqa.data.receipts import ReceiptTree
 from reiqa.data.sources import RetryPolicy, SlowSourceError, SourceError
 from reiqa.data.unpack import ArchiveError, is_archive, unpack
 from reiqa.errors import BadInputError, WorkFailedError
-from reiqa.progress import Meter, log, progress_bar
+from reiqa.progress import log, progress_bar
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 #: Files that a person puts here are found as in a mirror.
 BY_HAND = store.WORK / "by-hand"
@@ -242,7 +246,7 @@ class _DownloadJob:
         mirrors: list[Path],
         staging: Path,
         patience: RetryPolicy,
-        shown: Meter,
+        shown: "tqdm[None]",
     ) -> None:
         self._entry, self._mirrors, self._patience = entry, mirrors, patience
         self._staging, self._shown = staging, shown
@@ -359,7 +363,8 @@ class _DownloadJob:
             nonlocal done
             self._go_on()
             done += count
-            self._shown.advance(0, f"unpacking {name}: {done / 1e6:,.0f} MB")
+            self._shown.set_postfix_str(f"unpacking {name}: {done / 1e6:,.0f} MB", refresh=False)
+            self._shown.update(0)
 
         return tell
 
@@ -372,4 +377,4 @@ class _DownloadJob:
         with self._lock:
             megabytes, self._spare = divmod(self._spare + count, 1_000_000)
             if megabytes:
-                self._shown.advance(megabytes)
+                self._shown.update(megabytes)

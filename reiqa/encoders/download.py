@@ -92,7 +92,7 @@ def _download(published: PublishedCheckpoint, path: Path) -> None:
     source = Source(url=published.url)
     try:
         with progress.progress_bar(f"fetch {path.stem}", unit="bytes") as shown:
-            whole = sources.download(source, advance=shown.advance)
+            whole = sources.download(source, advance=shown.update)
     except sources.SourceError as error:
         raise WorkFailedError(f"{published.url}: {error}; or put the file at {path}") from None
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -166,7 +166,7 @@ def _encode_all(
                     _encode(group, lines, params.features.scales, processor, faults)
                 if strict and faults:
                     raise BadInputError(next(iter(faults.values())))
-                shown.advance(len(batch))
+                shown.update(len(batch))
     for path, digest in zip(paths, known, strict=True):
         if not digest and strict:
             raise BadInputError(f"{path}: no such file, or not readable")

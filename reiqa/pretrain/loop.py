@@ -121,7 +121,8 @@ class PretrainingRun:
                     rate = (self.step - first) * images / (time.monotonic() - start)
                     live.row(self.curve.last(), images_per_s=rate)
                 if self.ranks.is_main:
-                    shown.advance(images, training_log.format_metrics(measures))
+                    shown.set_postfix_str(training_log.format_metrics(measures), refresh=False)
+                    shown.update(images)
                     if self.step % self.settings.checkpoint_every == 0 or self.step == self.total:
                         self.checkpoints.write(self.step, self._state())
         if live:

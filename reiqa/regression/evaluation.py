@@ -102,7 +102,7 @@ def cross_validate(
             for note in trial.notes:
                 notes.add(note, variant, number)
             trials[variant].append(trial)
-            shown.advance()
+            shown.update()
     return CVResult(local, trials, notes)
 
 

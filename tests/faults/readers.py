@@ -1,77 +1,18 @@
-"""Feeds spoilt files to every reader of files that others may have made; counts what comes of it.
+"""Readers of files that others may have made, each with valid files to start from."""
 
-Each input is a valid file changed by a few mutations that follow from a seed. A reader may take it
-or refuse it by one of the two documented errors, in one line; anything else is a fault, as is the
-death of the process: batches run in processes of their own.
-
-Run as `python tests/faults/fuzz.py [--share 0.01] [--only index]`; a share of 1 is over a million.
-"""
-
-import argparse
 import io
 import json
-import os
 import pickle
-import random
-import resource
 import shutil
-import signal
 import stat
-import sys
 import tarfile
 import tempfile
-import traceback
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-
-import reiqa.store.hdf5
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.append(str(Path(__file__).parents[1]))
-
-#: Inputs that one process takes before the next one is forked.
-_BATCH = 2000
-#: Seconds of work after which a reader is held to hang, and in all, however busy the machine is.
-_PATIENCE, _IN_ALL = 10, 120
-#: Bytes of memory that it may take.
-_MEMORY = 8 * 2**30
-
-_BYTES = (0, 1, 9, 10, 13, 34, 44, 45, 48, 57, 58, 91, 93, 123, 125, 127, 128, 254, 255)
-_TOKENS = (
-    b"nan", b"inf", b"-1", b"1e999", b"99999999999999999999", b"null", b"true", b"[]", b"{}", b'""',
-    b"\n", b"\r", b",", b'"', b"#", b": ", b"\x00", b"\xff\xfe", b"../", b"&a", b"*a", b"!!python/",
-    b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", "é".encode(), "\u2028".encode(),
-)  # fmt: skip
-
-
-def mutated(seed: bytes, other: bytes, draws: random.Random) -> bytes:
-    """Change a valid file in one to four places."""
-    data = bytearray(seed)
-    for _ in range(draws.choice((1, 1, 1, 2, 2, 3, 4))):
-        at = draws.randrange(len(data) + 1)
-        length = min(draws.choice((1, 1, 2, 4, 16, 64)), len(data) - at)
-        match draws.randrange(9):
-            case 0 | 1 if length:
-                data[at] ^= 1 << draws.randrange(8)
-            case 2 | 3 if length:
-                data[at] = draws.choice(_BYTES)
-            case 4:
-                del data[at : at + length]
-            case 5:
-                data[at:at] = data[at : at + length] * draws.randrange(1, 20)
-            case 6:
-                data[at:at] = draws.choice(_TOKENS)
-            case 7:
-                data[at : at + length] = draws.choice(_TOKENS)
-            case 8 if draws.randrange(4) == 0:
-                data[at:] = other[draws.randrange(len(other) + 1) :]
-            case _:
-                del data[at + draws.randrange(64) :]
-    return bytes(data)
 
 
 @dataclass(frozen=True)
@@ -80,121 +21,17 @@ class Reader:
 
     Attributes:
         name: what it reads.
-        inputs: how many it is given when the share is 1.
         suffix: of the file's name.
         seeds: valid files.
         read: reads the file at a path.
-        rebuilt: turns mutated content into a file whose checksums hold, where it has any.
-        guard: reads what killed a process that read it without protection; must refuse it.
+        rebuilt: turns mutated content into a file whose checksums are right, where it has any.
     """
 
     name: str
-    inputs: int
     suffix: str
     seeds: tuple[bytes, ...]
     read: Callable[[Path], object]
     rebuilt: Callable[[bytes], bytes] | None = None
-    guard: Callable[[Path], object] | None = None
-
-
-@dataclass
-class Count:
-    """What came of a reader's inputs."""
-
-    tried: int = 0
-    taken: int = 0
-    refused: int = 0
-    deaths: int = 0
-    faults: list[str] = field(default_factory=list)
-
-
-def fuzz(reader: Reader, inputs: int, kept: Path, seed: int = 0) -> Count:
-    """Give a reader so many inputs; keep those it failed on in a folder."""
-    total = Count()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
-        while total.tried < inputs:
-            batch = min(_BATCH, inputs - total.tried)
-            count = _in_a_process(reader, batch, f"{seed} {reader.name} {total.tried}", Path(name))
-            total.tried += count.tried
-            total.taken += count.taken
-            total.refused += count.refused
-            total.deaths += count.deaths
-            total.faults += count.faults
-            if count.faults:
-                kept.mkdir(parents=True, exist_ok=True)
-                for number, path in enumerate(sorted(Path(name).glob("fault-*"))):
-                    shutil.move(
-                        path, kept / f"{reader.name.replace(' ', '-')}-{total.tried}-{number}"
-                    )
-    return total
-
-
-def _in_a_process(reader: Reader, inputs: int, seed: str, folder: Path) -> Count:
-    """Run a batch in a child; its death is a fault of the input that it was reading."""
-    into, out = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(into)
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        with os.fdopen(out, "w") as stream, Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-            _batch(reader, inputs, seed, folder, stream)
-        os._exit(0)
-    os.close(out)
-    with os.fdopen(into) as stream:
-        lines = stream.read().splitlines()
-    _, status = os.waitpid(child, 0)
-    told = [json.loads(line) for line in lines]
-    count = Count(len(told))
-    for what in told:
-        count.taken += what == "taken"
-        count.refused += what == "refused"
-        count.faults += [what] if what not in ("taken", "refused") else []
-    if os.WIFSIGNALED(status):
-        count.tried += 1
-        path = folder / f"input{reader.suffix}"
-        if reader.guard and _told(Reader("", 0, "", (), reader.guard), path) == "refused":
-            count.deaths += 1
-            count.refused += 1
-        else:
-            count.faults.append(f"the process died by signal {os.WTERMSIG(status)}")
-            shutil.copy(path, folder / "fault-died")
-    return count
-
-
-def _batch(reader: Reader, inputs: int, seed: str, folder: Path, stream: Any) -> None:
-    draws = random.Random(seed)
-    path = folder / f"input{reader.suffix}"
-    for number in range(inputs):
-        first, other = draws.choice(reader.seeds), draws.choice(reader.seeds)
-        data = mutated(first, other, draws)
-        path.write_bytes(reader.rebuilt(data) if reader.rebuilt else data)
-        told = _told(reader, path)
-        if told not in ("taken", "refused"):
-            shutil.copy(path, folder / f"fault-{number}")
-        stream.write(json.dumps(told) + "\n")
-        stream.flush()
-
-
-def _told(reader: Reader, path: Path) -> str:
-    from reiqa.errors import BadInputError, WorkFailedError
-
-    # No handler: what hangs in a library in another language never comes back to Python.
-    signal.setitimer(signal.ITIMER_PROF, _PATIENCE)
-    signal.alarm(_IN_ALL)
-    try:
-        reader.read(path)
-    except (BadInputError, WorkFailedError) as error:
-        return "refused" if "\n" not in str(error) else f"several lines: {error}"
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        said = f"{type(error).__name__}: {str(error)[:100]}"
-        return f"{said} at {Path(where.filename).name}:{where.lineno}"
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.alarm(0)
-    return "taken"
 
 
 def readers() -> Iterator[Reader]:
@@ -220,15 +57,13 @@ def _text_readers() -> Iterator[Reader]:
         b'a.png,50.5,a,train,,0\n"b,c.png",1e1,a,test,jpeg,3\n'
     )
     corpus = b'# name: "c"\nimage,width,height,digest\na.png,640,480,0123456789abcdef\n'
-    yield Reader("index of a rated set", 250_000, ".csv", (rated,), index.read_index)
-    yield Reader("index of a corpus", 200_000, ".csv", (corpus,), index.read_corpus)
+    yield Reader("index of a rated set", ".csv", (rated,), index.read_index)
+    yield Reader("index of a corpus", ".csv", (corpus,), index.read_corpus)
 
     names = ["a.png", "b.png", "c.png"]
     known = Index("demo", names, np.arange(3.0), names, [""] * 3, [""] * 3, [0] * 3, {})
     table = b"image,split_0,split_1\na.png,train,test\nb.png,val,train\nc.png,test,val\n"
-    yield Reader(
-        "table of splits", 150_000, ".csv", (table,), lambda path: splits.read_splits(path, known)
-    )
+    yield Reader("table of splits", ".csv", (table,), lambda path: splits.read_splits(path, known))
 
     entry = DatasetEntry.model_validate(
         {
@@ -240,15 +75,15 @@ def _text_readers() -> Iterator[Reader]:
     )  # fmt: skip
     listed = b"dis_img_path,dis_type,ref_img_path,score\na_1.png,jpeg,a.png,50\nb_2.png,,b.png,1\n"
     yield Reader(
-        "rating table of a set", 100_000, ".csv", (listed,),
+        "rating table of a set", ".csv", (listed,),
         lambda path: rating_tables.read_ratings(entry, path.parent),
     )  # fmt: skip
     yield Reader(
-        "spreadsheet of labels", 5_000, ".xlsx", (_sheet(_XML),),
+        "spreadsheet of labels", ".xlsx", (_sheet(_XML),),
         lambda path: rating_tables.read_listing(path, "name", "scene", "1"),
     )  # fmt: skip
     yield Reader(
-        "spreadsheet, its checksums right", 10_000, ".xlsx", (_XML,),
+        "spreadsheet, its checksums right", ".xlsx", (_XML,),
         lambda path: rating_tables.read_listing(path, "name", "scene", "1"), _sheet,
     )  # fmt: skip
     tree = (
@@ -257,7 +92,7 @@ def _text_readers() -> Iterator[Reader]:
         b"quality:\n  source: import\n  backbone: resnet50\n  file: x.pth\n"
         b"features:\n  scales: [1.0, 0.5]\nregression: {alphas: [0.1, 10.0, 3]}\n"
     )
-    yield Reader("params.yaml", 15_000, ".yaml", (tree,), params.load_params)
+    yield Reader("params.yaml", ".yaml", (tree,), params.load_params)
 
 
 _XML = (
@@ -284,14 +119,14 @@ def _json_readers() -> Iterator[Reader]:
     from reiqa.stages import lookup, stage_parameters
 
     told = b'{"name": "demo", "images": 3, "bytes": 1200, "files": [{"file": "a.zip"}]}\n'
-    yield Reader("receipt", 120_000, ".json", (told,), receipts.read_receipt)
+    yield Reader("receipt", ".json", (told,), receipts.read_receipt)
 
     def digests(path: Path) -> object:
         receipts.DIGESTS = path
         return receipts.known_digest("demo", "a.zip")
 
     known = b'{"demo/a.zip": {"bytes": 5, "sha256": "' + b"0" * 64 + b'"}, "x/y": {}}\n'
-    yield Reader("table of digests", 100_000, ".json", (known,), digests)
+    yield Reader("table of digests", ".json", (known,), digests)
 
     settings = Params.model_validate(
         {
@@ -313,14 +148,14 @@ def _json_readers() -> Iterator[Reader]:
             artifact.write_text("abc")
         return store.Freshness(lookup(settings)).is_fresh(artifact)
 
-    for seal, inputs in ((True, 30_000), (False, 100_000)):
+    for seal in (True, False):
         text = json.dumps(store.add_checksum(made) if seal else made).encode()
         name = "sidecar" if seal else "sidecar of an earlier version"
-        yield Reader(name, inputs, ".csv.prov.json", (text,), freshness)
+        yield Reader(name, ".csv.prov.json", (text,), freshness)
 
     manifest = (bundle.SHIPPED / "lite" / bundle.MANIFEST).read_bytes()
     yield Reader(
-        "manifest of a bundle", 10_000, ".json", (manifest,),
+        "manifest of a bundle", ".json", (manifest,),
         lambda path: bundle._checked(path, path.read_bytes()),
     )  # fmt: skip
 
@@ -358,8 +193,8 @@ def _binary_readers() -> Iterator[Reader]:
         return stream.getvalue()
 
     zipped, old = saved(True), saved(False)
-    yield Reader("checkpoint", 10_000, ".pth", (zipped,), checkpoint)
-    yield Reader("checkpoint of an old torch", 20_000, ".pth", (old, pickle.dumps([1])), checkpoint)
+    yield Reader("checkpoint", ".pth", (zipped,), checkpoint)
+    yield Reader("checkpoint of an old torch", ".pth", (old, pickle.dumps([1])), checkpoint)
     with zipfile.ZipFile(io.BytesIO(zipped)) as parts:
         members = {name: parts.read(name) for name in parts.namelist()}
     (main,) = (name for name in members if name.endswith("data.pkl"))
@@ -371,13 +206,11 @@ def _binary_readers() -> Iterator[Reader]:
                 parts.writestr(name, data if name == main else content)
         return stream.getvalue()
 
-    yield Reader(
-        "checkpoint, its checksums right", 15_000, ".pth", (members[main],), checkpoint, rezipped
-    )
+    yield Reader("checkpoint, its checksums right", ".pth", (members[main],), checkpoint, rezipped)
 
     card = {"backbone": "shufflenet_v2_x0_5", "expert": "quality"}
     small = save({"a.weight": torch.ones(2, 2)}, {"reiqa": json.dumps(card)})
-    yield Reader("safetensors of an expert", 600, ".safetensors", (small,), encoders.load_encoder)
+    yield Reader("safetensors of an expert", ".safetensors", (small,), encoders.load_encoder)
 
     def kept(path: Path) -> object:
         digest = regressor.store.file_digest(path)
@@ -388,7 +221,7 @@ def _binary_readers() -> Iterator[Reader]:
 
     names = ("mean", "inverse_deviation", "weights", "link_at", "link_to")
     fitted = save({f"both.{name}": torch.ones(2, dtype=torch.float64) for name in names})
-    yield Reader("safetensors of a regressor", 15_000, ".safetensors", (fitted,), kept)
+    yield Reader("safetensors of a regressor", ".safetensors", (fitted,), kept)
 
     settings = ChunkParams(corpora=["c"], n_aug=1, patch=16, scales=[1.0])
     recipe = draw_recipe(settings, ("gaussian_blur",), 0, "c", "a.png", 0, 40, 40)
@@ -414,23 +247,8 @@ def _binary_readers() -> Iterator[Reader]:
     def window(path: Path) -> object:
         return shards.ShardReader([path]).window(0)
 
-    reiqa.store.hdf5._PATIENCE = _PATIENCE // 2
-    yield Reader("HDF5 of features", 150, ".h5", (features,), cache.read_features)
-    yield Reader("HDF5 of windows", 150, ".h5", (shard,), window)
-
-    def unguarded(read: Callable[[Path], object]) -> Callable[[Path], object]:
-        def inner(path: Path) -> object:
-            reiqa.store.hdf5.find_fault = lambda path: ""  # type: ignore[assignment]
-            return read(path)
-
-        return inner
-
-    name = "HDF5 of features, in this process"
-    yield Reader(
-        name, 10_000, ".h5", (features,), unguarded(cache.read_features), guard=cache.read_features
-    )
-    name = "HDF5 of windows, in this process"
-    yield Reader(name, 10_000, ".h5", (shard,), unguarded(window), guard=window)
+    yield Reader("HDF5 of features", ".h5", (features,), cache.read_features)
+    yield Reader("HDF5 of windows", ".h5", (shard,), window)
 
     def unpacked(path: Path) -> object:
         folder = path.with_name("unpacked")
@@ -446,13 +264,13 @@ def _binary_readers() -> Iterator[Reader]:
             around = {each.name for each in path.parent.iterdir()} - {path.name}
             assert all(name.startswith("fault-") for name in around), f"outside: {around}"
 
-    yield Reader("zip archive", 40_000, ".zip", tuple(_zips()), unpacked)
+    yield Reader("zip archive", ".zip", tuple(_zips()), unpacked)
     packed, table = seven_parts({"d/a.png": b"pixels" * 10})
-    yield Reader("7z archive", 20_000, ".7z", (seven_of(packed, table),), unpacked)
+    yield Reader("7z archive", ".7z", (seven_of(packed, table),), unpacked)
     name = "7z archive, its checksums right"
-    yield Reader(name, 20_000, ".7z", (table,), unpacked, partial(seven_of, packed))
+    yield Reader(name, ".7z", (table,), unpacked, partial(seven_of, packed))
     for kind in ("gz", "xz", "bz2"):
-        yield Reader(f"tar.{kind} archive", 20_000, f".tar.{kind}", (_tar(kind),), unpacked)
+        yield Reader(f"tar.{kind} archive", f".tar.{kind}", (_tar(kind),), unpacked)
 
 
 def _zips() -> Iterator[bytes]:
@@ -563,40 +381,7 @@ def _picture_readers() -> Iterator[Reader]:
         return images.read_rgb(path)
 
     for kind, (suffix, seeds) in kinds.items():
-        yield Reader(f"photograph, {kind}", 40_000, suffix, tuple(seeds), shown)
+        yield Reader(f"photograph, {kind}", suffix, tuple(seeds), shown)
     # Mutations of a whole file hardly ever leave a profile that can be opened.
-    yield Reader("photograph, its profile", 20_000, ".tif", (told["icc_profile"],), shown,
+    yield Reader("photograph, its profile", ".tif", (told["icc_profile"],), shown,
                  lambda profile: saved("TIFF", colour, icc_profile=profile))  # fmt: skip
-
-
-def main() -> None:
-    """Fuzz all readers, or those named, and print a table of what came of it."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--share", type=float, default=1.0, help="of each reader's inputs")
-    options.add_argument("--only", default="", help="readers with this in their name")
-    options.add_argument("--part", default="0/1", help="I/N: every N-th reader, from the I-th")
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--keep", type=Path, default=Path("work/fuzz"), help="for what failed")
-    given = options.parse_args()
-    part, parts = map(int, given.part.split("/"))
-    total, failed = 0, 0
-    print("| reader | inputs | taken | refused in one line | faults |")
-    print("|---|---|---|---|---|", flush=True)
-    for number, reader in enumerate(readers()):
-        if given.only not in reader.name or number % parts != part:
-            continue
-        count = fuzz(reader, max(1, round(reader.inputs * given.share)), given.keep, given.seed)
-        numbers = (count.tried, count.taken, count.refused, len(count.faults))
-        print(f"| {reader.name} | {' | '.join(f'{n:,}' for n in numbers)} |")
-        if count.deaths:
-            print(f"    {count.deaths} x the library took the process with it; refused by trial")
-        for fault in sorted(set(count.faults))[:20]:
-            print(f"    {count.faults.count(fault)} x {fault}")
-        sys.stdout.flush()
-        total, failed = total + count.tried, failed + len(count.faults)
-    print(f"{total:,} inputs, {failed:,} faults")
-    sys.exit(1 if failed else 0)
-
-
-if __name__ == "__main__":
-    main()
