@@ -219,7 +219,9 @@ def main() -> int:
     parser.add_argument("--mirror", type=Path, help="folder that holds pristine/")
     parser.add_argument("--every", type=int, default=1, help="take one pristine photograph in N")
     parser.add_argument("--types", nargs="*", default=list(TYPES), metavar="TYPE")
-    parser.add_argument("--write", action="store_true", help="rewrite docs/explanation/distortions.md")
+    parser.add_argument(
+        "--write", action="store_true", help="rewrite docs/explanation/distortions.md"
+    )
     # The tests load this file by its path, from where its neighbours are not found.
     from ratios import Ratio, add_option, put
 
