@@ -28,7 +28,7 @@ from reiqa.devices import device
 from reiqa.encoders import build_encoder
 from reiqa.features.encoding import FrozenEncoder, scaled_views, to_batch
 from reiqa.params import ComputeParams
-from reiqa.regression.banded_solver import ShiftedSystem
+from reiqa.regression.ridge_path import ShiftedSystem
 from reiqa.regression.scaler import FeatureScaler, ScaledRows
 
 OUT = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "paths.md"

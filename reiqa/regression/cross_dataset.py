@@ -14,7 +14,8 @@ from reiqa.params import VARIANTS, ExpertName, Params, Variant
 from reiqa.progress import log
 from reiqa.regression import metrics, paper, regressor
 from reiqa.regression.dataset import RatedFeatures, load_rated_features
-from reiqa.regression.fitting import evaluate_dataset, fit_final, regressor_key, regressor_path
+from reiqa.regression.evaluation import evaluate_dataset, fit_final, regressor_key
+from reiqa.regression.fitting import regressor_path
 from reiqa.regression.regressor import Regressor
 
 HEAD = (

@@ -1,28 +1,26 @@
-"""Run the protocol over all splits of a dataset and summarise the metrics."""
+"""Run the protocol on a dataset: all splits of all variants, then the final regressors."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median_low
-from typing import Any
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
+from reiqa import layout, store
+from reiqa import params as parameters
 from reiqa.params import VARIANTS, Params, RegressionParams, Variant
 from reiqa.progress import progress_bar
-from reiqa.regression import metrics, paper, statistics
+from reiqa.regression import splits
 from reiqa.regression.dataset import RatedFeatures
-from reiqa.regression.metrics import Logistic
-from reiqa.regression.protocol import SplitResult, run_split
-from reiqa.regression.ranking import DegradedDataset
+from reiqa.regression.protocol import SplitResult, refit_all, run_split
+from reiqa.regression.ranking import DegradedDataset, load_degraded
+from reiqa.regression.regressor import Regressor
 from reiqa.regression.ridge_path import Penalty, penalty_grid
-from reiqa.regression.scaler import Vector
 from reiqa.regression.splits import Split
-from reiqa.seeds import generator
-
-_METRICS = ("srcc", "plcc", "plcc_raw", "krcc", "rmse")
+from reiqa.stages import stage_parameters
 
 
 class SplitWarnings:
@@ -107,117 +105,88 @@ def cross_validate(
 
 
 @dataclass(frozen=True)
-class SplitMetrics:
-    """Metrics and logistic curves of one variant, with one value per split."""
+class EvaluatedDataset:
+    """A dataset after cross-validation.
 
-    values: dict[str, list[float]]
-    curves: list[Logistic | None]
+    Attributes:
+        sample: the usable images.
+        splits: splits of the rows of the index.
+        evaluation: the results of all splits.
+        custom_splits: whether the user provided the splits.
+        settings: regression parameters.
+        degraded: degraded copies for the ranking term, if enabled.
+        key: digest of everything the regressors depend on; saved regressors are only reused if
+            their key matches.
+    """
 
-
-def split_metrics(evaluation: CVResult, ratings: Vector, variant: Variant) -> SplitMetrics:
-    """Compare the test predictions of each split with the ``(N,)`` ratings of the sample."""
-    values: dict[str, list[float]] = {name: [] for name in _METRICS}
-    curves = []
-    for number, (split, result) in enumerate(
-        zip(evaluation.splits, evaluation.results[variant], strict=True)
-    ):
-        found = metrics.compare(result.predictions, ratings[split.test])
-        for name in _METRICS:
-            values[name].append(getattr(found, name))
-        curves.append(found.curve)
-        if np.isnan(found.srcc):
-            reason = "no correlation exists: test ratings or predictions are constant"
-            evaluation.notes.add(reason, variant, number)
-        elif found.curve is None:
-            reason = "no logistic curve could be fitted: PLCC and RMSE after a straight line"
-            evaluation.notes.add(reason, variant, number)
-    return SplitMetrics(values, curves)
+    sample: RatedFeatures
+    splits: Sequence[Split]
+    evaluation: CVResult
+    custom_splits: bool
+    settings: RegressionParams
+    degraded: DegradedDataset | None
+    key: str
 
 
-def summarise(evaluation: CVResult, sample: RatedFeatures, params: Params) -> dict[str, Any]:
-    """Return the ``variants`` and ``tests`` sections of a result, as JSON data."""
-    ratings = sample.ratings
-    measured = {variant: split_metrics(evaluation, ratings, variant) for variant in VARIANTS}
-    tests = [split.test for split in evaluation.splits]
-    draws = statistics.bootstrap(
-        tests,
-        ratings,
-        {v: [t.predictions for t in results] for v, results in evaluation.results.items()},
-        sample.groups,
-        params.regression.bootstrap,
-        generator(params.seed, "bootstrap", sample.dataset),
+def evaluate_dataset(
+    sample: RatedFeatures, params: Params, splits_file: Path | None = None
+) -> EvaluatedDataset:
+    """Run the protocol on a dataset.
+
+    Args:
+        sample: the usable images.
+        params: uses ``regression``, ``seed`` and ``compute.threads``.
+        splits_file: a table of splits that replaces those of the protocol.
+
+    Raises:
+        BadInputError: splits or degraded copies do not match the sample, or it is too small.
+    """
+    parts = _splits(sample, params, splits_file)
+    settings = params.regression
+    degraded = load_degraded(sample, settings.ranking.dataset) if settings.ranking else None
+    threads = params.compute.threads
+    evaluation = cross_validate(sample, parts, settings, threads, degraded=degraded)
+    key = regressor_key(sample, params, splits_file)
+    return EvaluatedDataset(
+        sample, parts, evaluation, splits_file is not None, settings, degraded, key
     )
-    variants = {}
-    for variant in VARIANTS:
-        section = {
-            name: statistics.summary_statistics(measured[variant].values[name]) for name in _METRICS
+
+
+def fit_final(evaluated: EvaluatedDataset) -> dict[Variant, Regressor]:
+    """Fit the final regressors on all usable images with the median penalty."""
+    with threadpool_limits(1):
+        return {variant: _refit(evaluated, variant) for variant in VARIANTS}
+
+
+def _refit(evaluated: EvaluatedDataset, variant: Variant) -> Regressor:
+    sample, penalty = evaluated.sample, evaluated.evaluation.final_penalty(variant)
+    pairs = evaluated.degraded.pairs_of(variant) if evaluated.degraded else None
+    return refit_all(
+        sample.features_of(variant), sample.ratings, penalty, evaluated.settings, pairs
+    )
+
+
+def regressor_key(sample: RatedFeatures, params: Params, splits_file: Path | None = None) -> str:
+    """Return the digest of everything that the regressors of a dataset depend on."""
+    return parameters.tree_digest(
+        {
+            "parameters": stage_parameters(params, "fit", sample.dataset),
+            "recipes": sample.recipes,
+            "index": store.file_digest(layout.index(sample.dataset)),
+            "images": sample.digests,
+            "copies": [
+                store.file_digest(path)
+                for path in layout.regression_inputs(*params.degraded_datasets())
+            ],
+            "splits": store.file_digest(splits_file) if splits_file else None,
         }
-        low, high = statistics.percentile_interval(draws[variant])
-        section["srcc"] |= {"low": low, "high": high}
-        first = measured[variant].curves[0]
-        variants[variant] = {
-            "width": sample.features_of(variant).shape[1],
-            **section,
-            **_chosen(evaluation, variant, params.regression),
-            "in_order": _in_order(evaluation, variant),
-            "logistic": [statistics.json_number(b) for b in first] if first else None,
-            "paper": _published(sample.dataset, variant),
-            "by_distortion": _parts(evaluation, sample, variant, sample.index.distortion),
-            "by_level": _parts(evaluation, sample, variant, sample.index.level),
-        }
-    test_share = float(np.mean([len(split.test) / len(split.train) for split in evaluation.splits]))
-    compared = {}
-    for expert in ("content", "quality"):
-        low, high = statistics.percentile_interval(draws["both"] - draws[expert])
-        compared[f"both-{expert}"] = {
-            **statistics.paired_tests(
-                measured["both"].values["srcc"], measured[expert].values["srcc"], test_share
-            ),
-            "low": low,
-            "high": high,
-        }
-    return {"variants": variants, "tests": compared}
+    )
 
 
-def _chosen(evaluation: CVResult, variant: Variant, settings: RegressionParams) -> dict[str, Any]:
-    kept = evaluation.final_penalty(variant)
-    chosen = [result.penalty for result in evaluation.results[variant]]
-    result: dict[str, Any] = {
-        "alpha": {
-            "kept": statistics.json_number(kept.alpha),
-            "splits": [statistics.json_number(penalty.alpha) for penalty in chosen],
-        },
-        "l1_ratio": None,
-    }
-    if settings.model == "elasticnet":
-        ratios = [statistics.json_number(penalty.l1_ratio) for penalty in chosen]
-        result["l1_ratio"] = {"kept": statistics.json_number(kept.l1_ratio), "splits": ratios}
-    return result
-
-
-def _in_order(evaluation: CVResult, variant: Variant) -> float | None:
-    """Return the mean fraction of held-out pairs in the right order, over splits with pairs."""
-    shares = [
-        result.in_order for result in evaluation.results[variant] if result.in_order is not None
-    ]
-    return statistics.json_number(float(np.mean(shares))) if shares else None
-
-
-def _published(dataset: str, variant: Variant) -> dict[str, float | None] | None:
-    found = paper.WITHIN.get((dataset, variant))
-    return dict(found._asdict()) if found else None
-
-
-def _parts(
-    evaluation: CVResult, sample: RatedFeatures, variant: Variant, labels: Sequence[str | int]
-) -> dict[str, Any]:
-    """Return SRCC within each distortion or level, pooling test predictions of all splits."""
-    label = np.array([str(labels[row] or "") for row in sample.rows.tolist()])
-    rows = np.concatenate([split.test for split in evaluation.splits])
-    predictions = np.concatenate([result.predictions for result in evaluation.results[variant]])
-    parts = {}
-    for name in sorted(set(label[rows]) - {""}):
-        selected = label[rows] == name
-        value = metrics.srcc(predictions[selected], sample.ratings[rows[selected]])
-        parts[name] = {"srcc": statistics.json_number(value), "n": len(np.unique(rows[selected]))}
-    return parts
+def _splits(sample: RatedFeatures, params: Params, file: Path | None) -> Sequence[Split]:
+    settings, index = params.regression, sample.index
+    if file:
+        return splits.read_splits(file, index, settings.fractions, params.seed)
+    return splits.make_splits(
+        index, settings.protocol, settings.splits, settings.fractions, params.seed
+    )

@@ -1,26 +1,17 @@
-"""``reiqa fit``: run the protocol on one dataset and write results/datasets/D.json."""
+"""``reiqa fit``: one dataset by the protocol, from features to results/datasets/D.json."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from reiqa import catalog, layout, store, text
-from reiqa import params as parameters
-from reiqa.params import EXPERTS, VARIANTS, Params, RegressionParams, Variant
+from reiqa.params import VARIANTS, Params
 from reiqa.regression import regressor, splits
-from reiqa.regression.dataset import RatedFeatures, load_rated_features
-from reiqa.regression.evaluation import CVResult, cross_validate, summarise
-from reiqa.regression.protocol import refit_all
-from reiqa.regression.ranking import DegradedDataset, load_degraded
-from reiqa.regression.regressor import Regressor
-from reiqa.regression.ridge_path import alpha_grid, penalty_grid
-from reiqa.regression.splits import Split
-from reiqa.regression.statistics import json_number
-from reiqa.stages import stage_parameters
+from reiqa.regression.dataset import load_rated_features
+from reiqa.regression.evaluation import EvaluatedDataset, evaluate_dataset, fit_final
+from reiqa.regression.ridge_path import penalty_grid
+from reiqa.regression.summary import describe, rating_range, summarise
 
 
 def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
@@ -69,156 +60,6 @@ def regressor_path(dataset: str) -> Path:
     return layout.companion(layout.result(dataset), "regressor.safetensors")
 
 
-@dataclass(frozen=True)
-class EvaluatedDataset:
-    """A dataset after cross-validation.
-
-    Attributes:
-        sample: the usable images.
-        splits: splits of the rows of the index.
-        evaluation: the results of all splits.
-        custom_splits: whether the user provided the splits.
-        settings: regression parameters.
-        degraded: degraded copies for the ranking term, if enabled.
-        key: digest of everything the regressors depend on; saved regressors are only reused if
-            their key matches.
-    """
-
-    sample: RatedFeatures
-    splits: Sequence[Split]
-    evaluation: CVResult
-    custom_splits: bool
-    settings: RegressionParams
-    degraded: DegradedDataset | None
-    key: str
-
-
-def evaluate_dataset(
-    sample: RatedFeatures, params: Params, splits_file: Path | None = None
-) -> EvaluatedDataset:
-    """Run the protocol on a dataset.
-
-    Args:
-        sample: the usable images.
-        params: uses ``regression``, ``seed`` and ``compute.threads``.
-        splits_file: a table of splits that replaces those of the protocol.
-
-    Raises:
-        BadInputError: splits or degraded copies do not match the sample, or it is too small.
-    """
-    parts = _splits(sample, params, splits_file)
-    settings = params.regression
-    degraded = load_degraded(sample, settings.ranking.dataset) if settings.ranking else None
-    threads = params.compute.threads
-    evaluation = cross_validate(sample, parts, settings, threads, degraded=degraded)
-    key = regressor_key(sample, params, splits_file)
-    return EvaluatedDataset(
-        sample, parts, evaluation, splits_file is not None, settings, degraded, key
-    )
-
-
-def fit_final(evaluated: EvaluatedDataset) -> dict[Variant, Regressor]:
-    """Fit the final regressors on all usable images with the median penalty."""
-    with threadpool_limits(1):
-        return {variant: _refit(evaluated, variant) for variant in VARIANTS}
-
-
-def _refit(evaluated: EvaluatedDataset, variant: Variant) -> Regressor:
-    sample, penalty = evaluated.sample, evaluated.evaluation.final_penalty(variant)
-    pairs = evaluated.degraded.pairs_of(variant) if evaluated.degraded else None
-    return refit_all(
-        sample.features_of(variant), sample.ratings, penalty, evaluated.settings, pairs
-    )
-
-
-def regressor_key(sample: RatedFeatures, params: Params, splits_file: Path | None = None) -> str:
-    """Return the digest of everything that the regressors of a dataset depend on."""
-    return parameters.tree_digest(
-        {
-            "parameters": stage_parameters(params, "fit", sample.dataset),
-            "recipes": sample.recipes,
-            "index": store.file_digest(layout.index(sample.dataset)),
-            "images": sample.digests,
-            "copies": [
-                store.file_digest(path)
-                for path in layout.regression_inputs(*params.degraded_datasets())
-            ],
-            "splits": store.file_digest(splits_file) if splits_file else None,
-        }
-    )
-
-
-def describe(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:
-    """Return the description of dataset, protocol and settings in a result."""
-    sample, settings = evaluated.sample, params.regression
-    entry = catalog.get_entry(sample.dataset)
-    return {
-        "dataset": sample.dataset,
-        "title": entry.title,
-        "n": len(sample.rows),
-        "listed": sample.index.header["listed"],
-        "indexed": len(sample.index.images),
-        "missing": sample.index.header["missing"],
-        "unrated": sample.unrated,
-        "errors": sample.errors,
-        "scaled": sample.scaled,
-        "proxy": entry.proxy,
-        "rating": _rating(sample),
-        "references": int(sample.groups.max()) + 1 if entry.grouped else None,
-        "protocol": _protocol(evaluated, params),
-        "regression": {
-            "model": settings.model,
-            "alphas": [json_number(alpha) for alpha in alpha_grid(settings)],
-            "l1_ratios": list(settings.l1_ratios) if settings.model == "elasticnet" else None,
-            "target": settings.target,
-            "clip": settings.clip,
-            "order": settings.ranking.model_dump() if settings.ranking else None,
-        },
-        "experts": {
-            expert: {
-                "weights": sample.recipes[expert]["weights"],
-                "width": sample.widths[expert],
-            }
-            for expert in EXPERTS
-        },
-    }
-
-
-def _splits(sample: RatedFeatures, params: Params, file: Path | None) -> Sequence[Split]:
-    settings, index = params.regression, sample.index
-    if file:
-        return splits.read_splits(file, index, settings.fractions, params.seed)
-    return splits.make_splits(
-        index, settings.protocol, settings.splits, settings.fractions, params.seed
-    )
-
-
-def _protocol(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:
-    settings, count = params.regression, len(evaluated.splits)
-    resolved = splits.resolve_protocol(evaluated.sample.index, settings.protocol)
-    used, note = (resolved.name, resolved.note) if not evaluated.custom_splits else ("given", "")
-    shares = "/".join(f"{100 * share:g}" for share in settings.fractions)
-    unit = "reference" if catalog.get_entry(evaluated.sample.dataset).grouped else "image"
-    words = {
-        "official": "the official split",
-        "random": f"{count} random splits {shares} by {unit}",
-        "given": f"{count} splits from a file",
-    }[used]
-    return {
-        "asked": settings.protocol,
-        "used": used,
-        "splits": count,
-        "fractions": list(settings.fractions),
-        "seed": params.seed,
-        "text": words + (f" ({note})" if note else ""),
-    }
-
-
-def _rating(sample: RatedFeatures) -> dict[str, float | None]:
-    header = sample.index.header
-    return {"low": header["rating_low"], "high": header["rating_high"]}
-
-
 def _card(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:
     sample = evaluated.sample
     return {
@@ -226,7 +67,7 @@ def _card(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:
         "key": evaluated.key,
         "n": len(sample.rows),
         "model": params.regression.model,
-        "rating": {**_rating(sample), "direction": "higher is better"},
+        "rating": {**rating_range(sample), "direction": "higher is better"},
         "proxy": catalog.get_entry(sample.dataset).proxy,
         "experts": sample.recipes,
     }

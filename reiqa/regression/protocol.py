@@ -12,14 +12,14 @@ import numpy as np
 from reiqa.errors import BadInputError
 from reiqa.params import RegressionParams
 from reiqa.regression import metrics
-from reiqa.regression.calibration import (
+from reiqa.regression.ranking import RankedPairs
+from reiqa.regression.regressor import (
     IDENTITY,
     PiecewiseLinearCalibration,
+    Regressor,
     fit_calibration,
     normal_scores,
 )
-from reiqa.regression.ranking import RankedPairs
-from reiqa.regression.regressor import Regressor
 from reiqa.regression.ridge_path import Penalty, RegularizationPath, fit_path
 from reiqa.regression.scaler import (
     FeatureScaler,

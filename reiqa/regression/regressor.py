@@ -4,19 +4,78 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
+from scipy import stats
 
 from reiqa import store
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName, Variant
-from reiqa.regression.calibration import IDENTITY, PiecewiseLinearCalibration
 from reiqa.regression.ridge_path import Penalty
-from reiqa.regression.scaler import FeatureScaler, RawFeatures, RowNumbers, ScaledRows, Vector
+from reiqa.regression.scaler import (
+    FeatureScaler,
+    Matrix,
+    RawFeatures,
+    RowNumbers,
+    ScaledRows,
+    Vector,
+)
+
+Values = TypeVar("Values", Matrix, Vector)
+
+#: Knots of the curve in normal scores, a quarter of a standard deviation apart. The curve is
+#: extrapolated linearly, as the few ratings beyond the last knot would only add noise.
+_KNOTS = np.arange(-9, 10) / 4
+
+
+@dataclass(frozen=True)
+class PiecewiseLinearCalibration:
+    """An increasing piecewise linear curve with linear extrapolation.
+
+    Attributes:
+        at: ``(K,)`` ascending knots on the fitted scale.
+        to: ``(K,)`` ascending values on the rating scale.
+    """
+
+    at: Vector
+    to: Vector
+
+    def __call__(self, fitted: Values) -> Values:
+        """Map predictions of any shape to the rating scale."""
+        slopes = np.diff(self.to) / np.diff(self.at)
+        below = np.minimum(fitted - self.at[0], 0) * slopes[0]
+        above = np.maximum(fitted - self.at[-1], 0) * slopes[-1]
+        mapped: Values = np.interp(fitted, self.at, self.to) + below + above
+        return mapped
+
+
+#: Calibration of a regressor that is fitted on the rating scale.
+IDENTITY = PiecewiseLinearCalibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+
+
+def normal_scores(ratings: Vector) -> Vector:
+    """Return the normal quantile of the rank of each rating; ties share their mean rank."""
+    shares = (stats.rankdata(ratings) - 0.5) / len(ratings)
+    scores: Vector = stats.norm.ppf(shares)
+    return scores
+
+
+def fit_calibration(ratings: Vector) -> PiecewiseLinearCalibration:
+    """Fit the curve that maps `normal_scores` of the ratings back to the ratings.
+
+    Args:
+        ratings: ratings of the training part, with at least two distinct values.
+    """
+    distinct, first = np.unique(ratings, return_index=True)
+    scores = normal_scores(ratings)[first]
+    inside = _KNOTS[(scores[0] < _KNOTS) & (scores[-1] > _KNOTS)]
+    at = inside if len(inside) > 1 else scores[[0, -1]]
+    return PiecewiseLinearCalibration(at, np.interp(at, scores, distinct))
+
 
 EXPERTS_OF: dict[Variant, tuple[ExpertName, ...]] = {
     "content": ("content",),

@@ -9,7 +9,7 @@ from scipy import stats
 from reiqa import layout
 from reiqa.errors import BadInputError
 from reiqa.features import cache
-from reiqa.regression import evaluate_across, fit, fitting, regressor
+from reiqa.regression import evaluate_across, evaluation, fit, regressor
 from reiqa.regression.fitting import regressor_path
 
 
@@ -74,7 +74,7 @@ def test_the_table_is_the_same_with_and_without_what_fit_kept(pair):
 def test_what_fit_kept_spares_a_second_fitting(pair, monkeypatch):
     for name in pair[0]:
         fit(name, pair[1])
-    monkeypatch.setattr(fitting, "cross_validate", None)
+    monkeypatch.setattr(evaluation, "cross_validate", None)
     evaluate_across(pair[1])
 
 

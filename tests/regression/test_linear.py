@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import ElasticNet, Ridge
 from sklearn.preprocessing import StandardScaler
 
-from reiqa.regression import banded_solver, ridge_path, scaler
+from reiqa.regression import ridge_path, scaler
 from reiqa.regression.ridge_path import Penalty, fit_path, ridge
 from reiqa.regression.scaler import FeatureScaler, ScaledRows
 
@@ -60,13 +60,13 @@ def test_clipped_features_are_fitted_as_scikit_learn_fits_them(rows, width):
 def test_a_whole_path_takes_one_factorisation_of_the_smaller_side(rows, width, monkeypatch):
     values, ratings = sample(rows, width)
     sizes = []
-    reduce = banded_solver._reduce
+    reduce = ridge_path._reduce
 
     def counted(matrix, bandwidth):
         sizes.append(matrix.shape)
         return reduce(matrix, bandwidth)
 
-    monkeypatch.setattr(banded_solver, "_reduce", counted)
+    monkeypatch.setattr(ridge_path, "_reduce", counted)
     ridge(standardised(values), ratings, ALPHAS)
     assert sizes == [(200, 200)]
 
@@ -74,11 +74,11 @@ def test_a_whole_path_takes_one_factorisation_of_the_smaller_side(rows, width, m
 @pytest.mark.parametrize("size", [1, 2, 6, 7, 8, 13, 50, 100])
 @pytest.mark.parametrize("bandwidth", [1, 3, 6, 96])
 def test_a_shifted_system_is_solved_whatever_its_size_and_bandwidth(size, bandwidth, monkeypatch):
-    monkeypatch.setattr(banded_solver, "_ROWS", 10)
+    monkeypatch.setattr(ridge_path, "_ROWS", 10)
     rng = np.random.default_rng(size)
     root = rng.normal(size=(size, size))
     matrix, right = root @ root.T, rng.normal(size=(size, 1))
-    found = banded_solver.ShiftedSystem(matrix.copy(), bandwidth).solve(right, [0.1, 10.0])
+    found = ridge_path.ShiftedSystem(matrix.copy(), bandwidth).solve(right, [0.1, 10.0])
     for column, shift in enumerate((0.1, 10.0)):
         expected = np.linalg.solve(matrix + shift * np.eye(size), right)[:, 0]
         np.testing.assert_allclose(found[:, column], expected, rtol=1e-7, atol=1e-10)
@@ -87,7 +87,7 @@ def test_a_shifted_system_is_solved_whatever_its_size_and_bandwidth(size, bandwi
 def test_a_shift_below_rounding_gives_nan_and_the_others_stand():
     vector = np.arange(1.0, 41.0)[:, None]
     matrix = 1e12 * vector @ vector.T
-    found = banded_solver.ShiftedSystem(matrix.copy(), 4).solve(vector, [1e-30, 1e6])
+    found = ridge_path.ShiftedSystem(matrix.copy(), 4).solve(vector, [1e-30, 1e6])
     expected = np.linalg.solve(matrix + 1e6 * np.eye(40), vector)[:, 0]
     np.testing.assert_allclose(found[:, 1], expected, rtol=1e-3)
     assert np.isnan(found[:, 0]).all() or np.isfinite(found[:, 0]).all()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from reiqa.regression.calibration import IDENTITY, fit_calibration, normal_scores
+from reiqa.regression.regressor import IDENTITY, fit_calibration, normal_scores
 
 
 def test_normal_scores_are_the_quantiles_of_the_ranks_and_ties_share_one():

@@ -5,8 +5,8 @@ import pytest
 
 from reiqa.errors import BadInputError
 from reiqa.params import RegressionParams
-from reiqa.regression.calibration import normal_scores
 from reiqa.regression.protocol import choose_alpha, refit_all, run_split
+from reiqa.regression.regressor import normal_scores
 from reiqa.regression.ridge_path import Penalty
 from reiqa.regression.splits import Split
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from reiqa.regression.calibration import fit_calibration
+from reiqa.regression.regressor import fit_calibration
 from reiqa.scoring.module import CalibrationModule, RegressionHead
 
 
