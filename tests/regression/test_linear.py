@@ -113,7 +113,7 @@ def test_an_elastic_net_without_its_first_norm_is_ridge():
 
 
 def test_an_elastic_net_that_does_not_converge_says_so(monkeypatch):
-    monkeypatch.setattr(ridge_path, "_ITERATIONS", 1)
+    monkeypatch.setattr(ridge_path, "_MAX_ITERATIONS", 1)
     values, ratings = sample(40, 60)
     path = fit_path(standardised(values), ratings, [Penalty(1e-4, 0.5)])
     assert "did not converge" in path.notes[0]
