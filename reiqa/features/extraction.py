@@ -256,7 +256,7 @@ def _collect_table(
 
 def _report(source: _ImageSource, found: Sequence[FeatureTable]) -> None:
     """Log unusable and downscaled images once for all experts."""
-    errors = dict.fromkeys(run for features in found for run in features.errors if run)
+    errors = dict.fromkeys(message for features in found for message in features.errors if message)
     scaled = max(int((features.shrunk < 1).sum()) for features in found)
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

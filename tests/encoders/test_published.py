@@ -87,9 +87,9 @@ def test_a_partial_match_is_refused_with_the_counts(tmp_path):
 def test_another_backbones_file_is_refused(tmp_path):
     _, trunk = plain("resnet18")
     reiqa_file(tmp_path / "r18.pth", trunk, 512)
-    with pytest.raises(BadInputError, match=r"does not fit a resnet34"):
+    with pytest.raises(BadInputError, match=r"does not match resnet34"):
         import_weights(tmp_path / "r18.pth", "quality", "resnet34")
-    with pytest.raises(BadInputError, match=r"does not fit a resnet50.*unexpected"):
+    with pytest.raises(BadInputError, match=r"does not match resnet50.*unexpected"):
         import_weights(tmp_path / "r18.pth", "quality", "resnet50")
 
 

@@ -100,7 +100,7 @@ def test_what_is_no_file_is_not_waited_for() -> None:
 
 def test_no_image_at_all_is_bad_input() -> None:
     Path("empty").mkdir()
-    with pytest.raises(BadInputError, match="empty: no image here"):
+    with pytest.raises(BadInputError, match="empty: no image found"):
         find_images(["empty"], ())
 
 
