@@ -4,8 +4,8 @@
     params = pipeline.load_params()
     pipeline.run_stage("fit", params, "koniq10k")
 
-`run_stage` runs any stage of `reiqa.stages`; the other functions are for stages with options of their
-own. All work in the current folder, as the command line does.
+`run_stage` runs any stage of `reiqa.stages`. The other functions are for stages with additional
+options. All functions use the current folder, as the command line does.
 """
 
 import os

@@ -87,8 +87,8 @@ def test_a_missing_parameter_file_is_one_line(tmp_path: Path) -> None:
         ("extras: []", "extras: [fog]", ("bank.extras: unknown name 'fog'", "motion_blur")),
         ("types: published", "types: 3", ("bank.types", "'published' or", "list")),
         ("learning_rate: 0.001", "learning_rate: fast", ("number or", "'auto'", "'fast'")),
-        ("scales: [1.0, 0.5]", "scales: [0.5, 0.5]", ("chunks.scales", "each may stand once")),
-        ("corpora: [demo_corpus]\n  view", "corpora: []\n  view", ("content.corpora: needed",)),
+        ("scales: [1.0, 0.5]", "scales: [0.5, 0.5]", ("chunks.scales", "duplicate values")),
+        ("corpora: [demo_corpus]\n  view", "corpora: []\n  view", ("content.corpora: required",)),
     ],
 )
 def test_a_wrong_parameter_is_one_line_that_names_the_key_and_what_is_allowed(

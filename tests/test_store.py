@@ -439,7 +439,7 @@ def test_a_stale_input_is_taken_but_said(capsys):
 def test_a_lost_input_is_one_line_before_any_work(lost):
     run_chain()
     (CACHE if lost == "file" else store.sidecar(CACHE)).unlink()
-    with pytest.raises(BadInputError, match=r"cache\.h5: (not made|no provenance)"):
+    with pytest.raises(BadInputError, match=r"cache\.h5: (not found|provenance sidecar missing)"):
         store.make_artifact(RESULT, "fit", "demo", lookup(PARAMS), [CACHE], pytest.fail, force=True)
 
 

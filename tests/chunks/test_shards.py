@@ -264,7 +264,9 @@ def test_a_shard_that_is_cut_off_is_refused_when_opened(small_shard):
     whole = small_shard.read_bytes()
     for keep in (0, 7, 100, len(whole) // 2, len(whole) - 1):
         small_shard.write_bytes(whole[:keep])
-        with pytest.raises(BadInputError, match=r"shard-00000\.h5: damaged .* reiqa chunks"):
+        with pytest.raises(
+            BadInputError, match=r"shard-00000\.h5: (damaged|corrupted) .* reiqa chunks"
+        ):
             shards.ShardReader([small_shard])
 
 
@@ -297,7 +299,7 @@ def test_a_changed_pixel_is_found_by_the_digest_beside_the_shard(garden, paramet
     )
     assert shards.verify_shard(path) == 2
     flip(path, pixels_of(path))
-    message = r"^data/chunks/garden/shard-00000\.h5: damaged .* --corpus garden --shard 00000$"
+    message = r"^data/chunks/garden/shard-00000\.h5: (damaged|corrupted) .* --corpus garden --shard 00000$"
     with pytest.raises(BadInputError, match=message):
         shards.verify_shard(path)
 
@@ -306,7 +308,9 @@ def test_a_changed_pixel_is_found_without_provenance_too(garden, parameters):
     path = shards.write_shard(garden, 0, 3, parameters)
     assert shards.verify_shard(path) == 2
     flip(path, pixels_of(path))
-    with pytest.raises(BadInputError, match=r"shard-00000\.h5: damaged .* reiqa chunks --corpus"):
+    with pytest.raises(
+        BadInputError, match=r"shard-00000\.h5: (damaged|corrupted) .* reiqa chunks --corpus"
+    ):
         shards.verify_shard(path)
 
 
@@ -327,7 +331,7 @@ def test_the_verb_names_every_damaged_shard_and_still_checks_the_others(
     assert spoilt.stdout.startswith("data/chunks/garden/shard-00002.h5: 3 windows")
     assert isinstance(spoilt.exception, BadInputError)
     said = str(spoilt.exception)
-    assert "shard-00000.h5: damaged" in said and said.endswith("; likewise shard-00001.h5")
+    assert "shard-00000.h5: corrupted" in said and said.endswith("; also shard-00001.h5")
     one = runner.invoke(cli.app, ["chunks", "--verify", "--shard", "2/3"])
     assert one.exit_code == 0 and one.stdout.count("\n") == 1
 

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from support.offered import SMALL, Server, picture, tgz, zipped
+from support.archive_server import SMALL, Server, picture, tgz, zipped
 
 from reiqa import layout, store
 from reiqa.data import catalog, fetch, file_tree, receipts, sources, status

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.offered import Server, picture, spreadsheet, tgz, zipped
-from support.true_shapes import SHAPES, labels_of, miniature, rows_of
+from support.archive_layouts import SHAPES, labels_of, miniature, rows_of
+from support.archive_server import Server, picture, spreadsheet, tgz, zipped
 
 from reiqa import layout
 from reiqa.data import catalog, fetch, index

@@ -14,7 +14,7 @@ import py7zr
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.offered import SMALL, seven_of, seven_parts, tgz, zipped
+from support.archive_server import SMALL, seven_of, seven_parts, tgz, zipped
 
 from reiqa.data import unpack as unpacking
 from reiqa.data.unpack import ArchiveError, unpack

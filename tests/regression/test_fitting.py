@@ -243,11 +243,11 @@ def test_a_rating_that_is_nan_is_dropped_and_counted(make_set, params):
 
 
 def test_an_image_that_failed_in_one_expert_is_dropped_for_all_and_named(make_set, params):
-    make_set("clive", errors={"quality": {5: "0005.png: damaged or cut off"}})
+    make_set("clive", errors={"quality": {5: "0005.png: damaged or truncated"}})
     result = result_of(fit("clive", params))
     assert result["n"] == 59
     assert result["errors"] == [
-        {"image": "Images/0005.png", "expert": "quality", "error": "0005.png: damaged or cut off"}
+        {"image": "Images/0005.png", "expert": "quality", "error": "0005.png: damaged or truncated"}
     ]
     assert result["variants"]["content"]["srcc"]["median"] is not None
 

@@ -136,7 +136,7 @@ def test_the_table_of_a_folder_without_results_says_what_to_run(tmp_path, monkey
 
 def test_a_foreign_csv_is_refused_by_name(project):
     layout.ALL_SRCC.write_text("a,b\n1,2\n")
-    with pytest.raises(BadInputError, match=r"all_srcc\.csv: not a results table"):
+    with pytest.raises(BadInputError, match=r"all_srcc\.csv: not a valid results table"):
         report.table_text(False)
 
 

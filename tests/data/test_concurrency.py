@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from support.offered import SMALL, Server, tgz
+from support.archive_server import SMALL, Server, tgz
 from typer.testing import CliRunner, Result
 
 from reiqa import layout

@@ -161,5 +161,5 @@ def test_a_fit_with_copies_puts_them_in_order_and_says_so(
 
 
 def test_an_elastic_net_has_no_order():
-    with pytest.raises(ValueError, match="ridge only"):
+    with pytest.raises(ValueError, match="only supported with model ridge"):
         RegressionParams(model="elasticnet", ranking=ORDER)
