@@ -46,7 +46,7 @@ def draw_gallery(path: Path, out: Path, types: Sequence[str], seed: int) -> None
         (family, [distortion.name for distortion in members])
         for family, members in groupby(_by_family(types), key=lambda distortion: distortion.family)
     ]
-    page = _Page(len(families), len(types), inner)
+    page = _GalleryImage(len(families), len(types), inner)
     page.head(path.name, original[..., inner[0], inner[1]])
     for family, names in families:
         page.family(family)
@@ -113,7 +113,7 @@ def _render(
     return distorted[..., inner[0], inner[1]]
 
 
-class _Page:
+class _GalleryImage:
     """The gallery image, filled from top to bottom."""
 
     def __init__(self, families: int, types: int, inner: tuple[slice, slice]) -> None:

@@ -51,7 +51,7 @@ class Distortion:
 
 
 _CODE = "published code"
-_FIXED = "published code, mended"
+_FIXED = "published code, corrected"
 
 _BANK = (
     Distortion("gaussian_blur", "Gaussian blur", "blur", blur.gaussian_blur,

@@ -54,7 +54,7 @@ def stripped(file: IO[bytes]) -> Stripped:
         ReducedCopyError: the page is a preview, as in the raw files of cameras.
         ValueError: the page is too large for its number of pixels.
     """
-    page = _Page(file)
+    page = _FirstDirectory(file)
     reduced = page.number(_NEW_SUBFILE_TYPE) & 1 or page.number(_SUBFILE_TYPE) == 2
     if reduced or _DNG_VERSION in page.entries:
         raise ReducedCopyError(
@@ -69,7 +69,7 @@ def stripped(file: IO[bytes]) -> Stripped:
     )
 
 
-class _Page:
+class _FirstDirectory:
     """The first directory of a file; raises `struct.error` if it is truncated."""
 
     def __init__(self, file: IO[bytes]) -> None:
