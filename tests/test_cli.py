@@ -154,7 +154,7 @@ def _with_too_many_channels() -> bytes:
 
 
 @pytest.mark.parametrize("damaged", [_with_a_cut_tag, _with_too_many_channels])
-def test_of_a_damaged_photograph_its_reader_says_nothing_beside_the_one_line(
+def test_a_damaged_photograph_gives_one_line_and_no_library_output(
     tmp_path: Path, damaged: Callable[[], bytes]
 ) -> None:
     (tmp_path / "photograph").write_bytes(damaged())
@@ -176,7 +176,7 @@ def test_of_a_damaged_photograph_its_reader_says_nothing_beside_the_one_line(
         (("distort", "--seed", "often"), "distort", ("'--seed'", "valid integer")),
     ],
 )
-def test_a_misspelt_command_is_one_line_that_names_the_mend(
+def test_a_misspelt_command_error_names_the_remedy(
     tmp_path: Path, arguments: tuple[str, ...], verb: str, words: tuple[str, ...]
 ) -> None:
     done = _reiqa(tmp_path, *arguments)

@@ -117,7 +117,7 @@ def shell(project: Project, command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: " ".join(block.key)[:60])
-def test_a_block_runs_as_it_stands(project: Project, block: Block) -> None:
+def test_a_code_block_runs_unchanged(project: Project, block: Block) -> None:
     if block.key in NOT_COMMANDS or block.language in {"mermaid", "yaml"}:
         return
     if block.language == "python":

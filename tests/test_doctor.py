@@ -33,7 +33,7 @@ def test_a_whole_lineage_holds(table: Path, capsys: pytest.CaptureFixture[str]) 
         ("result.json", "BAD   result.json: checksum mismatch"),
     ],
 )
-def test_a_changed_file_is_told_of_where_it_stands(
+def test_a_changed_file_is_reported_in_its_place(
     table: Path, capsys: pytest.CaptureFixture[str], changed: str, told: str
 ) -> None:
     Path(changed).write_text("other")
@@ -41,7 +41,7 @@ def test_a_changed_file_is_told_of_where_it_stands(
     assert any(line.startswith(told) for line in capsys.readouterr().out.splitlines())
 
 
-def test_an_input_made_anew_since_breaks_the_link(
+def test_an_input_changed_since_breaks_the_lineage(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.write_text(Path("result.json"), "another result")
@@ -56,7 +56,7 @@ def chosen(**sections: object) -> Params:
     return Params.model_validate({**tree, "content": expert, "quality": expert, **sections})
 
 
-def test_what_a_late_stage_would_miss_on_this_machine_is_told_by_the_doctor(
+def test_the_doctor_reports_requirements_of_late_stages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -74,7 +74,7 @@ def test_what_a_late_stage_would_miss_on_this_machine_is_told_by_the_doctor(
     assert list(doctor._missing_requirements(chosen(quality=imported))) == []
 
 
-def test_the_doctor_fails_where_something_is_lacking(
+def test_the_doctor_fails_if_a_requirement_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor, "_imports", lambda name: True)

@@ -424,7 +424,7 @@ def test_xmp_turns_neither_a_file_nor_what_pillow_read_of_it() -> None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_is_read_beside_odd_tags(orientation: int, order: str) -> None:
+def test_orientation_is_read_despite_invalid_tags(orientation: int, order: str) -> None:
     block = exif(orientation, order, odd=True)
     assert metadata.parse_orientation(block) == orientation
     assert metadata.parse_orientation(b"Exif\0\0" + block) == orientation

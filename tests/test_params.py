@@ -117,7 +117,7 @@ def test_a_missing_file_says_how_to_make_one(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["datasets", "chunks.corpora", "content.corpora"])
-def test_a_name_that_the_catalog_does_not_know_is_told_with_those_it_knows(tmp_path, key):
+def test_an_unknown_dataset_error_lists_known_names(tmp_path, key):
     known = {"datasets": {"demo", "demo_mixed"}, "corpora": {"demo_corpus"}}
     assert load(tmp_path, preset(), **known)
     said = fault(tmp_path, put(preset(), key, ["koniq"]), **known)

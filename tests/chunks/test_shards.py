@@ -292,7 +292,7 @@ def pixels_of(path: Path) -> int:
         return int(chunk.byte_offset + chunk.size // 2)
 
 
-def test_a_changed_pixel_is_found_by_the_digest_beside_the_shard(garden, parameters, monkeypatch):
+def test_a_changed_pixel_is_found_by_the_digest_of_the_shard(garden, parameters, monkeypatch):
     path = sealed(garden, 0, 3, parameters)
     monkeypatch.setattr(
         shards.ShardReader, "window", lambda *_: pytest.fail("no window need be read")

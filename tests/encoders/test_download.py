@@ -24,7 +24,7 @@ def served(tmp_path, monkeypatch):
     return state
 
 
-def test_a_checkpoint_is_brought_once_and_its_digest_recorded(served):
+def test_a_checkpoint_is_downloaded_once_and_its_digest_recorded(served):
     path = download.fetch_checkpoint("reiqa_quality")
     assert path.read_bytes() == b"weights"
     assert store.read_json(path.with_suffix(".json"))["sha256"] == store.file_digest(path)

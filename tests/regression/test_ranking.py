@@ -113,7 +113,7 @@ def test_only_copies_of_training_photographs_teach(rated, pairs):
     assert not np.array_equal(first.predictions, later.predictions)
 
 
-def test_the_order_is_judged_on_copies_of_test_photographs(rated, pairs):
+def test_the_order_is_evaluated_on_copies_of_test_photographs(rated, pairs):
     values, ratings, split = rated
     trial = run_split(values, ratings, split, [Penalty(1.0, 0.0)], SETTINGS, pairs)
     assert trial.in_order in (0.0, 1.0)

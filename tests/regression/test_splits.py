@@ -273,7 +273,7 @@ def test_a_split_of_ones_own_may_leave_the_validation_to_reiqa(tmp_path: Path) -
         ),
     ],
 )
-def test_a_split_of_ones_own_that_leaks_or_lacks_is_refused(
+def test_a_custom_split_that_leaks_or_is_incomplete_is_refused(
     text: str, fault: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "own.csv"

@@ -108,12 +108,12 @@ def test_a_file_that_is_no_part_is_refused(copy: Path) -> None:
     assert not _Harm.ran
 
 
-def test_a_notice_may_lie_beside_the_parts(copy: Path) -> None:
+def test_a_notice_file_is_allowed_in_a_bundle(copy: Path) -> None:
     (copy / "NOTICE.txt").write_text("whose it is")
     assert bundle.load_bundle(copy).manifest.name == "tiny"
 
 
-def test_a_newer_format_is_told_from_damage(copy: Path) -> None:
+def test_a_newer_format_is_distinguished_from_damage(copy: Path) -> None:
     rewrite(copy, lambda tree: tree.update(format=bundle.FORMAT + 1))
     with pytest.raises(BadInputError, match="newer than this version"):
         bundle.load_bundle(copy)
@@ -163,7 +163,7 @@ def test_experts_of_another_run_are_not_bundled(run, tmp_path: Path) -> None:
         assert not Path("other/bundle.json").exists()
 
 
-def test_a_second_protocol_stands_in_manifest_and_card(in_run, tmp_path: Path) -> None:
+def test_a_second_protocol_is_in_manifest_and_card(in_run, tmp_path: Path) -> None:
     tree = store.read_json(layout.result("clive"))
     tree["protocol"]["text"] = "the official split"
     store.write_json(tmp_path / "other.json", tree)

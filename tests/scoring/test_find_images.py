@@ -56,7 +56,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file() -> None:
     assert paths("d/a[1].png") == ["d/a[1].png"]
 
 
-def test_a_pattern_that_matches_nothing_is_told_of() -> None:
+def test_a_pattern_without_matches_is_reported() -> None:
     touch("a.png")
     (none, _) = find_images(["x*.png", "a.png"], ())
     assert none.error == "no file matches this pattern"
