@@ -78,8 +78,8 @@ NOT_RUN = {
 
 #: Commands whose inputs are not here: how they begin, and what they must say, with exit code 2.
 REFUSED = {
-    "reiqa features --dataset spaq": "models/content.safetensors: not made yet",
-    "reiqa pretrain --expert quality": "not made yet",
+    "reiqa features --dataset spaq": "models/content.safetensors: not found",
+    "reiqa pretrain --expert quality": "not found",
     "reiqa weights import --expert quality": "set quality.source to import",
     "reiqa bundle --dataset biq2021": "results/datasets/biq2021",
 }

@@ -339,7 +339,7 @@ def test_the_verb_names_every_damaged_shard_and_still_checks_the_others(
 def test_a_missing_shard_a_foreign_file_and_another_bank_are_named(
     small_shard, monkeypatch, tmp_path
 ):
-    with pytest.raises(BadInputError, match=r"none\.h5: no such file"):
+    with pytest.raises(BadInputError, match=r"none\.h5: not found"):
         shards.ShardReader([tmp_path / "none.h5"])
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
