@@ -80,7 +80,7 @@ NOT_RUN = {
 REFUSED = {
     "reiqa features --dataset spaq": "models/content.safetensors: not found",
     "reiqa pretrain --expert quality": "not found",
-    "reiqa weights import --expert quality": "set quality.source to import",
+    "reiqa weights import --expert quality": "Set quality.source to import",
     "reiqa bundle --dataset biq2021": "results/datasets/biq2021",
 }
 

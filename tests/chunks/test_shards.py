@@ -170,7 +170,7 @@ def test_every_kind_of_image_is_stored_as_a_viewer_shows_it_or_left_out(garden, 
         for window, recipe in read_all([shards.write_shard(garden, 0, 1, parameters)])
     }
     assert sorted(found) == sorted(kinds)[:6]
-    assert "flower6.png: 1x1 pixels are too few" in capsys.readouterr().err
+    assert "flower6.png: 1x1 pixels are too small" in capsys.readouterr().err
     sizes = [(recipe.frame.height, recipe.frame.width) for _, recipe in found.values()]
     assert sizes == [(200, 300)] * 4 + [(300, 200), (130, 20_000)]
     assert found["flower3.png"][0].unique().tolist() == [156]
@@ -346,7 +346,7 @@ def test_a_missing_shard_a_foreign_file_and_another_bank_are_named(
     with pytest.raises(BadInputError, match=r"other\.h5: damaged"):
         shards.ShardReader([tmp_path / "other.h5"])
     monkeypatch.setattr("reiqa.distortions.VERSION", -1)
-    with pytest.raises(BadInputError, match=r"version .* of the bank"):
+    with pytest.raises(BadInputError, match=r"bank version"):
         shards.ShardReader([small_shard])
 
 

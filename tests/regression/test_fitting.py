@@ -278,7 +278,7 @@ def test_a_cache_that_is_cut_off_is_a_clear_line(make_set, params):
     make_set("clive")
     path = layout.features("clive", "quality")
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(BadInputError, match=r"quality\.h5: .*delete it"):
+    with pytest.raises(BadInputError, match=r"quality\.h5: .*Delete it"):
         fit("clive", params)
     assert not layout.result("clive").exists()
 
@@ -297,7 +297,7 @@ def test_features_of_the_other_expert_are_a_clear_line(make_set, params):
     layout.features("clive", "quality").write_bytes(
         layout.features("clive", "content").read_bytes()
     )
-    with pytest.raises(BadInputError, match="features of content, not quality"):
+    with pytest.raises(BadInputError, match="features of content, not of quality"):
         fit("clive", params)
 
 

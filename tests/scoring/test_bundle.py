@@ -103,7 +103,7 @@ def test_a_pickle_in_place_of_a_part_is_never_run(copy: Path, part: str) -> None
 
 def test_a_file_that_is_no_part_is_refused(copy: Path) -> None:
     (copy / "extra.pkl").write_bytes(pickle.dumps(_Harm()))
-    with pytest.raises(BadInputError, match=r"extra\.pkl: no part"):
+    with pytest.raises(BadInputError, match=r"extra\.pkl: not part of a bundle"):
         bundle.load_bundle(copy)
     assert not _Harm.ran
 
