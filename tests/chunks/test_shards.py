@@ -140,7 +140,7 @@ def test_sources_that_cannot_be_used_are_named_and_left_out(garden, parameters, 
     for (name, reason), line, word in zip(
         skipped.items(),
         said,
-        ["cut off", "not an image", "no such", "too few", "changed"],
+        ["truncated", "not an image", "no such", "too small", "changed"],
         strict=True,
     ):
         assert name in reason and word in reason and reason in line

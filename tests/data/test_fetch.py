@@ -231,7 +231,7 @@ def test_a_damaged_first_sight_does_not_become_the_measure(
 ) -> None:
     small_set(ARCHIVE)
     archives.faults[ARCHIVE] = ["says less"]
-    with pytest.raises(WorkFailedError, match="cut off"):
+    with pytest.raises(WorkFailedError, match="truncated"):
         fetch.fetch("small", patience=patience)
     fetch.fetch("small", patience=patience)
     assert whole()

@@ -124,7 +124,7 @@ def fill_with_bad_ones(folder: Path) -> dict[str, str]:
     (folder / "round/back").symlink_to(folder.absolute())
     (folder / "nowhere.png").symlink_to("absent.png")
     (folder / "folder.png").mkdir()
-    unreadable = {"phone.heic": "read", "cut.jpg": "cut off", "empty.jpg": "", "header.png": ""}
+    unreadable = {"phone.heic": "read", "cut.jpg": "truncated", "empty.jpg": "", "header.png": ""}
     return unreadable | {"words.png": "not an image", "nowhere.png": "No such file"}
 
 
