@@ -1,4 +1,4 @@
-"""``python -m reiqa`` is ``reiqa``."""
+"""Entry point of ``python -m reiqa``."""
 
 from reiqa.cli import main
 

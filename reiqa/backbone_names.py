@@ -1,19 +1,18 @@
-"""Names of the backbones that an expert may have, known without loading torchvision.
+"""Names of the supported backbones, available without importing torchvision.
 
-A wrong name is refused when params.yaml is read, not after hours of earlier stages. A test holds
-the list to what torchvision offers.
+The list allows checking a name when params.yaml is read. A test compares it with torchvision.
 """
 
-#: timm's, for the weights that a package ships; the others are torchvision's.
+#: A timm network with packaged weights; all other networks are torchvision's.
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 
-#: Networks of torchvision that accept images of one size only, or have no classifier to remove.
+#: torchvision networks with a fixed input size, or without a removable classifier.
 FIXED_SIZE = frozenset(
     {"maxvit_t", "squeezenet1_0", "squeezenet1_1"}
     | {"vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32"}
 )
 
-#: Networks without stages that can be told apart: for them ``features.pooling`` can only be last.
+#: Networks without identifiable stages, which only support ``features.pooling: last``.
 WITHOUT_STAGES = frozenset(
     {"alexnet"} | {f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")}
 )

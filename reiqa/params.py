@@ -1,7 +1,7 @@
-"""params.yaml as a checked, typed, frozen tree.
+"""params.yaml as validated, typed and immutable models.
 
-An unknown key, a wrong type or an impossible value ends in one line that names the file, the
-key and what is allowed.
+An unknown key, a wrong type or an invalid value raises an error with the file, the key and the
+allowed values.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ Variant: TypeAlias = Literal["content", "quality", "both"]
 EXPERTS: tuple[ExpertName, ...] = ("content", "quality")
 VARIANTS: tuple[Variant, ...] = ("content", "quality", "both")
 
-#: Distortion types of the paper, which ``bank.types: published`` stands for; a test holds them to
-#: the bank, which takes seconds to load.
+#: The paper's distortion types, selected by ``bank.types: published``. Duplicated here because the
+#: bank takes seconds to import; a test compares them.
 PUBLISHED_TYPES = frozenset(
     [
         "gaussian_blur",
@@ -72,7 +72,7 @@ Scale: TypeAlias = Annotated[float, AfterValidator(_check_scale)]
 
 def _check_unique(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
-        raise ValueError(f"each may stand once, not {values!r}")
+        raise ValueError(f"duplicate values in {values!r}")
     return values
 
 
@@ -83,19 +83,19 @@ Scales: TypeAlias = Annotated[
 
 
 class ParamsSection(BaseModel):
-    """A part of params.yaml: no key but those declared, no change after reading."""
+    """A section of params.yaml without unknown keys; immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ComputeParams(ParamsSection):
-    """Where and how numbers are computed; device and precision are part of a result's identity.
+    """Device and precision, which are part of the identity of results, and threads.
 
     Attributes:
-        device: ``auto`` takes a GPU where there is one, and waits for it to be free; else the CPU.
-        threads: CPU threads of one job; sums depend on it in the last bit.
+        device: ``auto`` uses a GPU if there is one, waiting until it is free, else the CPU.
+        threads: CPU threads of one job; affects results only by rounding.
         precision: ``bf16`` autocasts encoders on a GPU.
-        compile: pretraining passes both encoders through ``torch.compile``.
+        compile: use ``torch.compile`` for both encoders in pretraining.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -105,21 +105,21 @@ class ComputeParams(ParamsSection):
 
 
 class DataParams(ParamsSection):
-    """What may be missing.
+    """Handling of missing data.
 
     Attributes:
-        allow_missing: index a set of which some listed images are absent, and say how many.
+        allow_missing: index a dataset although listed images are missing, and report their number.
     """
 
     allow_missing: bool = False
 
 
 class BankParams(ParamsSection):
-    """Which distortions the quality expert learns from.
+    """Distortion types for training the quality expert.
 
     Attributes:
         types: ``published`` (the 25 of the paper) or a list of their names.
-        extras: names of further types: motion blur, JPEG 2000 and the like.
+        extras: names of further types, such as motion blur or JPEG 2000.
     """
 
     types: Literal["published"] | Annotated[Names, Field(min_length=1)] = "published"
@@ -127,23 +127,23 @@ class BankParams(ParamsSection):
 
     @property
     def count(self) -> int:
-        """How many distinct types there are to draw from; an extra may be among the others."""
+        """Number of distinct types, including extras."""
         named = PUBLISHED_TYPES if self.types == "published" else self.types
         return len({*named, *self.extras})
 
 
 class ChunkParams(ParamsSection):
-    """How a photograph becomes a chunk: n_aug + 1 versions of one pair of crops.
+    """Chunks: n_aug + 1 versions of one pair of crops.
 
     Attributes:
-        corpora: photographs without ratings to learn quality from.
-        n_aug: distinct distortion types in a chunk, beside the undistorted version.
+        corpora: corpora for training the quality expert.
+        n_aug: number of distinct distortion types in a chunk.
         patch: side of a crop, in pixels.
-        ola: least and greatest overlap of the two crops, as a share of a crop's area.
-        scales: the scales at which a chunk is cut.
+        ola: minimum and maximum overlap of the two crops, as a fraction of the area of a crop.
+        scales: scales of the crops.
         swap: exchange query and key crop in half of the versions.
-        windows_per_image: windows stored of each photograph.
-        images_per_shard: photographs whose windows make one shard.
+        windows_per_image: number of windows per photograph.
+        images_per_shard: number of photographs per shard.
     """
 
     corpora: Annotated[Names, Field(min_length=1)]
@@ -156,39 +156,39 @@ class ChunkParams(ParamsSection):
     images_per_shard: Positive = 1000
 
     def shard_count(self, images: int) -> int:
-        """Return how many shards a corpus of that many photographs makes."""
+        """Return the number of shards of a corpus with this many photographs."""
         return -(-images // self.images_per_shard)
 
     @model_validator(mode="after")
     def _ordered(self) -> "ChunkParams":
         if self.ola[0] > self.ola[1]:
             raise ValueError(
-                f"ola: the least overlap {self.ola[0]} exceeds the greatest {self.ola[1]}"
+                f"ola: the minimum overlap {self.ola[0]} exceeds the maximum {self.ola[1]}"
             )
         return self
 
 
 class TrainingParams(ParamsSection):
-    """MoCo-v2's settings.
+    """Training with MoCo-v2.
 
     Attributes:
-        epochs: passes over the corpus.
-        batch_size: photographs a step, over all processes.
-        optimizer: which rule updates the query encoder.
-        learning_rate: ``auto`` scales with the pairs a step, by the published rule.
-        weight_decay: decay of all parameters but one-dimensional ones.
-        warmup_epochs: epochs over which the learning rate rises, step by step.
-        momentum: of the key encoder.
-        temperature: of the contrastive softmax.
-        queue_size: keys kept as negatives.
-        projection_dim: length of the embedding that the loss sees.
+        epochs: number of passes over the corpus.
+        batch_size: photographs per step, over all processes.
+        optimizer: optimiser of the query encoder.
+        learning_rate: ``auto`` scales with the number of pairs per step, by the published rule.
+        weight_decay: weight decay of all parameters except one-dimensional ones.
+        warmup_epochs: length of the learning rate warm-up.
+        momentum: momentum of the key encoder.
+        temperature: temperature of the contrastive loss.
+        queue_size: number of keys in the queue of negatives.
+        projection_dim: output dimension of the projection head.
         negatives: ``queue+chunk`` adds the other versions of the same chunk as negatives.
         batchnorm: how processes share batch statistics.
-        bn_splits: equal parts of a process's batch that batch normalization treats separately.
-            Statistics shared by a query and its key leak the positive; with ``shuffle`` a key's
-            part is drawn at random, as if each part had a device of its own.
+        bn_splits: number of parts of a process's batch with separate batch normalization.
+            Shared batch statistics leak the positive. With ``shuffle``, keys are assigned to parts
+            at random, as if each part was on a separate device.
         checkpoint_every: steps between checkpoints.
-        keep: checkpoints kept.
+        keep: number of checkpoints to keep.
     """
 
     epochs: Positive
@@ -212,7 +212,7 @@ def _known_backbone(name: str) -> str:
     if name in BACKBONES:
         return name
     if name in FIXED_SIZE:
-        raise ValueError(f"{name} takes images of one size only; choose another")
+        raise ValueError(f"{name} has a fixed input size; choose another backbone")
     near = "".join(f"did you mean {each}? " for each in get_close_matches(name, BACKBONES, 1))
     raise ValueError(
         f"unknown name {name!r}; {near}allowed: {EFFICIENTNET_LITE0} and torchvision's"
@@ -224,15 +224,15 @@ Backbone: TypeAlias = Annotated[str, AfterValidator(_known_backbone)]
 
 
 class ExpertParams(ParamsSection):
-    """One of the two encoders and where its weights come from.
+    """One of the two encoders and the source of its weights.
 
     Attributes:
-        source: trained here, imported from ``file``, or shipped inside a package.
+        source: ``pretrain``, ``import`` from ``file``, or ``package`` for packaged weights.
         backbone: a torchvision model's name, or ``efficientnet_lite0``.
         file: the checkpoint to import.
-        corpora: photographs for the content expert's pretraining (quality learns from chunks).
+        corpora: corpora for pretraining the content expert (quality uses chunks).
         view: side of a content view in pixels.
-        training: needed where ``source`` is ``pretrain``.
+        training: required if ``source`` is ``pretrain``.
     """
 
     source: Literal["pretrain", "import", "package"]
@@ -245,9 +245,9 @@ class ExpertParams(ParamsSection):
     @model_validator(mode="after")
     def _complete(self) -> "ExpertParams":
         if self.source == "pretrain" and self.training is None:
-            raise ValueError("training: needed because source is pretrain")
+            raise ValueError("training: required because source is pretrain")
         if self.source == "import" and self.file is None:
-            raise ValueError("file: needed because source is import")
+            raise ValueError("file: required because source is import")
         if self.source == "package" and self.backbone != "efficientnet_lite0":
             raise ValueError(
                 f"backbone: no package ships {self.backbone} weights; allowed: efficientnet_lite0"
@@ -256,14 +256,14 @@ class ExpertParams(ParamsSection):
 
 
 class FeatureParams(ParamsSection):
-    """How a photograph becomes a feature vector.
+    """Feature extraction.
 
     Attributes:
-        scales: the encoder sees the photograph at each; the features stand side by side.
-        pooling: ``last`` is the paper's mean of the last stage; ``stages`` puts mean and deviation
-            of every stage before it.
-        batch: photographs of one shape encoded at once.
-        max_pixels: a photograph larger than this is scaled down to it, and reported.
+        scales: scales of the photograph; the features of all scales are concatenated.
+        pooling: ``last`` is the paper's mean of the last stage; ``stages`` adds mean and deviation
+            of every stage.
+        batch: maximum number of photographs of equal shape in a batch.
+        max_pixels: larger photographs are downscaled to this number of pixels and reported.
     """
 
     scales: Scales = [1.0, 0.5]
@@ -273,13 +273,13 @@ class FeatureParams(ParamsSection):
 
 
 class RankingParams(ParamsSection):
-    """A ranking term: scores of ever more degraded copies of a photograph must fall.
+    """A ranking term that keeps degraded copies of a photograph in order.
 
     Attributes:
-        dataset: a set of degraded copies; only those of training photographs are used.
-        margin: by how much the score must fall from one level to the next, in standard deviations
-            of the ratings.
-        weight: of one pair of neighbouring levels, relative to one rated photograph.
+        dataset: a dataset of degraded copies; only those of training photographs are used.
+        margin: target difference of the scores of adjacent levels, in standard deviations of the
+            ratings.
+        weight: weight of one pair of adjacent levels, relative to one rated photograph.
     """
 
     dataset: str
@@ -288,20 +288,19 @@ class RankingParams(ParamsSection):
 
 
 class RegressionParams(ParamsSection):
-    """How features become scores, and how that is judged.
+    """Regression from features to scores, and its evaluation.
 
     Attributes:
         model: linear regressor.
-        alphas: penalties tried: the least, the greatest, and how many between them (log grid).
-        l1_ratios: mixing shares tried by the elastic net.
-        target: what is fitted: the ratings as they are, or their normal scores, from which a
-            monotone curve leads back.
-        ranking: degraded copies whose order the regressor is fitted to as well; ridge only.
-        clip: deviations from its mean beyond which a feature says no more; None leaves it.
-        splits: random splits a dataset.
-        fractions: train, validation and test share of the references.
-        protocol: ``official`` takes a dataset's own split where it has one.
-        bootstrap: resamples for the interval of a correlation.
+        alphas: grid of penalties: minimum, maximum and number (log-spaced).
+        l1_ratios: L1 ratios of the elastic net.
+        target: ``ratings``, or ``normal_scores`` with a monotone calibration curve.
+        ranking: ranking term on degraded copies; ridge only.
+        clip: features are clipped at this many standard deviations; None disables clipping.
+        splits: number of random splits per dataset.
+        fractions: fractions of the references for training, validation and test.
+        protocol: ``official`` uses the published split of a dataset, if there is one.
+        bootstrap: number of resamples for confidence intervals.
     """
 
     model: Literal["ridge", "elasticnet"] = "ridge"
@@ -320,27 +319,27 @@ class RegressionParams(ParamsSection):
     bootstrap: Positive = 1000
 
     @model_validator(mode="after")
-    def _sound(self) -> "RegressionParams":
+    def _check_values(self) -> "RegressionParams":
         if abs(sum(self.fractions) - 1) > 1e-9:
             raise ValueError(f"fractions: must add up to 1, not {sum(self.fractions):g}")
         if self.alphas[0] > self.alphas[1]:
-            raise ValueError("alphas: the least penalty exceeds the greatest")
+            raise ValueError("alphas: the minimum exceeds the maximum")
         if self.ranking and self.model != "ridge":
-            raise ValueError("ranking: for model ridge only")
+            raise ValueError("ranking: only supported with model ridge")
         return self
 
 
 class ReportParams(ParamsSection):
-    """The page at the end.
+    """The report page.
 
     Attributes:
-        thumbnails: best and worst predictions shown of each dataset.
+        thumbnails: number of best and of worst predictions to show per dataset.
     """
 
     thumbnails: Annotated[int, Field(ge=0, le=50)] = 6
 
 
-#: Keys of earlier versions, and what they are called now.
+#: Renamed keys of earlier versions, with their new names.
 RENAMED = {
     "chunks.draws": "windows_per_image",
     "training.images": "batch_size",
@@ -354,12 +353,12 @@ RENAMED = {
 
 
 class Params(ParamsSection):
-    """The whole of params.yaml.
+    """Content of params.yaml.
 
     Attributes:
-        preset: name of the preset this file was written from.
-        seed: from which every random draw derives.
-        datasets: rated sets to evaluate on.
+        preset: name of the preset that this file was created from.
+        seed: seed of all random draws.
+        datasets: rated datasets to evaluate on.
     """
 
     preset: str
@@ -378,17 +377,17 @@ class Params(ParamsSection):
     @model_validator(mode="after")
     def _check_corpora(self) -> "Params":
         if self.content.source == "pretrain" and not self.content.corpora:
-            raise ValueError("content.corpora: needed because content.source is pretrain")
+            raise ValueError("content.corpora: required because content.source is pretrain")
         if self.quality.source == "pretrain" and self.chunks.n_aug > self.bank.count:
             raise ValueError(
-                f"chunks.n_aug: {self.chunks.n_aug} distinct types are wanted, the bank has"
-                f" {self.bank.count}; lower it, or name more in bank.types and bank.extras"
+                f"chunks.n_aug: {self.chunks.n_aug} distinct types needed, but the bank has"
+                f" {self.bank.count}; lower it, or add types to bank.types or bank.extras"
             )
         for name in EXPERTS:
             backbone = self.expert(name).backbone
             if self.features.pooling == "stages" and backbone in WITHOUT_STAGES:
                 raise ValueError(
-                    f"features.pooling: the stages of {backbone} cannot be told apart; use last, or"
+                    f"features.pooling: the stages of {backbone} cannot be identified; use last, or"
                     f" another {name}.backbone"
                 )
         return self
@@ -398,28 +397,28 @@ class Params(ParamsSection):
         return self.content if name == "content" else self.quality
 
     def corpora(self) -> list[str]:
-        """Return every corpus that some stage learns from, each once, in order of mention."""
+        """Return the corpora that are used for training, without duplicates."""
         named = list(self.chunks.corpora) if self.quality.source == "pretrain" else []
         if self.content.source == "pretrain":
             named += self.content.corpora
         return list(dict.fromkeys(named))
 
     def feature_datasets(self) -> list[str]:
-        """Return every set whose features are needed: those evaluated, and the copies."""
+        """Return the datasets that need features: evaluation datasets and degraded copies."""
         return list(dict.fromkeys([*self.datasets, *self.degraded_datasets()]))
 
     def degraded_datasets(self) -> list[str]:
-        """Return the set of copies whose order the regressors are held to, if any."""
+        """Return the dataset of degraded copies for the ranking term, if any."""
         return [self.regression.ranking.dataset] if self.regression.ranking else []
 
     def probe_corpora(self) -> list[str]:
-        """Return the corpora at hand that the content expert does not learn from."""
+        """Return the training corpora that the content expert is not trained on."""
         learnt = self.content.corpora if self.content.source == "pretrain" else []
         return [name for name in self.corpora() if name not in learnt]
 
 
 def tree_digest(tree: Any) -> str:
-    """Return the SHA-256 of JSON data, whatever the order of its keys."""
+    """Return the SHA-256 of JSON data, independent of key order."""
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -430,23 +429,22 @@ def load_params(
     corpora: Collection[str] | None = None,
     distortions: Callable[[], Collection[str]] | None = None,
 ) -> Params:
-    """Read and check a parameter file.
+    """Read and validate a parameter file.
 
     Args:
         path: the YAML file.
-        datasets: names that ``datasets`` may hold; None accepts any.
-        corpora: names that ``corpora`` may hold; None accepts any.
-        distortions: gives the names that ``bank`` may hold, and is asked only where it holds any:
-            the bank takes seconds to load. None accepts any.
+        datasets: allowed names in ``datasets``; None accepts any.
+        corpora: allowed names in ``corpora``; None accepts any.
+        distortions: returns the allowed names in ``bank``. It is only called if ``bank`` contains
+            names, because the bank takes seconds to import. None accepts any.
 
     Raises:
-        BadInputError: the file is missing, is not YAML, or holds a key or value that is not
-            allowed; the message has one line a fault.
+        BadInputError: the file is missing, is not YAML, or has an invalid key or value.
     """
     try:
         tree = read_yaml(path)
     except FileNotFoundError:
-        raise BadInputError(f"{path}: no such file; write one with: reiqa preset demo") from None
+        raise BadInputError(f"{path}: not found; create it with: reiqa preset demo") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise BadInputError(f"{path}: not readable as YAML: {reason}") from None
@@ -455,7 +453,7 @@ def load_params(
     except ValidationError as error:
         raise BadInputError(describe_validation_error(path, error, Params, RENAMED)) from None
     _check_known(path, "datasets", params.datasets, datasets)
-    _check_known(path, "regression.order.dataset", params.degraded_datasets(), datasets)
+    _check_known(path, "regression.ranking.dataset", params.degraded_datasets(), datasets)
     _check_known(path, "chunks.corpora", params.chunks.corpora, corpora)
     _check_known(path, "content.corpora", params.content.corpora, corpora)
     named = [] if params.bank.types == "published" else params.bank.types

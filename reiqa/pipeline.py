@@ -1,11 +1,11 @@
-"""Run stages from Python: each function makes what is missing or stale, and nothing else.
+"""Run stages from Python: each function makes only what is missing or stale.
 
     from reiqa import pipeline
     params = pipeline.load_params()
-    pipeline.make("fit", params, "koniq10k")
+    pipeline.run_stage("fit", params, "koniq10k")
 
-`make` runs any stage of `reiqa.stages`; the other functions are for stages with options of their
-own. All work in the current folder, as the command line does.
+`run_stage` runs any stage of `reiqa.stages`. The other functions are for stages with additional
+options. All functions use the current folder, as the command line does.
 """
 
 import os
@@ -22,17 +22,17 @@ from reiqa.stages import STAGES, artifacts, lookup, shards
 
 
 def load_params(file: Path = layout.PARAMS) -> Params:
-    """Read params.yaml, and check its names against the catalog and the bank.
+    """Read params.yaml and check its names against the catalog and the bank.
 
     Raises:
-        BadInputError: the file is missing, or holds what is not allowed.
+        BadInputError: the file is missing or invalid.
     """
     return parameters.load_params(
         file, catalog.rated_names(), catalog.corpus_names(), distortions.names
     )
 
 
-def make(
+def run_stage(
     stage: str,
     params: Params,
     item: str = "",
@@ -40,19 +40,19 @@ def make(
     work: Callable[[], object] | None = None,
     recorded: Params | None = None,
 ) -> bool:
-    """Make an artifact of a stage unless it is up to date; say whether it was made.
+    """Make an artifact of a stage unless it is up to date; return whether it was made.
 
     Args:
         stage: a key of `STAGES`.
         params: all parameters.
-        item: which artifact; a value for each wildcard of the stage, with slashes.
-        force: make it even if it is up to date.
-        work: does it in place of the stage's function.
-        recorded: parameters to record in place of ``params``: for work that deviates from them, so
-            that the next run under params.yaml does not take the artifact for its own.
+        item: item of the stage: the values of its wildcards, separated by slashes.
+        force: make the artifact even if it is up to date.
+        work: function to call instead of the stage's function.
+        recorded: parameters to record instead of ``params``. Needed if ``work`` deviates from
+            ``params``, so that the artifact is stale in the next run under params.yaml.
 
     Raises:
-        BadInputError: an input is missing or corrupt, or the parameters do not allow it.
+        BadInputError: an input is missing or corrupted, or the parameters are invalid.
     """
     spec = STAGES[stage]
     arguments: list[object] = [*spec.values(item), *([params] if spec.parameters else [])]
@@ -65,23 +65,23 @@ def make(
         spec.reads(params, item),
         work or (lambda: spec.function()(*arguments)),
         force,
-        spec.beside(path),
+        spec.companion_paths(path),
     )
 
 
 def fetch(
     datasets: Iterable[str], params: Params, mirror: Path | None = None, force: bool = False
 ) -> list[BaseException]:
-    """Download datasets, several at once; one that fails does not stop the others.
+    """Download datasets in parallel; one that fails does not stop the others.
 
     Args:
         datasets: names in the catalog.
         params: all parameters.
-        mirror: folder to look in before any download.
-        force: download even what is complete.
+        mirror: folder to search before downloading.
+        force: fetch again even if complete.
 
     Returns:
-        What the failed ones raised.
+        Exceptions of the failed datasets.
 
     Raises:
         BadInputError: a name is not in the catalog.
@@ -95,7 +95,7 @@ def fetch(
 
     def download(name: str) -> None:
         again = force or not downloads.is_complete(name)
-        make("fetch", params, name, again, lambda: downloads.fetch(name, mirror, force))
+        run_stage("fetch", params, name, again, lambda: downloads.fetch(name, mirror, force))
 
     done: Sequence[Future[None]] = run_each(download, names, downloads.AT_ONCE)
     return [error for job in done if (error := job.exception()) is not None]
@@ -113,8 +113,8 @@ def index(
     Args:
         dataset: a name in the catalog.
         params: all parameters.
-        allow_missing: accept that listed images are absent, whatever ``params`` say.
-        verify: read every image's header.
+        allow_missing: accept missing images, overriding ``params``.
+        verify: read the header of every image.
         force: make it even if it is up to date.
 
     Raises:
@@ -126,7 +126,7 @@ def index(
     if allow_missing:
         tolerant = params.data.model_copy(update={"allow_missing": True})
         params = params.model_copy(update={"data": tolerant})
-    return make(
+    return run_stage(
         "index",
         params,
         dataset,
@@ -136,7 +136,7 @@ def index(
 
 
 def fetch_and_index(dataset: str, params: Params) -> None:
-    """Make the index of a dataset that has none, from the mirror of the environment if one is set.
+    """Fetch and index a dataset without an index, using the mirror in ``REIQA_MIRROR``.
 
     Raises:
         BadInputError: the dataset cannot be downloaded or indexed.
@@ -156,16 +156,17 @@ def chunks(corpus: str, params: Params, force: bool = False) -> None:
         BadInputError: there is no such corpus, or it has no index.
     """
     for item in shards(params, corpus):
-        make("chunks", params, item, force)
+        run_stage("chunks", params, item, force)
 
 
 def make_expert(expert: ExpertName, params: Params, force: bool = False) -> None:
-    """Pretrain an expert, or import its weights where ``params`` say so.
+    """Pretrain an expert, or import its weights, as ``params`` specify.
 
-    Under torchrun every process calls this; the first holds the artifact's lock and decides.
+    Under torchrun every process calls this function. The main process holds the lock of the
+    artifact and decides whether to train.
 
     Raises:
-        BadInputError: its inputs are missing, or its checkpoint does not fit.
+        BadInputError: inputs are missing, or the checkpoint does not match the backbone.
     """
     work = STAGES["model"].function()
     if os.environ.get("RANK", "0") != "0":
@@ -173,11 +174,11 @@ def make_expert(expert: ExpertName, params: Params, force: bool = False) -> None
             work(expert, params)
         return
 
-    def announced() -> None:
+    def broadcast_and_work() -> None:
         devices.broadcast_decision(True)
         work(expert, params)
 
-    if not make("model", params, expert, force, announced):
+    if not run_stage("model", params, expert, force, broadcast_and_work):
         devices.broadcast_decision(False)
 
 
@@ -191,10 +192,10 @@ def features(
     """Encode a dataset with frozen experts, in one pass over its images.
 
     Args:
-        dataset: a rated set in the catalog; fetched and indexed first if it is not there.
+        dataset: a rated dataset in the catalog; fetched and indexed first if missing.
         params: all parameters.
-        experts: which; their models must exist.
-        strict: stop at an image that cannot be read.
+        experts: experts to use; their models must exist.
+        strict: raise at an unreadable image.
         force: make the caches even if they are up to date.
 
     Raises:
@@ -208,19 +209,19 @@ def features(
     freshness = store.Freshness(lookup(params))
     stale = [name for name in experts if not freshness.is_fresh(layout.features(dataset, name))]
     if len(stale) > 1:
-        # In one pass each image is decoded once for both; below each takes its rows from there.
-        with ExitStack() as held:
+        # One pass decodes each image once for all experts; the loop below reuses the rows.
+        with ExitStack() as locks:
             for name in stale:
-                held.enter_context(store.locked(layout.features(dataset, name)))
+                locks.enter_context(store.locked(layout.features(dataset, name)))
             extraction.extract_rows(dataset, stale, params, strict)
 
     def work(name: ExpertName) -> Callable[[], object]:
         return lambda: extraction.extract(dataset, name, params, strict)
 
     for name in experts:
-        # A strict run must not take a cache with error rows for its own.
+        # A strict run must not accept a cache with error rows.
         again = force or (strict and extraction.has_errors(layout.features(dataset, name)))
-        make("features", params, f"{dataset}/{name}", again, work(name))
+        run_stage("features", params, f"{dataset}/{name}", again, work(name))
 
 
 def folder_features(
@@ -230,17 +231,17 @@ def folder_features(
     experts: Sequence[ExpertName] = EXPERTS,
     strict: bool = False,
 ) -> None:
-    """Encode any folder of images, in one HDF5 file.
+    """Encode a folder of images into one HDF5 file.
 
     Args:
         images: the folder.
         out: the file to write.
         params: all parameters.
-        experts: which; their models must exist.
-        strict: stop at an image that cannot be read.
+        experts: experts to use; their models must exist.
+        strict: raise at an unreadable image.
 
     Raises:
-        BadInputError: a model is missing, or the folder holds no images.
+        BadInputError: a model is missing, or the folder contains no images.
     """
     from reiqa import features as extraction
 
@@ -252,30 +253,30 @@ def folder_features(
 
 
 def require_model(expert: ExpertName) -> None:
-    """Check that an expert has been made.
+    """Check that the model of an expert exists.
 
     Raises:
-        BadInputError: it has not; the message names the command that makes it.
+        BadInputError: the model does not exist.
     """
     path = layout.model(expert)
     if not path.exists():
-        raise BadInputError(f"{path}: not made yet; run: {STAGES['model'].command_for(expert)}")
+        raise BadInputError(f"{path}: not found; run: {STAGES['model'].command_for(expert)}")
 
 
 def fit(dataset: str, params: Params, splits: Path | None = None, force: bool = False) -> bool:
     """Fit and evaluate a dataset's regressors.
 
     Args:
-        dataset: a rated set in the catalog, with features of both experts.
+        dataset: a rated dataset in the catalog, with features of both experts.
         params: all parameters.
-        splits: a table of splits to use in place of the protocol's.
+        splits: a table of splits that replaces those of the protocol.
         force: make it even if it is up to date.
 
     Raises:
-        BadInputError: features are missing, or the table does not fit the dataset.
+        BadInputError: features are missing, or the table does not match the dataset.
     """
     if splits is None:
-        return make("fit", params, dataset, force)
+        return run_stage("fit", params, dataset, force)
     from reiqa import regression
 
     if not splits.is_file():
@@ -284,11 +285,11 @@ def fit(dataset: str, params: Params, splits: Path | None = None, force: bool = 
     section = params.regression.model_copy(update={"protocol": protocol})
     recorded = params.model_copy(update={"regression": section})
     work = lambda: regression.fit(dataset, params, splits)  # noqa: E731
-    return make("fit", params, dataset, force, work, recorded)
+    return run_stage("fit", params, dataset, force, work, recorded)
 
 
 def status(params: Params) -> list[tuple[Path, str]]:
-    """Return every artifact of a whole run, and why it is stale; empty where it is up to date."""
+    """Return all artifacts with the reason why they are stale, or "" if they are up to date."""
     freshness = store.Freshness(lookup(params))
     paths = [stage.path(item) for stage, item in artifacts(params)]
     return [(path, freshness.why_stale(path) or "") for path in paths]

@@ -14,7 +14,7 @@ _LINE_EVERY_S = 10.0
 
 
 class _LogFile:
-    """Takes what tqdm draws over and over in one line, and prints each state as a line."""
+    """File object for tqdm that prints each state of the bar as a separate line."""
 
     def write(self, text: str) -> None:
         if text.strip():
@@ -27,13 +27,13 @@ class _LogFile:
 def progress_bar(
     label: str, total: int | None = None, unit: str = "images", done: int = 0
 ) -> "tqdm[None]":
-    """Return tqdm's bar on stderr; a line every ten seconds if that is no terminal.
+    """Return a tqdm bar on stderr, which prints a line every ten seconds without a terminal.
 
     Args:
-        label: what is being done.
-        total: how many units there are, if known.
-        unit: what one unit is called.
-        done: units finished in an earlier run; counted in the bar, not in the rate.
+        label: description of the work.
+        total: number of units, if known.
+        unit: name of the unit.
+        done: units finished in an earlier run; included in the bar, but not in the rate.
     """
     from tqdm import tqdm
 
@@ -61,11 +61,11 @@ def track(
 
 
 def log(text: str) -> None:
-    """Print one line to stderr, above the bars that are shown there."""
+    """Print one line to stderr, above any progress bars."""
     if sys.stderr.isatty() and "tqdm" in sys.modules:
         from tqdm import tqdm
 
         tqdm.write(text, file=sys.stderr)
         return
-    # One write: lines of several threads must not run into each other.
+    # A single write keeps lines of several threads apart.
     print(f"{text}\n", end="", file=sys.stderr, flush=True)

@@ -1,8 +1,7 @@
-"""What one job of each stage asks a scheduler for: memory from the parameters, a limit of time.
+"""Memory and time limits of the jobs of each stage, for schedulers.
 
-Memory follows from counts of the catalog and from what the benchmarks measured. Time limits are
-fixed and generous: a scheduler must only not end a job that would have finished. Pretraining that
-is cut off resumes from its checkpoint.
+Memory is estimated from the catalog and from benchmarks. Time limits are fixed and generous.
+Interrupted pretraining resumes from its checkpoint.
 """
 
 import math
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from reiqa import catalog
 from reiqa.params import EXPERTS, ExpertName, Params
 
-#: Python with torch and the project's libraries, and a photograph or two, resident, in MB.
+#: Resident memory of Python with torch, other libraries and some photographs, in MB.
 BASE_MB = 1500
 
 #: docs/log/benchmarks/pretrain.md: memory of a pair of 160 x 160 crops, ResNet-50 in float32.
@@ -28,11 +27,11 @@ _HOUR = 60
 
 @dataclass(frozen=True)
 class Needs:
-    """What one job asks a scheduler for.
+    """Resources of one job.
 
     Attributes:
-        mem_mb: memory, on each node.
-        minutes: after which it may be ended.
+        mem_mb: memory per node in MB.
+        minutes: time limit in minutes.
     """
 
     mem_mb: int
@@ -47,7 +46,7 @@ def fetch(_params: Params, _dataset: str) -> Needs:
 def index(_params: Params, dataset: str) -> Needs:
     """Return what indexing a dataset needs."""
     entry = catalog.get_entry(dataset)
-    # Archives of rated sets hold references and patches as well.
+    # Archives of rated datasets also contain references and patches.
     files = entry.images * (4 if entry.kind == "rated" else 1)
     return _needs(BASE_MB + files * _FILE_MB, 8 * _HOUR)
 
@@ -58,19 +57,19 @@ def chunks(_params: Params, _corpus: str, _number: str) -> Needs:
 
 
 def pairs_per_step(name: ExpertName, params: Params) -> int:
-    """Return how many pairs of crops a step of pretraining learns from, over all processes."""
+    """Return the number of pairs of crops per pretraining step, over all processes."""
     training = params.expert(name).training
     versions = len(params.chunks.scales) * (params.chunks.n_aug + 1) if name == "quality" else 1
     return training.batch_size * versions if training else 0
 
 
 def model(params: Params, name: ExpertName, gpus: int = 0) -> Needs:
-    """Return what making an expert needs on each node; with GPUs, one process for each."""
+    """Return what making an expert needs per node, with one process per GPU."""
     expert = params.expert(name)
     if expert.source != "pretrain":
         return _needs(2 * BASE_MB, _HOUR)
     if gpus:
-        # Each process has as many that read for it.
+        # Each process has as many loader processes as threads.
         return _needs(gpus * (2 * BASE_MB + 1000 * params.compute.threads), 24 * _HOUR)
     side = params.chunks.patch if name == "quality" else expert.view
     return _needs(
@@ -110,16 +109,16 @@ def _regression(images: int, params: Params, fits: int) -> Needs:
     width = len(params.features.scales) * len(EXPERTS) * _WIDTH[params.features.pooling]
     copies = sum(catalog.get_entry(name).images for name in params.degraded_datasets())
     if copies:
-        # Ranked pairs mix rows: the system is one of rows, whatever the width; it is largest for
-        # the regressor that is kept, and twice more in memory while its rows are mixed.
+        # With ranked pairs, the dual system is solved. It is largest for the final regressor, with
+        # two more copies in memory while rows are mixed.
         rows = side = float(images + copies)
         systems = 3
     else:
         rows = images * params.regression.fractions[0]
         side, systems = min(rows, width), 1
-    held = (images + copies) * width * 12 / 1e6
-    at_once = min(params.compute.threads, fits) * (rows * width + systems * side**2) * 8 / 1e6
-    return _needs(BASE_MB + held + at_once, 24 * _HOUR)
+    feature_mb = (images + copies) * width * 12 / 1e6
+    solver_mb = min(params.compute.threads, fits) * (rows * width + systems * side**2) * 8 / 1e6
+    return _needs(BASE_MB + feature_mb + solver_mb, 24 * _HOUR)
 
 
 def _needs(mem_mb: float, minutes: int) -> Needs:

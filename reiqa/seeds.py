@@ -1,6 +1,6 @@
-"""Every random draw of the project has a seed that is a function of parameters and item.
+"""Seeds of all random draws, as functions of parameters and item.
 
-Never of order, process or time: so any item can be made again alone, to the byte.
+Seeds do not depend on order, process or time, so every item is reproducible on its own.
 """
 
 import hashlib

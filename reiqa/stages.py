@@ -1,8 +1,8 @@
-"""The stage table: what each stage of the pipeline reads, writes, depends on and needs.
+"""The stage table: inputs, outputs, parameters and resources of each pipeline stage.
 
-Snakemake's rules, the verbs of the command line, the decision whether an artifact is up to date,
-the check of dvc.yaml and the reference page all read this table. A new stage is one entry here, a
-function that does the work, and a rule in ``workflow/rules``. Nothing here imports torch.
+Snakemake's rules, the command line, the staleness check, the check of dvc.yaml and the reference
+page use this table. To add a stage, add an entry here, a function that does the work, and a rule in
+``workflow/rules``. This module does not import torch.
 """
 
 import hashlib
@@ -21,24 +21,24 @@ from reiqa.resources import Needs
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage. An artifact of it is named by an item: a value for each wildcard, with slashes.
+    """One stage. An item, the values of its wildcards joined by slashes, identifies an artifact.
 
     Attributes:
-        name: key of `STAGES`, and the verb but for models.
-        summary: what it makes, in one line.
-        format: raised by one when the code changes so that it makes other bytes of the same input.
-        wildcards: what an item consists of.
-        target: the coarse stage of dvc.yaml that it belongs to.
-        items: every item that a whole run needs.
-        output: path of an artifact, from a value for each wildcard.
-        inputs: artifacts that are read, from parameters and values.
-        parameters: the part of params.yaml that decides the content; None for none, and then the
-            work is given none either.
-        command: the verb that makes an item, with wildcards in braces.
-        work: ``module:function``; takes the values, then the parameters, then options of the verb.
+        name: key of `STAGES`, and the verb except for models.
+        summary: one-line description.
+        format: format number; increased when the code gives different output for the same input.
+        wildcards: names of the parts of an item.
+        target: stage of dvc.yaml that it belongs to.
+        items: all items of a complete run.
+        output: path of an artifact, from the values of the wildcards.
+        inputs: input artifacts, from parameters and values.
+        parameters: parameters that the content depends on; None for a stage without parameters,
+            whose ``work`` does not receive any.
+        command: command that makes an item, with wildcards in braces.
+        work: ``module:function``; receives the values, then the parameters, then options.
         needs: memory and minutes of one job.
-        companions: what else it writes: kinds of files next to the artifact (`layout.companion`; an
-            empty one is the folder of its name), or paths.
+        companions: companion outputs: kinds of files next to the artifact (`layout.companion`; an
+            empty string is the folder of its name), or paths.
     """
 
     name: str
@@ -56,15 +56,15 @@ class Stage:
     companions: tuple[str | Path, ...] = ()
 
     def path(self, item: str = "") -> Path:
-        """Return the artifact of an item."""
+        """Return the path of an artifact."""
         return self.output(*self.values(item))
 
     def pattern(self) -> str:
-        """Return the artifact's path with wildcards in braces, as Snakemake's rules have it."""
+        """Return the path with wildcards in braces, as in Snakemake rules."""
         return self.output(*("{" + name + "}" for name in self.wildcards)).as_posix()
 
-    def beside(self, path: Path) -> list[Path]:
-        """Return what is written next to an artifact (a pattern gives patterns)."""
+    def companion_paths(self, path: Path) -> list[Path]:
+        """Return the companion outputs of an artifact (patterns for a pattern)."""
         named = {"": path.with_name(path.stem)}
         return [
             kind if isinstance(kind, Path) else named.get(kind) or layout.companion(path, kind)
@@ -72,15 +72,15 @@ class Stage:
         ]
 
     def reads(self, params: Params, item: str = "") -> list[Path]:
-        """Return the artifacts that making an item reads.
+        """Return the input artifacts of an item.
 
         Raises:
-            BadInputError: the parameters name a set that is not in the catalog.
+            BadInputError: the parameters name a dataset that is not in the catalog.
         """
         return self.inputs(params, *self.values(item))
 
     def values(self, item: str) -> list[str]:
-        """Return the value of each wildcard in an item."""
+        """Return the values of the wildcards."""
         return item.split("/") if self.wildcards else []
 
     def command_for(self, item: str) -> str:
@@ -88,7 +88,7 @@ class Stage:
         return self.command.format(**dict(zip(self.wildcards, self.values(item), strict=True)))
 
     def function(self) -> Callable[..., object]:
-        """Return the function that does the work; imports what it needs."""
+        """Import and return the function that does the work."""
         module, _, name = self.work.partition(":")
         return cast("Callable[..., object]", getattr(import_module(module), name))
 
@@ -98,7 +98,7 @@ def _expert(name: str) -> ExpertName:
 
 
 def _sections(*names: str) -> Callable[..., dict[str, Any]]:
-    """Return a function that picks whole sections of params.yaml."""
+    """Return a function that selects sections of params.yaml."""
 
     def pick(params: Params, *_values: str) -> dict[str, Any]:
         return params.model_dump(mode="json", include=set(names))
@@ -107,13 +107,12 @@ def _sections(*names: str) -> Callable[..., dict[str, Any]]:
 
 
 def _arithmetic(params: Params) -> dict[str, Any]:
-    """Return what of ``compute`` decides numbers beyond their last bits."""
+    """Return the parameters of ``compute`` that affect results beyond rounding."""
     return {"device": params.compute.device, "precision": params.compute.precision}
 
 
-# What a user may choose freely: it changes how fast a result is there, and the result in its last
-# bits at most. `_model` and `_features` leave it out.
-_FREE = {"training": {"checkpoint_every", "keep"}, "features": {"batch"}}
+# Parameters that affect the speed, and results only by rounding. They do not make artifacts stale.
+_PERFORMANCE_KEYS = {"training": {"checkpoint_every", "keep"}, "features": {"batch"}}
 
 
 def _model(params: Params, name: str) -> dict[str, Any]:
@@ -122,7 +121,9 @@ def _model(params: Params, name: str) -> dict[str, Any]:
     if expert["source"] != "pretrain":
         chosen = {key: expert[key] for key in ("source", "backbone", "file")}
         return {name: {**chosen, "digest": _file_digest(expert["file"])}}
-    training = {k: v for k, v in expert["training"].items() if k not in _FREE["training"]}
+    training = {
+        k: v for k, v in expert["training"].items() if k not in _PERFORMANCE_KEYS["training"]
+    }
     sections = ("seed", "bank", "chunks") if name == "quality" else ("seed",)
     return {
         **{key: tree[key] for key in sections},
@@ -132,7 +133,7 @@ def _model(params: Params, name: str) -> dict[str, Any]:
 
 
 def _features(params: Params, *_values: str) -> dict[str, Any]:
-    section = params.features.model_dump(mode="json", exclude=_FREE["features"])
+    section = params.features.model_dump(mode="json", exclude=_PERFORMANCE_KEYS["features"])
     return {"compute": _arithmetic(params), "features": section}
 
 
@@ -142,7 +143,7 @@ def _probe(params: Params, *_values: str) -> dict[str, Any]:
 
 
 def shards(params: Params, corpus: str) -> list[str]:
-    """Return the items of a corpus's shards: how many there are is known before any is made.
+    """Return the items of the shards of a corpus.
 
     Raises:
         BadInputError: no such corpus.
@@ -322,22 +323,22 @@ STAGES: dict[str, Stage] = {
 
 
 def target_artifacts(params: Params, target: str) -> list[Path]:
-    """Return the artifacts of a whole run that a coarse stage of dvc.yaml makes.
+    """Return the artifacts of a stage of dvc.yaml.
 
     Raises:
-        BadInputError: the parameters name a set that is not in the catalog.
+        BadInputError: the parameters name a dataset that is not in the catalog.
     """
     stages = [stage for stage in STAGES.values() if stage.target == target]
     return list(dict.fromkeys(stage.path(i) for stage in stages for i in stage.items(params)))
 
 
 def artifacts(params: Params) -> list[tuple[Stage, str]]:
-    """Return stage and item of every artifact that a whole run makes, in the order of the work."""
+    """Return stage and item of all artifacts of a complete run, in pipeline order."""
     return [(s, item) for s in STAGES.values() for item in dict.fromkeys(s.items(params))]
 
 
 def command_for(path: Path) -> str:
-    """Return the command that makes an artifact; general words where no stage makes it."""
+    """Return the command that makes an artifact, or a generic phrase for an unknown path."""
     for stage in STAGES.values():
         pattern = re.sub(r"\\\{\w+\\\}", "([^/]+)", re.escape(stage.pattern()))
         if found := re.fullmatch(pattern, path.as_posix()):
@@ -349,14 +350,14 @@ ParametersOf = Callable[[str, str], Mapping[str, Any]]
 
 
 def stage_parameters(params: Params, stage: str, item: str = "") -> dict[str, Any]:
-    """Return what decides the content of an artifact besides its inputs, as plain JSON data.
+    """Return the parameters that the content of an artifact depends on, as JSON data.
 
-    Changing anything that is named here makes artifacts stale; changing anything else does not.
+    A change of these parameters makes the artifact stale; other changes do not.
 
     Args:
-        params: the whole of params.yaml.
+        params: all parameters.
         stage: a key of `STAGES`.
-        item: which artifact; facts of the catalog about its dataset count too.
+        item: item of the stage; relevant catalog fields of its dataset are included.
     """
     spec = STAGES[stage]
     tree = spec.parameters(params, *spec.values(item)) if spec.parameters else {}
@@ -366,25 +367,25 @@ def stage_parameters(params: Params, stage: str, item: str = "") -> dict[str, An
 
 
 def lookup(params: Params) -> ParametersOf:
-    """Return `stage_parameters` for these parameters, as `reiqa.store` takes it."""
+    """Return `stage_parameters` with ``params`` bound, for `reiqa.store`."""
     return lambda stage, item: stage_parameters(params, stage, item)
 
 
-def is_same(recorded: Mapping[str, Any], today: Mapping[str, Any]) -> bool:
-    """Say whether an artifact made under ``recorded`` is what ``today``'s parameters would make.
+def is_same(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
+    """Return whether recorded parameters match the current ones.
 
-    Recorded is the device that ``auto`` was resolved to; today ``auto`` accepts either, or what a
-    node with a GPU has made would be stale on one without.
+    Provenance records the device that ``auto`` was resolved to. A current ``auto`` accepts any
+    device; otherwise artifacts from a GPU node would be stale on a CPU node.
     """
-    return not differences(recorded, today)
+    return not differences(recorded, current)
 
 
-def differences(recorded: Mapping[str, Any], today: Mapping[str, Any]) -> list[str]:
-    """Return the dotted keys in which two trees of parameters differ (see `is_same`)."""
-    if today.get("compute", {}).get("device") == "auto":
+def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Return the dotted keys in which parameters differ (see `is_same`)."""
+    if current.get("compute", {}).get("device") == "auto":
         device = recorded.get("compute", {}).get("device")
-        today = {**today, "compute": {**today["compute"], "device": device}}
-    return list(_differing(recorded, today, ()))
+        current = {**current, "compute": {**current["compute"], "device": device}}
+    return list(_differing(recorded, current, ()))
 
 
 def _differing(one: Any, other: Any, keys: Sequence[str]) -> Iterable[str]:
@@ -396,7 +397,7 @@ def _differing(one: Any, other: Any, keys: Sequence[str]) -> Iterable[str]:
 
 
 def _file_digest(file: str | None) -> str | None:
-    """Digest an imported checkpoint: another file of the same name is another expert."""
+    """Return the digest of an imported checkpoint, which is part of the expert's identity."""
     if file is None or not Path(file).is_file():
         return None
     state = Path(file).stat()
@@ -405,6 +406,6 @@ def _file_digest(file: str | None) -> str | None:
 
 @cache
 def _cached_digest(file: str, _size: int, _changed: int) -> str:
-    # Kept while the file is as it was: every look at an artifact below it asks again.
+    # Cached until the file changes, because every staleness check needs it.
     with Path(file).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

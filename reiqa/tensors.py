@@ -1,4 +1,4 @@
-"""The one way pixels become a tensor, and the one way a tensor is halved."""
+"""Conversion between pixels and tensors, half scale and reflection padding."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from reiqa.images import Pixels, read_rgb
 
 
 def to_tensor(pixels: Pixels) -> Tensor:
-    """Turn ``(H, W, 3)`` uint8 into ``(3, H, W)`` float32 in [0, 1]."""
+    """Convert ``(H, W, 3)`` uint8 to ``(3, H, W)`` float32 in [0, 1]."""
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float().div_(255)
 
 
@@ -18,20 +18,20 @@ def read_tensor(path: Path) -> Tensor:
     """Decode an image file to ``(3, H, W)`` float32 in [0, 1].
 
     Raises:
-        BadInputError: as `images.read_rgb`.
+        BadInputError: see `images.read_rgb`.
     """
     return to_tensor(read_rgb(path))
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Turn floats in [0, 1] of any shape into uint8 by rounding: truncation would darken them."""
+    """Convert floats in [0, 1] to uint8 with rounding; truncation would darken them."""
     return images.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 def half(images: Tensor) -> Tensor:
     """Return images at half scale: antialiased bicubic, clipped to [0, 1].
 
-    The same in training, features and scoring (DESIGN decision 4).
+    Training, features and scoring all use this function (design decision 4).
 
     Args:
         images: ``(N, 3, H, W)`` float in [0, 1].
@@ -46,14 +46,14 @@ def half(images: Tensor) -> Tensor:
 
 
 def reflect(images: Tensor, height: int, width: int) -> Tensor:
-    """Grow images at bottom and right to at least ``height x width`` by reflection.
+    """Pad images at bottom and right by reflection to at least ``height x width``.
 
-    Reflection repeats as often as needed, so any size down to one pixel works.
+    Reflection is repeated as needed, so images can be as small as one pixel.
 
     Args:
-        images: ``(N, 3, H, W)``, any type.
-        height: least, in pixels.
-        width: least, in pixels.
+        images: ``(N, 3, H, W)``, any dtype.
+        height: minimum height in pixels.
+        width: minimum width in pixels.
 
     Returns:
         ``(N, 3, max(H, height), max(W, width))``.
@@ -64,7 +64,7 @@ def reflect(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def _reflected(length: int, wanted: int, device: torch.device) -> Tensor:
-    """Indices 0 .. wanted-1 folded back at the borders of ``length`` (edge pixel not repeated)."""
+    """Return reflected indices 0 .. wanted-1 of ``length`` pixels (edge pixel not repeated)."""
     index = torch.arange(max(length, wanted), device=device)
     period = max(1, 2 * (length - 1))
     folded = index % period

@@ -1,11 +1,11 @@
-"""Text: tables aligned for people or as CSV for programs, and lines that are safe to show."""
+"""Text formatting: aligned tables, CSV, and escaping for terminals."""
 
 import csv
 from collections.abc import Iterable, Sequence
 
 
 def align_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows under their heads, each column as wide as its widest cell."""
+    """Return a text table with aligned columns."""
     lines = [tuple(heads), *map(tuple, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -15,7 +15,7 @@ def align_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 class _Lines:
-    """Takes rows with CSV's own line end, keeps them with a plain one."""
+    """File object for csv.writer that converts line ends to newlines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -25,9 +25,9 @@ class _Lines:
 
 
 def format_csv(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """Return rows under their heads as CSV: fields quoted where they must be, None empty."""
+    """Return a CSV table with minimal quoting; None becomes an empty field."""
     stream = _Lines()
-    # Python quotes what its line end is made of, and a name may hold either character.
+    # csv quotes fields that contain characters of the line terminator; names may contain both.
     writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow(heads)
     writer.writerows(rows)
@@ -35,5 +35,5 @@ def format_csv(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str
 
 
 def escape_control_characters(line: str) -> str:
-    """Spell out what would steer a terminal: names may come from a stranger's archive."""
+    """Escape control characters, which could come from file names in untrusted archives."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

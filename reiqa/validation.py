@@ -1,4 +1,4 @@
-"""YAML files that a person wrote: read strictly, and what is wrong with one as one line."""
+"""Strict YAML parsing, and validation errors as one line."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +10,15 @@ from pydantic_core import ErrorDetails
 
 
 class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """A safe loader that refuses a key given twice: YAML says so, PyYAML takes the last."""
+    """A safe loader that rejects duplicate keys, which PyYAML accepts against the specification."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._checked: set[yaml.MappingNode] = set()
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        # Called before each mapping is built, and again wherever it is merged into another by
-        # `<<`. What was merged in then stands beside the keys that override it, so look only once.
+        # Called before each mapping is built, and again when it is merged into another with `<<`.
+        # After a merge it contains overridden keys, so each mapping is only checked once.
         if node not in self._checked:
             self._checked.add(node)
             seen = set()
@@ -26,7 +26,7 @@ class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignor
                 name = key.value if isinstance(key, yaml.ScalarNode) else None
                 if name is not None and name != "<<" and name in seen:
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {name!r} is given twice", key.start_mark
+                        None, None, f"duplicate key {name!r}", key.start_mark
                     )
                 seen.add(name)
         super().flatten_mapping(node)
@@ -38,7 +38,7 @@ def read_yaml(path: Path) -> Any:
     Raises:
         OSError: it cannot be read.
         ValueError: it is not UTF-8.
-        yaml.YAMLError: it is not YAML, or gives a key twice.
+        yaml.YAMLError: it is not YAML, or has a duplicate key.
     """
     return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
 
@@ -49,18 +49,18 @@ def describe_validation_error(
     model: type[BaseModel],
     renamed: Mapping[str, str] | None = None,
 ) -> str:
-    """Return one line that names file, key, fault and allowed values.
+    """Return one line with file, key, problem and allowed values.
 
     Args:
-        path: the file that was read.
-        error: what pydantic found.
-        model: what the file was to be; says which keys there are.
-        renamed: new name of each key that earlier versions had, by its dotted end.
+        path: the file.
+        error: error of pydantic.
+        model: model of the file, which defines the allowed keys.
+        renamed: new names of renamed keys, by the end of the dotted old key.
     """
-    # A key of an earlier version is the cause of what else is missing: name it first.
+    # Report unknown keys first: a renamed key also causes errors about missing keys.
     faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     first = faults[0]
-    # A union reports each of its branches by name; the key itself is what comes before.
+    # A union reports the name of each branch after the key.
     keys = _keys(first)
     same = [fault for fault in faults if _keys(fault)[: len(keys)] == keys]
     others = len({tuple(_keys(fault)) for fault in faults if fault not in same})
@@ -73,15 +73,15 @@ def describe_validation_error(
         allowed = ", ".join(_fields_at(model, keys[:-1]))
         return f"{path}: {name}: unknown key; allowed here: {allowed}{more}"
     if first["type"] == "missing":
-        return f"{path}: {name}: this key is needed{more}"
-    said = " or ".join(dict.fromkeys(_message(fault) for fault in same))
+        return f"{path}: {name}: this key is required{more}"
+    messages = " or ".join(dict.fromkeys(_message(fault) for fault in same))
     given = "" if first["type"] == "value_error" else f", not {first['input']!r}"
-    return f"{path}: {name + ': ' if keys or given else ''}{said}{given}{more}"
+    return f"{path}: {name + ': ' if keys or given else ''}{messages}{given}{more}"
 
 
 def _message(fault: ErrorDetails) -> str:
     if fault["type"] in {"model_type", "model_attributes_type"}:
-        return "should hold keys and values"
+        return "must be a mapping"
     text = fault["msg"].removeprefix("Value error, ").split(", unable to")[0]
     return text[0].lower() + text[1:]
 

@@ -42,7 +42,7 @@ def test_every_benchmark_hands_over_its_ratios() -> None:
             assert "add_option(" in text and "put(" in text, path.name
 
 
-def test_a_ratio_comes_back_as_it_was_put_and_stands_in_a_row(load, tmp_path: Path) -> None:
+def test_a_ratio_round_trips_and_is_shown_in_a_row(load, tmp_path: Path) -> None:
     run = load("run")
     ratios = sys.modules["ratios"]
     file = tmp_path / "ratios.json"

@@ -71,7 +71,7 @@ def test_a_preset_does_not_overwrite_changes_of_ones_own(tmp_path: Path) -> None
 
 
 def test_a_missing_parameter_file_is_one_line(tmp_path: Path) -> None:
-    _assert_refused(_reiqa(tmp_path, "cross"), "params.yaml: no such file", "reiqa preset demo")
+    _assert_refused(_reiqa(tmp_path, "cross"), "params.yaml: not found", "reiqa preset demo")
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_a_missing_parameter_file_is_one_line(tmp_path: Path) -> None:
         ("extras: []", "extras: [fog]", ("bank.extras: unknown name 'fog'", "motion_blur")),
         ("types: published", "types: 3", ("bank.types", "'published' or", "list")),
         ("learning_rate: 0.001", "learning_rate: fast", ("number or", "'auto'", "'fast'")),
-        ("scales: [1.0, 0.5]", "scales: [0.5, 0.5]", ("chunks.scales", "each may stand once")),
-        ("corpora: [demo_corpus]\n  view", "corpora: []\n  view", ("content.corpora: needed",)),
+        ("scales: [1.0, 0.5]", "scales: [0.5, 0.5]", ("chunks.scales", "duplicate values")),
+        ("corpora: [demo_corpus]\n  view", "corpora: []\n  view", ("content.corpora: required",)),
     ],
 )
 def test_a_wrong_parameter_is_one_line_that_names_the_key_and_what_is_allowed(
@@ -104,7 +104,7 @@ def test_a_wrong_parameter_is_one_line_that_names_the_key_and_what_is_allowed(
     ("arguments", "words"),
     [
         (("fetch", "--dataset", "koniq"), ("koniq", "koniq10k")),
-        (("index", "--dataset", "demo"), ("data/raw/demo.json", "not made yet")),
+        (("index", "--dataset", "demo"), ("data/raw/demo.json", "not found")),
         (("fit", "--dataset", "demo"), ("data/index/demo.csv", "reiqa index --dataset demo")),
         (("fit", "--dataset", "demo_corpus"), ("not a rated dataset", "koniq10k")),
         (("features", "--dataset", "demo"), ("models/content.safetensors", "reiqa pretrain")),
@@ -117,11 +117,11 @@ def test_a_wrong_parameter_is_one_line_that_names_the_key_and_what_is_allowed(
         (("distort", "."), (".: Is a directory",)),
         (("distort", "none.jpg", "-o", "a.xyz"), ("a.xyz", "a.png")),
         (("distort", "none.jpg", "-o", "."), (".: is a folder",)),
-        (("distort", "none.jpg", "--params", "p.yaml"), ("p.yaml: no such file",)),
-        (("chunks", "--show", "0"), ("shard-00000.h5: no such file", "reiqa chunks --corpus demo")),
+        (("distort", "none.jpg", "--params", "p.yaml"), ("p.yaml: not found",)),
+        (("chunks", "--show", "0"), ("shard-00000.h5: not found", "reiqa chunks --corpus demo")),
         (("chunks", "--show", "0", "-o", "a.xyz"), ("a.xyz", "a.png")),
         (("chunks", "--show", "0", "--verify"), ("--show and --verify",)),
-        (("chunks", "--verify"), ("shard-00000.h5: no such file", "reiqa chunks --corpus demo")),
+        (("chunks", "--verify"), ("shard-00000.h5: not found", "reiqa chunks --corpus demo")),
         (("weights", "fetch", "moco_v3"), ("moco_v3", "moco_v2_800ep")),
         (("weights", "import", "none.pth", "--expert", "quality"), ("none.pth",)),
     ],
@@ -154,7 +154,7 @@ def _with_too_many_channels() -> bytes:
 
 
 @pytest.mark.parametrize("damaged", [_with_a_cut_tag, _with_too_many_channels])
-def test_of_a_damaged_photograph_its_reader_says_nothing_beside_the_one_line(
+def test_a_damaged_photograph_gives_one_line_and_no_library_output(
     tmp_path: Path, damaged: Callable[[], bytes]
 ) -> None:
     (tmp_path / "photograph").write_bytes(damaged())
@@ -176,7 +176,7 @@ def test_of_a_damaged_photograph_its_reader_says_nothing_beside_the_one_line(
         (("distort", "--seed", "often"), "distort", ("'--seed'", "valid integer")),
     ],
 )
-def test_a_misspelt_command_is_one_line_that_names_the_mend(
+def test_a_misspelt_command_error_names_the_remedy(
     tmp_path: Path, arguments: tuple[str, ...], verb: str, words: tuple[str, ...]
 ) -> None:
     done = _reiqa(tmp_path, *arguments)

@@ -206,7 +206,7 @@ def test_threads_are_those_of_the_parameters_and_auto_without_a_gpu_is_the_cpu(m
 def test_cuda_asked_for_where_there_is_none_is_one_line(monkeypatch):
     monkeypatch.setenv("REIQA_FAKE_GPUS", "")
     with (
-        pytest.raises(BadInputError, match=r"compute\.device: cuda asked for"),
+        pytest.raises(BadInputError, match=r"compute\.device: cuda requested"),
         devices.device(ComputeParams(device="cuda")),
     ):
         pass

@@ -108,8 +108,8 @@ NOT_RUN = {
 
 #: Commands whose inputs are not here: how they begin, and what they must say, with exit code 2.
 REFUSED = {
-    "reiqa features --dataset spaq": "models/content.safetensors: not made yet",
-    "reiqa weights import --expert": "source to import",
+    "reiqa features --dataset spaq": "models/content.safetensors: not found",
+    "reiqa weights import --expert": "Set quality.source to import",
     "reiqa bundle --dataset biq2021": "results/datasets/biq2021",
 }
 
@@ -150,7 +150,7 @@ def shell(project: Project, command: str) -> subprocess.CompletedProcess[str]:
     [block for block in blocks() if block.file != TUTORIAL],
     ids=lambda block: " ".join(block.key)[:60],
 )
-def test_a_block_runs_as_it_stands(project: Project, block: Block) -> None:
+def test_a_code_block_runs_unchanged(project: Project, block: Block) -> None:
     if block.key in NOT_COMMANDS or block.language in {"mermaid", "yaml"}:
         return
     if block.language == "python":

@@ -83,7 +83,7 @@ NOT_FREE = {
 
 
 @pytest.mark.parametrize("what", NOT_FREE)
-def test_what_decides_numbers_makes_its_stages_anew(what: str) -> None:
+def test_parameters_that_affect_results_make_their_stages_stale(what: str) -> None:
     sections, stages = NOT_FREE[what]
     assert make_all(params(**sections)) == stages
 

@@ -242,13 +242,13 @@ def test_a_size_takes_the_header_alone(kind: str) -> None:
 
 @pytest.mark.parametrize("cut", [20, 33, 60, -40])
 def test_a_png_whose_pixels_are_cut_off_is_refused(png: bytes, cut: int) -> None:
-    with pytest.raises(BadInputError, match=r"damaged or cut off|not an image"):
+    with pytest.raises(BadInputError, match=r"damaged or truncated|not an image"):
         images.read_rgb(io.BytesIO(png[:cut]))
 
 
 def test_a_png_with_a_wrong_checksum_of_its_pixels_is_refused(png: bytes) -> None:
     at = png.index(b"IDAT") + 30
-    with pytest.raises(BadInputError, match="damaged or cut off"):
+    with pytest.raises(BadInputError, match="damaged or truncated"):
         images.read_rgb(io.BytesIO(png[:at] + bytes([png[at] ^ 1]) + png[at + 1 :]))
 
 
@@ -391,7 +391,7 @@ def test_a_scan_of_many_pages_is_read_as_its_first_and_no_more() -> None:
 def test_a_compressed_tiff_is_not_read_whole_for_a_few_pixels() -> None:
     tiff = encoded("TIFF", compression="tiff_lzw")
     far = with_tags(tiff, {279: (4, 1, struct.pack("<I", 100_000_000))})
-    with pytest.raises(BadInputError, match=r"its first page ends at byte .*; save that page"):
+    with pytest.raises(BadInputError, match=r"the first page ends at byte .*; save that page"):
         images.read_rgb(io.BytesIO(far + bytes(100_000_000)))
 
 
@@ -424,7 +424,7 @@ def test_xmp_turns_neither_a_file_nor_what_pillow_read_of_it() -> None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_is_read_beside_odd_tags(orientation: int, order: str) -> None:
+def test_orientation_is_read_despite_invalid_tags(orientation: int, order: str) -> None:
     block = exif(orientation, order, odd=True)
     assert metadata.parse_orientation(block) == orientation
     assert metadata.parse_orientation(b"Exif\0\0" + block) == orientation
@@ -501,7 +501,7 @@ def raw_like(dng: bool) -> bytes:
 @pytest.mark.parametrize("dng", [False, True])
 def test_a_preview_is_not_taken_for_the_photograph(dng: bool) -> None:
     for read in (images.read_rgb, images.read_size):
-        with pytest.raises(BadInputError, match="reduced copy"):
+        with pytest.raises(BadInputError, match="preview"):
             read(io.BytesIO(raw_like(dng)))
 
 
@@ -524,7 +524,7 @@ def test_other_kinds_never_reach_a_decoder(
     path.write_bytes(content)
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
     for read in (images.read_rgb, images.read_size):
-        with pytest.raises(BadInputError, match="not an image of a kind that can be read"):
+        with pytest.raises(BadInputError, match="not an image in a supported format"):
             read(path)
 
 
@@ -541,7 +541,7 @@ def test_a_file_that_asks_for_too_much_memory_is_one_line(monkeypatch: pytest.Mo
         raise MemoryError
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
-    with pytest.raises(BadInputError, match="needs more memory than there is"):
+    with pytest.raises(BadInputError, match="not enough memory"):
         images.read_rgb(io.BytesIO(encoded("PNG")))
 
 

@@ -102,7 +102,7 @@ def test_floats_from_0_to_1_are_shown_from_black_to_white(tmp_path: Path) -> Non
 def test_greys_of_an_unknown_range_are_refused(greys: list[float], tmp_path: Path) -> None:
     kind = np.float32 if isinstance(greys[-1] + greys[0], float) or 255 in greys else np.int32
     path = save(Image.fromarray(np.array([greys], kind)), tmp_path / "wild.tif")
-    with pytest.raises(BadInputError, match=r"wild\.tif: holds greys .* save it with 8 or 16 bits"):
+    with pytest.raises(BadInputError, match=r"wild\.tif: grey values .* save it with 8 or 16 bits"):
         images.read_rgb(path)
 
 
@@ -154,7 +154,7 @@ def test_one_bound_on_pixels_holds_and_no_lower_one(
         path.write_bytes(b"P6 %d 20000 255\n" % width)
         for read in (images.read_size, images.read_rgb):
             with pytest.raises(
-                BadInputError, match=r"huge\.ppm: .* is over 400 million pixels; scale"
+                BadInputError, match=r"huge\.ppm: .* is over 400 million pixels; downscale"
             ):
                 read(path)
     assert not recwarn.list

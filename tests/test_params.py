@@ -69,15 +69,15 @@ def test_every_preset_is_sound_and_survives_being_written_again(tmp_path, name):
         ("chunks.patch", 33.5, "chunks.patch: "),
         ("chunks.scales", [0.25], "chunks.scales.0: allowed: 1.0, 0.5"),
         ("chunks.scales", [], "chunks.scales: "),
-        ("chunks.ola", [0.3, 0.1], "chunks: ola: the least overlap 0.3 exceeds the greatest 0.1"),
-        ("chunks.ola", [0.1], "chunks.ola.1: this key is needed"),
+        ("chunks.ola", [0.3, 0.1], "chunks: ola: the minimum overlap 0.3 exceeds the maximum 0.1"),
+        ("chunks.ola", [0.1], "chunks.ola.1: this key is required"),
         ("regression.fractions", [0.7, 0.2, 0.2], "regression: fractions: must add up to 1"),
-        ("regression.alphas", [10, 1, 5], "regression: alphas: the least penalty exceeds"),
+        ("regression.alphas", [10, 1, 5], "regression: alphas: the minimum exceeds"),
         ("quality.training.learning_rate", "fast", "quality.training.learning_rate: "),
         ("quality.training.learning_rate", float("nan"), "quality.training.learning_rate: "),
         ("quality.training.temperature", 0, "quality.training.temperature: "),
-        ("quality.training", None, "quality: training: needed because source is pretrain"),
-        ("content.source", "import", "content: file: needed because source is import"),
+        ("quality.training", None, "quality: training: required because source is pretrain"),
+        ("content.source", "import", "content: file: required because source is import"),
         ("content.source", "package", "content: backbone: no package ships mobilenet"),
         ("bank.types", "all", "bank.types: "),
         ("datasets", [], "datasets: "),
@@ -95,7 +95,7 @@ def test_a_wrong_value_is_one_line_with_the_key_and_what_is_allowed(tmp_path, ke
 def test_a_key_that_is_needed_is_named(tmp_path, key):
     tree = preset()
     del tree[key]
-    assert fault(tmp_path, tree) == f"{key}: this key is needed"
+    assert fault(tmp_path, tree) == f"{key}: this key is required"
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,12 @@ def test_what_is_no_tree_of_parameters_is_one_line(tmp_path, text, words):
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):
-    with pytest.raises(BadInputError, match="no such file; write one with: reiqa preset"):
+    with pytest.raises(BadInputError, match="not found; create it with: reiqa preset"):
         params.load_params(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize("key", ["datasets", "chunks.corpora", "content.corpora"])
-def test_a_name_that_the_catalog_does_not_know_is_told_with_those_it_knows(tmp_path, key):
+def test_an_unknown_dataset_error_lists_known_names(tmp_path, key):
     known = {"datasets": {"demo", "demo_mixed"}, "corpora": {"demo_corpus"}}
     assert load(tmp_path, preset(), **known)
     said = fault(tmp_path, put(preset(), key, ["koniq"]), **known)
@@ -210,7 +210,7 @@ def test_auto_accepts_whatever_device_it_was_resolved_to():
 REFUSED_EARLY = {
     "chunks.n_aug": (26, r"chunks\.n_aug: 26 distinct types .* bank has 25"),
     "quality.backbone": ("resnet51", r"quality\.backbone: unknown name 'resnet51'; did you mean"),
-    "content.backbone": ("vit_b_16", r"content\.backbone: vit_b_16 takes images of one size only"),
+    "content.backbone": ("vit_b_16", r"content\.backbone: vit_b_16 has a fixed input size"),
 }
 
 
@@ -229,7 +229,7 @@ def test_a_backbone_without_stages_is_refused_before_it_is_trained(tmp_path, exp
     tree = put(preset(), f"{expert}.backbone", "vgg11")
     assert load(tmp_path, tree)
     said = fault(tmp_path, put(tree, "features.pooling", "stages"))
-    assert said.startswith("features.pooling: the stages of vgg11 cannot be told apart")
+    assert said.startswith("features.pooling: the stages of vgg11 cannot be identified")
     assert f"{expert}.backbone" in said
 
 
@@ -263,7 +263,7 @@ def test_the_lists_that_spare_an_import_are_those_of_the_libraries():
 def test_a_key_given_twice_is_refused_by_name(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(preset()) + "\nregression:\n  splits: 3\n")
-    with pytest.raises(BadInputError, match="the key 'regression' is given twice"):
+    with pytest.raises(BadInputError, match="duplicate key 'regression'"):
         params.load_params(path)
 
 
@@ -284,7 +284,7 @@ def test_a_key_that_overrides_a_merged_one_is_not_given_twice(tmp_path, text):
 def test_a_key_given_twice_below_a_merge_is_refused(tmp_path):
     path = tmp_path / "merged.yaml"
     path.write_text("base: &b {x: 1, x: 2}\nfar: {<<: *b, y: 3}\n")
-    with pytest.raises(yaml.YAMLError, match="the key 'x' is given twice"):
+    with pytest.raises(yaml.YAMLError, match="duplicate key 'x'"):
         validation.read_yaml(path)
 
 
@@ -301,7 +301,7 @@ def test_a_type_named_twice_is_one_type_to_draw_from(tmp_path, bank, count):
     tree = put(put(preset(), "bank", bank), "chunks.n_aug", count)
     assert load(tmp_path, tree).bank.count == count
     said = fault(tmp_path, put(tree, "chunks.n_aug", count + 1))
-    assert said.startswith(f"chunks.n_aug: {count + 1} distinct types are wanted, the bank has")
+    assert said.startswith(f"chunks.n_aug: {count + 1} distinct types needed, but the bank has")
 
 
 def test_every_section_is_seen_by_some_stage():

@@ -219,7 +219,7 @@ def test_a_changed_parameter_runs_its_stage_and_those_after_it_and_no_other():
     assert run_chain(changed("bank", extras=["motion_blur"])) == []
 
 
-def test_an_input_made_anew_with_the_same_bytes_runs_nothing():
+def test_an_input_made_again_with_the_same_bytes_runs_nothing():
     run_chain()
     store.make_artifact(INDEX, "index", "demo", lookup(PARAMS), [], lambda: None, force=True)
     assert run_chain() == []
@@ -293,7 +293,7 @@ def test_an_artifact_replaced_by_work_that_then_failed_is_stale():
     assert run_chain() == ["fit"]
 
 
-def test_an_artifact_without_what_was_made_beside_it_is_stale():
+def test_an_artifact_without_its_companions_is_stale():
     run_chain()
     beside = RESULT.with_suffix(".csv")
 
@@ -333,7 +333,7 @@ def test_a_damaged_input_is_one_line_before_any_work():
     )
 
 
-def test_a_damaged_artifact_is_made_anew_and_is_then_what_it_was(capsys):
+def test_a_corrupted_artifact_is_made_again_with_the_same_bytes(capsys):
     run_chain()
     before = CACHE.read_bytes(), store.sidecar(CACHE).read_bytes()
     _flip(CACHE)
@@ -342,7 +342,7 @@ def test_a_damaged_artifact_is_made_anew_and_is_then_what_it_was(capsys):
     assert (CACHE.read_bytes(), store.sidecar(CACHE).read_bytes()) == before
 
 
-def test_what_lies_beside_an_artifact_is_held_to_its_digest_too():
+def test_companions_are_verified_by_digest():
     run_chain()
     beside = RESULT.with_suffix(".csv")
 
@@ -385,7 +385,7 @@ def test_a_library_that_fails_on_a_full_disk_is_an_error_of_the_system(monkeypat
     assert list(Path().iterdir()) == []
 
 
-def test_a_sidecar_from_before_companions_had_digests_still_stands():
+def test_a_sidecar_without_companion_digests_is_still_valid():
     run_chain()
     told = json.loads(store.sidecar(RESULT).read_text())
     del told["companion_digests"], told["checksum"]
@@ -439,7 +439,7 @@ def test_a_stale_input_is_taken_but_said(capsys):
 def test_a_lost_input_is_one_line_before_any_work(lost):
     run_chain()
     (CACHE if lost == "file" else store.sidecar(CACHE)).unlink()
-    with pytest.raises(BadInputError, match=r"cache\.h5: (not made|no provenance)"):
+    with pytest.raises(BadInputError, match=r"cache\.h5: (not found|provenance sidecar missing)"):
         store.make_artifact(RESULT, "fit", "demo", lookup(PARAMS), [CACHE], pytest.fail, force=True)
 
 

@@ -1,20 +1,22 @@
-"""Where windows and crops lie, in whole pixels.
+"""Positions of windows and crops, in integer pixels.
 
-In pixels of the full frame unless said otherwise. The *frame* is the photograph without its last
-odd row or column, grown by reflection where it is too small. The *content* is a square of the
-frame in which every crop of both scales lies: two crops of side P that overlap by at least
-``ola[0]`` fit into a square of ``2 P - ceil(ola[0] P)``, which is 304 for P = 160 and 0.10; at
-half scale that is 608 of the frame. The *extent* is the part of the content that the crops of one
-recipe take: the box of the half-scale pair, in which the full-scale pair lies too. The *window*
-is what is stored: the content and a margin on each side, as wide as the widest filter of the bank
-needs; at a border of the frame it ends there, so that a distortion treats that border as it would
-in the whole photograph. Windows have even corners: the half-scale grid of a window is the
-half-scale grid of its frame.
+Coordinates are pixels of the full frame unless stated otherwise.
+
+- The *frame* is the photograph without its last odd row or column. It is padded by reflection if it
+  is too small.
+- The *content* is a square of the frame that contains every crop of both scales. Two crops of side
+  P that overlap by at least ``ola[0]`` fit into a square of side ``2 P - ceil(ola[0] P)``. This is
+  304 for P = 160 and 0.10, and 608 pixels of the frame at half scale.
+- The *extent* is the bounding box of the crops of one recipe. It is the box of the half-scale pair,
+  which also contains the full-scale pair.
+- The *window* is the stored region: the content plus a margin for the widest filter of the bank. It
+  ends at the border of the frame, so that distortions treat the border as in the full photograph.
+  Windows have even corners, so that their half-scale grid matches that of the frame.
 """
 
 from typing import NamedTuple
 
-#: Pixels on each side that the antialiased bicubic half-scale filter reads.
+#: Support of the antialiased bicubic half-scale filter, in pixels on each side.
 HALVING_MARGIN = 4
 
 
@@ -26,26 +28,26 @@ class Point(NamedTuple):
 
 
 class CropPair(NamedTuple):
-    """Upper left corners of two crops, in pixels of the frame at the pair's own scale."""
+    """Upper left corners of two crops, in pixels of the frame at the scale of the pair."""
 
     first: Point
     second: Point
 
 
 def even_margin(margin: int) -> int:
-    """Pixels to keep around what a filter that reads ``margin`` makes, so that it can be halved.
+    """Return the margin for a filter with support ``margin`` followed by the half-scale filter.
 
-    Even, so that what is cut out stays in phase with the half-scale grid.
+    It is even, to stay aligned with the half-scale grid.
     """
     needed = margin + HALVING_MARGIN
     return needed + needed % 2
 
 
 def padded_range(inner: range, margin: int, length: int) -> range:
-    """Return the pixels of one axis of the frame that hold ``inner`` and a margin around it.
+    """Return ``inner`` plus a margin on one axis of the frame.
 
-    At a border of the frame the span is moved inward instead of cut off, so that windows of large
-    photographs all have one shape.
+    At a border of the frame the range is shifted inward instead of truncated, so that windows of
+    large photographs have equal shapes.
     """
     size = min(length, len(inner) + 2 * margin)
     first = min(max(0, inner.start - margin), length - size)
@@ -53,12 +55,12 @@ def padded_range(inner: range, margin: int, length: int) -> range:
 
 
 def scale_range(pixels: range, scale: float) -> range:
-    """Return at ``scale`` what ``pixels`` of the full frame are; both ends fall on whole pixels."""
+    """Convert a range of the full frame to ``scale``; both ends must map to integer pixels."""
     return range(int(pixels.start * scale), int(pixels.stop * scale))
 
 
 def crops_extent(pair: CropPair, patch: int, scale: float) -> tuple[range, range]:
-    """Rows and columns of the full frame that hold both crops, of side ``patch``, of a pair."""
+    """Return rows and columns of the full frame that contain both crops of a pair."""
     (top, bottom), (left, right) = (sorted(ends) for ends in zip(*pair, strict=True))
     return (
         range(int(top / scale), int((bottom + patch) / scale)),

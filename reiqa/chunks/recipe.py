@@ -1,10 +1,10 @@
-"""The recipe of a chunk: everything that is drawn at random, and nothing that is pixels.
+"""The recipe of a chunk: all its random parameters, without pixels.
 
-The words frame, content, extent and window are those of `reiqa.chunks.geometry`.
+See `reiqa.chunks.geometry` for the terms frame, content, extent and window.
 
-Sources: Re-IQA (CVPR 2023), section 3.2, for chunk, overlap and swap. The published code's second
-crop lies always below the first, and its overlap is skewed to the low end; here the overlap is
-uniform and the direction free.
+Sources: Re-IQA (CVPR 2023), section 3.2, for chunk, overlap and swap. In the published code, the
+second crop is always below the first, and small overlaps are more likely. Here, the overlap is
+uniform and the direction is random.
 """
 
 import math
@@ -29,15 +29,15 @@ from reiqa.errors import BadInputError
 
 @dataclass(frozen=True)
 class ChunkSpec:
-    """What all recipes of one run have in common.
+    """Parameters that all recipes of one run share.
 
     Attributes:
-        seed: from which every draw derives.
+        seed: seed of all random draws.
         types: distortion types to draw from.
-        n_aug: types in a chunk, beside the undistorted version.
+        n_aug: number of distorted versions in a chunk.
         patch: side of a crop.
-        ola: least and greatest overlap of two crops, as a share of a crop's area.
-        scales: the scales at which pairs are cut.
+        ola: minimum and maximum overlap of two crops, as a fraction of the area of a crop.
+        scales: scales of the crop pairs.
         swap: exchange query and key in half of the versions.
     """
 
@@ -51,37 +51,37 @@ class ChunkSpec:
 
     @property
     def versions(self) -> int:
-        """Versions of a crop pair: the undistorted one and ``n_aug`` others."""
+        """Number of versions of a crop pair: one undistorted and ``n_aug`` distorted."""
         return self.n_aug + 1
 
     @property
     def content(self) -> int:
-        """Side of the square in which all crops of a recipe lie; even."""
+        """Side of the square that contains all crops of a recipe; even."""
         least, _ = _overlap_bounds(self)
         reach = 2 * self.patch - math.ceil(least / self.patch)
         return 2 * reach if 0.5 in self.scales else reach + reach % 2
 
     @property
     def margin(self) -> int:
-        """Pixels around the content that the widest filter of the bank reads; even."""
+        """Margin around the content for the widest filter of the bank, in pixels; even."""
         return even_margin(max(TYPES[name].margin for name in self.types))
 
 
 @dataclass(frozen=True)
 class ChunkRecipe:
-    """How one chunk is made from one window.
+    """How to render one chunk from one window.
 
     Attributes:
-        plan: what it shares with all recipes of the run.
-        corpus, image: where the photograph comes from.
-        draw: which of the photograph's windows this is.
-        epoch: which drawing of types, levels, seeds and crops this is.
-        frame: size of the whole frame, and where the window lies in it.
+        plan: parameters shared by all recipes of the run.
+        corpus, image: corpus and path of the photograph.
+        draw: number of the window of this photograph.
+        epoch: number of the draw of types, levels, seeds and crops.
+        frame: size of the frame, and position of the window in it.
         height, width: size of the window.
         content: upper left corner of the content square in the frame.
-        types, levels, seeds: of each distorted version, in order; the undistorted one is first
-            in a chunk and not listed.
-        pairs: one a scale.
+        types, levels, seeds: of each distorted version, in order. The undistorted version comes
+            first in a chunk and is not listed.
+        pairs: one crop pair per scale.
     """
 
     plan: ChunkSpec
@@ -100,24 +100,24 @@ class ChunkRecipe:
 
     @property
     def extent(self) -> tuple[range, range]:
-        """Rows and columns of the frame in which all crops lie."""
+        """Rows and columns of the frame that contain all crops."""
         scale = min(self.plan.scales)
         return crops_extent(self.pairs[self.plan.scales.index(scale)], self.plan.patch, scale)
 
     def swapped(self, scale: int, version: int) -> bool:
-        """Say whether the second crop is the query there (``scale`` is an index).
+        """Return whether the second crop is the query (``scale`` is an index).
 
-        At the first scale the first half of the versions swaps, at the second the other half.
+        At the first scale the first half of the versions is swapped, at the second the other half.
         """
         return self.plan.swap and (version < self.plan.versions // 2) == (scale == 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data."""
+        """Return the recipe as JSON data."""
         return asdict(self)
 
     @staticmethod
     def from_dict(tree: Mapping[str, Any]) -> "ChunkRecipe":
-        """Read what `to_dict` gave, also after a way through JSON."""
+        """Create from the output of `to_dict`, also after a JSON round trip."""
         shared = {
             **tree["plan"],
             **{key: tuple(tree["plan"][key]) for key in ("types", "ola", "scales")},
@@ -137,15 +137,15 @@ class ChunkRecipe:
 
 
 def chunk_spec(chunks: params.ChunkParams, types: tuple[str, ...], seed: int) -> ChunkSpec:
-    """Gather what all recipes of one run share.
+    """Return the parameters that all recipes of one run share.
 
     Raises:
         BadInputError: the bank has fewer types than a chunk needs.
     """
     if chunks.n_aug > len(types):
         raise BadInputError(
-            f"chunks.n_aug: {chunks.n_aug} distinct types asked for, but bank names {len(types)};"
-            " lower chunks.n_aug or add to bank.types or bank.extras"
+            f"chunks.n_aug: {chunks.n_aug} distinct types needed, but the bank has {len(types)};"
+            " lower chunks.n_aug, or add types to bank.types or bank.extras"
         )
     scales = tuple(chunks.scales)
     return ChunkSpec(seed, types, chunks.n_aug, chunks.patch, chunks.ola, scales, chunks.swap)
@@ -161,21 +161,21 @@ def draw_recipe(
     height: int,
     width: int,
 ) -> ChunkRecipe | None:
-    """Draw a window of a photograph, and the recipe of its first epoch.
+    """Draw a window of a photograph and the recipe of its first epoch.
 
     Args:
         chunks: section of the parameters.
         types: the bank (`reiqa.distortions.resolve`).
         seed: ``params.seed``.
         corpus: name of the corpus.
-        image: the photograph's path in it; with ``draw`` it decides every draw.
-        draw: number of the window among those of this photograph.
-        height: of the photograph in pixels.
-        width: of the photograph in pixels.
+        image: path of the photograph in the corpus.
+        draw: number of the window of this photograph.
+        height: height of the photograph in pixels.
+        width: width of the photograph in pixels.
 
     Returns:
-        None for a photograph so small that even its reflection cannot hold the crops: each pixel
-        may appear twice along an axis, not more often.
+        The recipe; None for a photograph that is too small for the crops even after reflection,
+        which may repeat each pixel at most twice along an axis.
 
     Raises:
         BadInputError: the bank has fewer types than a chunk needs.
@@ -212,9 +212,9 @@ def draw_recipe(
 
 
 def redraw_recipe(recipe: ChunkRecipe, epoch: int) -> ChunkRecipe:
-    """Keep the window and draw everything else for another epoch.
+    """Return a recipe with the same window and new random parameters for another epoch.
 
-    The draws depend on (seed, epoch, corpus, image, draw) alone; epoch 0 is what `draw` gives.
+    The draws depend only on (seed, epoch, corpus, image, draw); epoch 0 equals `draw_recipe`.
     """
     shared = recipe.plan
     item = (shared.seed, epoch, recipe.corpus, recipe.image, recipe.draw)
@@ -232,18 +232,18 @@ def redraw_recipe(recipe: ChunkRecipe, epoch: int) -> ChunkRecipe:
 
 
 def _overlap_bounds(shared: ChunkSpec) -> tuple[int, int]:
-    """Least and greatest overlap area in whole pixels."""
+    """Return the minimum and maximum overlap area in pixels."""
     area = shared.patch**2
     least = math.ceil(round(shared.ola[0] * area, 6))
     return least, max(least, math.floor(round(shared.ola[1] * area, 6)))
 
 
 def _overlap(random: np.random.Generator, shared: ChunkSpec) -> tuple[int, int]:
-    """Draw the height and width of the region that two crops share.
+    """Draw the height and width of the overlap of two crops.
 
-    Its area is uniform between the bounds, to within half of its shorter side: the shorter side
-    is drawn first (its logarithm uniform between that of a square and of a full-length strip),
-    and the longer is the whole number that comes closest to the area.
+    The area is uniform between the bounds, up to rounding. The shorter side is drawn first, with a
+    logarithm that is uniform between a square and a strip of full length. The longer side is the
+    integer that gives the closest area.
     """
     least, most = _overlap_bounds(shared)
     area = random.uniform(least, most)
@@ -257,9 +257,9 @@ def _overlap(random: np.random.Generator, shared: ChunkSpec) -> tuple[int, int]:
 
 
 def _pairs(random: np.random.Generator, recipe: ChunkRecipe) -> tuple[CropPair, ...]:
-    """Draw a pair for each scale: the half-scale one in the content, the other within its box.
+    """Draw a pair for each scale: the half-scale pair in the content, the other within its box.
 
-    So there is less to distort than the content: about three fifths.
+    This reduces the region to distort to about three fifths of the content.
     """
     shared = recipe.plan
     rows, columns = (range(start, start + shared.content) for start in recipe.content)
@@ -272,7 +272,7 @@ def _pairs(random: np.random.Generator, recipe: ChunkRecipe) -> tuple[CropPair, 
 
 
 def _pair(random: np.random.Generator, shared: ChunkSpec, rows: range, columns: range) -> CropPair:
-    """Draw two crops within rows and columns of the frame at their own scale."""
+    """Draw two crops within a region of the frame at their own scale."""
     corners = []
     for overlap, side in zip(_overlap(random, shared), (rows, columns), strict=True):
         apart = shared.patch - overlap

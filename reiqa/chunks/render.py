@@ -1,8 +1,8 @@
-"""Windows and recipes become pairs of crops, on any device.
+"""Render windows and recipes to pairs of crops, on any device.
 
-Each version is distorted once, at full resolution, in the part of its window that its own filter
-needs; the second scale is the antialiased half of that result. The bytes of a chunk depend on its
-window and recipe alone, not on what else is rendered beside it.
+Each version is distorted once at full resolution, in the part of the window that its filter needs.
+The second scale is the antialiased half of the result. The pixels of a chunk depend only on its
+window and recipe, not on the rest of the batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from reiqa.chunks.geometry import HALVING_MARGIN, Point, even_margin, padded_ran
 from reiqa.chunks.recipe import ChunkRecipe
 from reiqa.distortions import TYPES, Frame, distort
 
-#: Pixels distorted at once, at about a dozen bytes each besides what the filters need.
+#: Maximum number of pixels distorted in one call, at about a dozen bytes each plus filter buffers.
 _PIXELS_AT_ONCE = {"cpu": 2_000_000, "cuda": 200_000_000}
 
 
@@ -25,8 +25,8 @@ class RenderedPairs:
     """Rendered chunks.
 
     Attributes:
-        query, key: ``(N, scales, n_aug + 1, 3, P, P)`` float32 in [0, 1]; what stands at the same
-            place in both is a pair.
+        query, key: ``(N, scales, n_aug + 1, 3, P, P)`` float32 in [0, 1]; equal positions form
+            pairs.
     """
 
     query: Tensor
@@ -38,9 +38,9 @@ class _Job:
     """One version of one chunk.
 
     Attributes:
-        chunk, version: its place in the result; version 0 is undistorted.
-        recipe: of the chunk.
-        rows, columns: the part of the frame that must be distorted for it.
+        chunk, version: position in the result; version 0 is undistorted.
+        recipe: recipe of the chunk.
+        rows, columns: region of the frame to distort.
     """
 
     chunk: int
@@ -51,9 +51,9 @@ class _Job:
 
     @property
     def frame(self) -> Frame:
-        """Where the part to be distorted lies."""
-        whole = self.recipe.frame
-        return Frame(whole.height, whole.width, self.rows.start, self.columns.start)
+        """Position of the region to distort."""
+        full = self.recipe.frame
+        return Frame(full.height, full.width, self.rows.start, self.columns.start)
 
 
 def render(
@@ -62,16 +62,16 @@ def render(
     """Render chunks.
 
     Args:
-        windows: ``(3, H, W)`` uint8 each, H and W as its recipe says.
-        recipes: one for each window, all of one plan.
-        device: where to render; the pairs stay there.
+        windows: ``(3, H, W)`` uint8 each, with the size in its recipe.
+        recipes: one per window, all with the same plan.
+        device: device to render on; the pairs stay there.
     """
     device = torch.device(device)
     plan = recipes[0].plan
     shape = (len(recipes), len(plan.scales), plan.versions, 3, plan.patch, plan.patch)
     pairs = RenderedPairs(torch.empty(shape, device=device), torch.empty(shape, device=device))
     windows = [window.to(device, non_blocking=True) for window in windows]
-    # A GPU is faster with few large calls; a CPU has the more to gain from fewer pixels.
+    # A GPU is faster with few large calls, a CPU with fewer pixels.
     uniform = device.type != "cpu"
     for jobs in _batches(recipes, _PIXELS_AT_ONCE[device.type], uniform):
         versions = _distorted(jobs, windows)
@@ -81,26 +81,26 @@ def render(
 
 
 def _batches(recipes: Sequence[ChunkRecipe], pixels: int, uniform: bool) -> Iterator[list[_Job]]:
-    """Gather what can be distorted in one call: parts of one shape, undistorted ones apart.
+    """Group regions of equal shape, with undistorted ones in separate batches.
 
-    ``uniform``: take the whole content of each window, so that shapes depend on the margin alone.
+    ``uniform`` uses the full content of each window, so that shapes depend only on the margin.
     """
-    alike: dict[tuple[bool, int, int], list[_Job]] = {}
+    by_shape: dict[tuple[bool, int, int], list[_Job]] = {}
     for chunk, recipe in enumerate(recipes):
         for version in range(recipe.plan.versions):
-            job = _Job(chunk, version, recipe, *_part(recipe, version, uniform))
-            alike.setdefault((version > 0, len(job.rows), len(job.columns)), []).append(job)
-    for (_, height, width), jobs in alike.items():
+            job = _Job(chunk, version, recipe, *_region_to_distort(recipe, version, uniform))
+            by_shape.setdefault((version > 0, len(job.rows), len(job.columns)), []).append(job)
+    for (_, height, width), jobs in by_shape.items():
         size = max(1, pixels // (height * width))
         for first in range(0, len(jobs), size):
             yield jobs[first : first + size]
 
 
-def _part(recipe: ChunkRecipe, version: int, uniform: bool) -> tuple[range, range]:
-    """Return rows and columns of the frame that must be distorted for one version.
+def _region_to_distort(recipe: ChunkRecipe, version: int, uniform: bool) -> tuple[range, range]:
+    """Return the rows and columns of the frame to distort for one version.
 
-    What a crop shows does not depend on the choice where the distortion is local; where it is
-    not, the whole content is taken.
+    A local distortion gives the same crops for any region that contains them. For a non-local
+    distortion the region is the full content.
     """
     kind = TYPES[recipe.types[version - 1]] if version else None
     margin = even_margin(kind.margin if kind else 0)
@@ -115,7 +115,7 @@ def _part(recipe: ChunkRecipe, version: int, uniform: bool) -> tuple[range, rang
 
 
 def _distorted(jobs: Sequence[_Job], windows: Sequence[Tensor]) -> Tensor:
-    """Return versions of one shape, ``(J, 3, H, W)`` uint8, at full resolution."""
+    """Return distorted regions of one shape, ``(J, 3, H, W)`` uint8, at full resolution."""
     versions = torch.stack(
         [_region(windows[job.chunk], job.recipe.frame, job.rows, job.columns) for job in jobs]
     )
@@ -131,7 +131,7 @@ def _distorted(jobs: Sequence[_Job], windows: Sequence[Tensor]) -> Tensor:
 
 
 def _fill(pairs: RenderedPairs, scale: int, versions: Tensor, jobs: Sequence[_Job]) -> None:
-    """Put both crops of each version in their places; swapping only chooses the place."""
+    """Copy both crops of each version to the result, swapping query and key if required."""
     queries, keys = [], []
     for job in jobs:
         query, key = job.recipe.pairs[scale]
@@ -139,7 +139,7 @@ def _fill(pairs: RenderedPairs, scale: int, versions: Tensor, jobs: Sequence[_Jo
             query, key = key, query
         queries.append(query)
         keys.append(key)
-    cut = _whole if jobs[0].recipe.plan.scales[scale] == 1 else _halved
+    cut = _cut_full_scale if jobs[0].recipe.plan.scales[scale] == 1 else _cut_half_scale
     _, scales, count = pairs.query.shape[:3]
     numbers = [(job.chunk * scales + scale) * count + job.version for job in jobs]
     places = torch.tensor(numbers, device=versions.device)
@@ -147,8 +147,8 @@ def _fill(pairs: RenderedPairs, scale: int, versions: Tensor, jobs: Sequence[_Jo
     pairs.key.flatten(0, 2).index_copy_(0, places, cut(versions, jobs, keys))
 
 
-def _whole(versions: Tensor, jobs: Sequence[_Job], corners: Sequence[Point]) -> Tensor:
-    """Cut a crop of full scale from each version: ``(J, 3, P, P)`` in [0, 1]."""
+def _cut_full_scale(versions: Tensor, jobs: Sequence[_Job], corners: Sequence[Point]) -> Tensor:
+    """Cut a full-scale crop from each version: ``(J, 3, P, P)`` in [0, 1]."""
     patch = jobs[0].recipe.plan.patch
     crops = [
         _region(version, job.frame, range(top, top + patch), range(left, left + patch))
@@ -157,8 +157,8 @@ def _whole(versions: Tensor, jobs: Sequence[_Job], corners: Sequence[Point]) -> 
     return torch.stack(crops).float().div_(255)
 
 
-def _halved(versions: Tensor, jobs: Sequence[_Job], corners: Sequence[Point]) -> Tensor:
-    """Cut a crop of half scale from each version; no more is halved than the crop needs."""
+def _cut_half_scale(versions: Tensor, jobs: Sequence[_Job], corners: Sequence[Point]) -> Tensor:
+    """Cut a half-scale crop from each version, halving only the pixels that the crop needs."""
     patch = jobs[0].recipe.plan.patch
     parts, places = [], []
     for version, job, (top, left) in zip(versions, jobs, corners, strict=True):
@@ -177,6 +177,6 @@ def _halved(versions: Tensor, jobs: Sequence[_Job], corners: Sequence[Point]) ->
 
 
 def _region(image: Tensor, frame: Frame, rows: range, columns: range) -> Tensor:
-    """Return rows and columns of the frame from an image that lies in it at ``frame``."""
+    """Return rows and columns of the frame from an image at position ``frame``."""
     top, left = rows.start - frame.top, columns.start - frame.left
     return image[:, top : top + len(rows), left : left + len(columns)]

@@ -1,13 +1,13 @@
-"""Shards: HDF5 files of windows, losslessly compressed, each with its recipe.
+"""Shards: HDF5 files of losslessly compressed windows with their recipes.
 
-A shard is made in one pass and appears under its name when it is whole. Making one of a thousand
-photographs takes about a minute, so a kill costs no more than that; finished shards stay.
+A shard is written in one pass and appears under its name when it is complete. A shard of a thousand
+photographs takes about a minute, which is the maximum loss in a crash.
 
-Layout, described in the file as well: ``windows/00000042`` is one dataset of one chunk, so that a
-window is one read: ``(3, H, W)`` uint8, the planes being green, red minus green and blue minus
-green, each row but the first less the row above it, all modulo 256. Zstandard alone keeps about
-0.62 of a photograph's bytes, after this step about 0.40, and undoing it is one running sum. Its
-attributes are the recipe (JSON), the source's SHA-256 and that of the window's pixels.
+Layout, also described in the file: ``windows/00000042`` is one dataset with one HDF5 chunk, so that
+a window needs one read. It is ``(3, H, W)`` uint8 with the planes green, red minus green and blue
+minus green. Each row except the first stores the difference to the row above, modulo 256. Zstandard
+compresses photographs to about 0.40 of their size after this transform, and to 0.62 without it. The
+attributes are the recipe (JSON), the SHA-256 of the source and the digest of the window.
 """
 
 import hashlib
@@ -39,39 +39,39 @@ _ENCODING = (
     "windows/N: planes G, R-G, B-G (uint8, modulo 256), each row but the first less the row above;"
     " to decode: running sum down the rows, then R = plane 1 + G and B = plane 2 + G"
 )
-#: Level 12 takes three times as long to write and saves one byte in seventy.
+#: Level 12 is three times slower and saves 1.4 %.
 _ZSTD_LEVEL = 6
-#: Shards kept open at once by one reader and process.
-_OPEN = 64
+#: Maximum number of open shards per reader and process.
+_MAX_OPEN = 64
 
-#: What h5py raises on a file that is not what it was.
-_DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError)
+#: Exceptions that h5py raises for a corrupted file.
+_CORRUPTION_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def cut_shard(corpus: str, number: str, params: Params) -> Path:
-    """Write one of a corpus's shards (see `write_shard`)."""
+    """Write one shard of a corpus (see `write_shard`)."""
     return write_shard(corpus, int(number), len(shards(params, corpus)), params)
 
 
 def write_shard(corpus: str, number: int, of: int, params: Params) -> Path:
     """Write one shard of a corpus: rows ``number N // of`` to ``(number + 1) N // of``.
 
-    A photograph that cannot be read, has changed since it was indexed or is too small is named on
-    stderr and in the shard's attribute ``skipped``, and left out.
+    A photograph that cannot be read, has changed since it was indexed or is too small is skipped
+    with a log message. The attribute ``skipped`` of the shard lists these photographs.
 
     Args:
         corpus: name of an indexed corpus.
-        number: of the shard, from 0.
-        of: how many shards the corpus makes.
+        number: number of the shard, from 0.
+        of: number of shards of the corpus.
         params: all parameters.
 
     Returns:
         ``layout.shard(corpus, number)``.
 
     Raises:
-        BadInputError: there is no such shard or index, or the bank is smaller than n_aug.
+        BadInputError: the shard or index does not exist, or the bank is smaller than n_aug.
     """
     if not 0 <= number < of:
         raise BadInputError(f"chunks: shard {number} of {of}: numbers run from 0 to {of - 1}")
@@ -80,13 +80,13 @@ def write_shard(corpus: str, number: int, of: int, params: Params) -> Path:
     types = distortions.resolve(params.bank)
     recipes.chunk_spec(params.chunks, types, params.seed)
     path = layout.shard(corpus, number)
-    # The latest file format puts a checksum on all that is not pixels; those have a digest.
+    # The latest file format has checksums for metadata; the pixels have a digest.
     with hdf5.create_file(path, libver="latest") as file:
         group = file.create_group("windows")
         skipped: dict[str, str] = {}
         for row in progress.track(rows, f"chunks {corpus} {number + 1}/{of}"):
             try:
-                _add(group, corpus, row, types, params)
+                _add_photograph(group, corpus, row, types, params)
             except BadInputError as error:
                 progress.log(f"skipped: {error}")
                 skipped[row.image] = str(error)
@@ -107,10 +107,10 @@ def write_shard(corpus: str, number: int, of: int, params: Params) -> Path:
     return path
 
 
-def _add(
+def _add_photograph(
     group: h5py.Group, corpus: str, row: CorpusImage, types: tuple[str, ...], params: Params
 ) -> None:
-    """Store all windows of one photograph."""
+    """Add all windows of one photograph."""
     path = layout.raw(corpus) / row.image
     pixels = images.read_rgb(path)
     digest = store.file_digest(path)
@@ -122,7 +122,7 @@ def _add(
             params.chunks, types, params.seed, corpus, row.image, number, height, width
         )
         if recipe is None:
-            raise BadInputError(f"{path}: {width}x{height} pixels are too few to cut a chunk from")
+            raise BadInputError(f"{path}: {width}x{height} pixels are too small for a chunk")
         top, left = recipe.frame.top, recipe.frame.left
         window = pixels[top : top + recipe.height, left : left + recipe.width]
         _store(group, window, recipe, digest)
@@ -137,7 +137,7 @@ def _store(group: h5py.Group, window: Pixels, recipe: ChunkRecipe, source: str) 
 
 
 def _annotate(target: h5py.File | h5py.Dataset, **values: str | int) -> None:
-    """Write attributes; text at fixed length, for only that lies where HDF5 has a checksum."""
+    """Write attributes; fixed-length text, because HDF5 has no checksum for variable length."""
     for name, value in values.items():
         target.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
 
@@ -154,7 +154,7 @@ def _planes(group: h5py.Group, name: str, planes: Pixels) -> h5py.Dataset:
 
 
 def encode(window: Pixels) -> Pixels:
-    """Decorrelate ``(H, W, 3)`` pixels into ``(3, H, W)`` differences (see the module)."""
+    """Transform ``(H, W, 3)`` pixels to ``(3, H, W)`` differences (see the module docstring)."""
     green = window[..., 1]
     planes = np.stack([green, window[..., 0] - green, window[..., 2] - green])
     planes[:, 1:] -= planes[:, :-1].copy()
@@ -162,9 +162,9 @@ def encode(window: Pixels) -> Pixels:
 
 
 def decode(planes: Pixels) -> Pixels:
-    """Undo `encode`, in the order of a tensor: ``(3, H, W)`` red, green, blue."""
+    """Invert `encode`; returns ``(3, H, W)`` red, green, blue."""
     sums = planes.copy()
-    # An addition a row takes a third of the time of numpy's accumulate.
+    # Adding row by row is three times faster than np.add.accumulate.
     for row in range(1, planes.shape[1]):
         sums[:, row] += sums[:, row - 1]
     green, red, blue = sums
@@ -180,17 +180,17 @@ def _digest(planes: Pixels, recipe: str) -> str:
 
 
 class ShardReader:
-    """Windows and recipes of several shards, under one running number.
+    """Windows and recipes of several shards with a common index.
 
-    Files are opened when first needed, by each process anew: a reader may be made before workers
-    are forked, and may be sent to them.
+    Files are opened lazily in each process, so a reader can be created before workers are forked
+    and can be pickled.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        """Look into each shard, once every byte of it is known to be what was written.
+        """Verify and open each shard.
 
         Raises:
-            BadInputError: a shard is missing, cut off, damaged, or of another bank.
+            BadInputError: a shard is missing, truncated, damaged, or from another bank version.
         """
         self._paths = list(paths)
         self._open: OrderedDict[Path, h5py.File] = OrderedDict()
@@ -208,14 +208,14 @@ class ShardReader:
         return {**self.__dict__, "_open": OrderedDict(), "_process": None}
 
     def window(self, index: int) -> tuple[Tensor, ChunkRecipe]:
-        """Read one window and the recipe of its first epoch.
+        """Return one window and the recipe of its first epoch.
 
         Returns:
             ``(3, H, W)`` uint8, and the recipe.
 
         Raises:
-            BadInputError: its bytes are not those that were written.
-            IndexError: there is no such window.
+            BadInputError: the window is corrupted.
+            IndexError: the index is out of range.
         """
         if not 0 <= index < len(self):
             raise IndexError(index)
@@ -225,76 +225,76 @@ class ShardReader:
             dataset = self._file(path)[f"windows/{index - self._ends[shard]:08d}"]
             planes = dataset[...]
             text = _text(dataset, "recipe")
-            sound = _digest(planes, text) == _text(dataset, "digest")
+            intact = _digest(planes, text) == _text(dataset, "digest")
             recipe = ChunkRecipe.from_dict(json.loads(text))
-        except _DAMAGE as error:
+        except _CORRUPTION_ERRORS as error:
             raise _damaged(path, error) from None
-        if not sound:
-            raise _damaged(path, f"window {index - self._ends[shard]} is not what was written")
+        if not intact:
+            raise _damaged(path, f"window {index - self._ends[shard]}: checksum mismatch")
         window = torch.from_numpy(decode(planes))
         if window.shape[1:] != (recipe.height, recipe.width):
             window = tensors.reflect(window[None], recipe.height, recipe.width)[0]
         return window, recipe
 
     def close(self) -> None:
-        """Close all files of this process; they are opened again when needed."""
+        """Close all files of this process; they are reopened when needed."""
         while self._open:
             self._open.popitem()[1].close()
 
     def _file(self, path: Path) -> h5py.File:
         if self._process != os.getpid():
-            # The parent's handles are its own.
+            # File handles must not be shared with the parent process.
             self._open, self._process = OrderedDict(), os.getpid()
         if path not in self._open:
-            if len(self._open) >= _OPEN:
+            if len(self._open) >= _MAX_OPEN:
                 self._open.popitem(last=False)[1].close()
-            self._open[path] = _opened(path)
+            self._open[path] = _open_shard(path)
         self._open.move_to_end(path)
         return self._open[path]
 
 
 def _check_file(path: Path) -> None:
     if not path.exists():
-        raise BadInputError(f"{path}: no such file; make it with: {command_for(path)}")
+        raise BadInputError(f"{path}: not found; run: {command_for(path)}")
     if reason := hdf5.find_fault(path):
         raise _damaged(path, reason)
 
 
-def _opened(path: Path) -> h5py.File:
+def _open_shard(path: Path) -> h5py.File:
     try:
         file = h5py.File(path, "r", locking=False, rdcc_nbytes=0)
     except OSError as error:
         raise _damaged(path, error) from None
     try:
         bank = file.attrs["bank_version"]
-        whole = _text(file, "format") == FORMAT and len(file["windows"]) == file.attrs["windows"]
-    except _DAMAGE as error:
+        valid = _text(file, "format") == FORMAT and len(file["windows"]) == file.attrs["windows"]
+    except _CORRUPTION_ERRORS as error:
         raise _damaged(path, error) from None
-    if not whole:
-        raise _damaged(path, f"not a whole file of format {FORMAT!r}")
+    if not valid:
+        raise _damaged(path, f"not a complete file of format {FORMAT!r}")
     if bank != distortions.VERSION:
         raise BadInputError(
-            f"{path}: made for version {bank} of the bank, this is {distortions.VERSION};"
-            f" delete it and run: {command_for(path)}"
+            f"{path}: made with bank version {bank}, current is {distortions.VERSION}."
+            f" Delete it and run: {command_for(path)}"
         )
     return file
 
 
 def _damaged(path: Path, reason: object) -> BadInputError:
-    said = " ".join(str(reason).split())
-    return BadInputError(f"{path}: damaged ({said}); delete it and run: {command_for(path)}")
+    one_line = " ".join(str(reason).split())
+    return BadInputError(f"{path}: damaged ({one_line}). Delete it and run: {command_for(path)}")
 
 
 def verify_shard(path: Path) -> int:
-    """Check every byte of a shard: by its provenance, or window by window where that is missing.
+    """Verify a shard by its provenance, or window by window without provenance.
 
     Returns:
-        How many windows there are.
+        Number of windows.
 
     Raises:
-        BadInputError: the shard is missing, damaged or of another bank.
+        BadInputError: the shard is missing, damaged or from another bank version.
     """
-    # What has provenance is held to it by the reader.
+    # The reader verifies a shard that has provenance.
     reader = ShardReader([path])
     if store.read_provenance(path) is None:
         for index in range(len(reader)):

@@ -1,4 +1,4 @@
-"""A picture of one chunk: where its crops lie, and what each version makes of them."""
+"""Draw one chunk: the positions of its crops, and all versions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,40 +18,40 @@ from reiqa.distortions import LEVELS, TYPES
 from reiqa.errors import BadInputError
 
 _PAPER, _INK, _SOFT, _LINE = "#fbfaf7", "#22262b", "#6f767e", "#d9d6cf"
-#: The two crops of a pair keep their colours wherever they are shown.
+#: Colours of the two crops of a pair.
 _CROPS = ("#e8590c", "#1971c2")
 _DPI = 100
 _EDGE, _GAP, _CARD_GAP, _HEAD = 44, 8, 40, 74
 _CARDS_A_ROW = 6
-#: Crops are shown at least this large, by whole pixels; the window's longer side, in pixels.
+#: Minimum displayed size of a crop, and displayed longer side of the window, in pixels.
 _CROP, _WINDOW = 160, 744
-#: Room for the words beside the window, in pixels.
-_WORDS = 700
+#: Width of the text next to the window, in pixels.
+_TEXT_WIDTH = 700
 
 
 def draw_chunk(paths: Sequence[Path], number: int, out: Path) -> Path:
-    """Draw a chunk of its first epoch: the window with its crops outlined, and all versions.
+    """Draw a chunk of the first epoch: the window with outlined crops, and all versions.
 
     Args:
         paths: the shards of a corpus, in order.
-        number: of the window among those of all shards, from 0.
-        out: the PNG to write.
+        number: index of the window over all shards, from 0.
+        out: PNG file to write.
 
     Raises:
-        BadInputError: a shard cannot be read, there is no such window, or no PNG can be written to
-            ``out``.
+        BadInputError: a shard cannot be read, the window does not exist, or ``out`` is not
+            writable.
     """
     store.check_target(out, ".png")
     window, recipe = _window(paths, number)
     pairs = render([window], [recipe])
     with store.atomic(out) as temporary:
-        figure = _drawn(window.permute(1, 2, 0).numpy(), recipe, pairs)
+        figure = _draw_figure(window.permute(1, 2, 0).numpy(), recipe, pairs)
         figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
     return out
 
 
 def _window(paths: Sequence[Path], number: int) -> tuple[Tensor, ChunkRecipe]:
-    """Return a window by its number; no shard behind its own is read."""
+    """Return a window by its index, without reading later shards."""
     before = 0
     for path in paths:
         reader = ShardReader([path])
@@ -63,24 +63,26 @@ def _window(paths: Sequence[Path], number: int) -> tuple[Tensor, ChunkRecipe]:
     raise BadInputError(f"--show {number}: no such window; there are {before}, counted from 0")
 
 
-def _drawn(window: Pixels, recipe: ChunkRecipe, pairs: RenderedPairs) -> Figure:
-    """Lay the picture out: window and words above, cards of versions below."""
+def _draw_figure(window: Pixels, recipe: ChunkRecipe, pairs: RenderedPairs) -> Figure:
+    """Draw the figure: window and text at the top, cards of the versions below."""
     versions, scales = recipe.plan.versions, len(recipe.pairs)
     crop = recipe.plan.patch * -(-_CROP // recipe.plan.patch)
     columns = min(_CARDS_A_ROW, -(-versions // 2))
     card = (2 * crop + _GAP, _HEAD + scales * crop + (scales - 1) * _GAP)
     zoom = _WINDOW / max(recipe.height, recipe.width)
     top = _EDGE + round(recipe.height * zoom) + _EDGE
-    width = 2 * _EDGE + max(columns * (card[0] + _CARD_GAP) - _CARD_GAP, _WINDOW + _EDGE + _WORDS)
+    width = 2 * _EDGE + max(
+        columns * (card[0] + _CARD_GAP) - _CARD_GAP, _WINDOW + _EDGE + _TEXT_WIDTH
+    )
     apart = (width - 2 * _EDGE - card[0]) / max(1, columns - 1)
     height = top + -(-versions // columns) * (card[1] + _CARD_GAP) + _EDGE - _CARD_GAP
     figure = Figure(figsize=(width / _DPI, height / _DPI), facecolor=_PAPER)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
     _draw_window(axes, window, recipe, zoom)
-    beside = _EDGE + recipe.width * zoom + _EDGE
-    below = _draw_words(axes, recipe, beside)
-    _draw_place(axes, recipe, beside, below, top - _EDGE - below)
+    text_left = _EDGE + recipe.width * zoom + _EDGE
+    text_bottom = _draw_description(axes, recipe, text_left)
+    _draw_place(axes, recipe, text_left, text_bottom, top - _EDGE - text_bottom)
     for version in range(versions):
         row, column = divmod(version, columns)
         left, upper = _EDGE + column * apart, top + row * (card[1] + _CARD_GAP)
@@ -89,7 +91,7 @@ def _drawn(window: Pixels, recipe: ChunkRecipe, pairs: RenderedPairs) -> Figure:
 
 
 def _draw_window(axes: Axes, window: Pixels, recipe: ChunkRecipe, zoom: float) -> None:
-    """The stored pixels, the content square, and all crops, in the frame's own pixels."""
+    """Draw the stored pixels, the content square and all crops."""
     height, width = window.shape[:2]
     _draw_pixels(axes, window, _EDGE, _EDGE, width * zoom, height * zoom, smooth=True)
 
@@ -110,8 +112,8 @@ def _draw_window(axes: Axes, window: Pixels, recipe: ChunkRecipe, zoom: float) -
                       bbox={"boxstyle": "round,pad=0.35", "fc": colour, "ec": "none"})  # fmt: skip
 
 
-def _draw_words(axes: Axes, recipe: ChunkRecipe, left: float) -> float:
-    """What this chunk is, in words; return where they end."""
+def _draw_description(axes: Axes, recipe: ChunkRecipe, left: float) -> float:
+    """Draw the description of the chunk and return its bottom."""
     plan, frame = recipe.plan, recipe.frame
     lines = [
         ("photograph", f"{recipe.corpus}/{recipe.image}, {frame.width} × {frame.height} px"),
@@ -125,7 +127,7 @@ def _draw_words(axes: Axes, recipe: ChunkRecipe, left: float) -> float:
         name = "scale 1" if scale == 1 else "scale ½"
         line = "solid" if scale == 1 else "dashed"
         share = _overlap(pair, plan.patch)
-        lines.append((name, f"{line}: B lies {_way(down, right)} of A, overlap {share:.1%}"))
+        lines.append((name, f"{line}: B lies {_direction(down, right)} of A, overlap {share:.1%}"))
     axes.text(left, _EDGE, f"A chunk of {plan.versions} versions", fontsize=25, weight="bold",
               color=_INK, va="top")  # fmt: skip
     y = _EDGE + 82.0
@@ -144,9 +146,9 @@ def _draw_words(axes: Axes, recipe: ChunkRecipe, left: float) -> float:
 
 
 def _draw_place(axes: Axes, recipe: ChunkRecipe, left: float, top: float, room: float) -> None:
-    """A small map, no higher than ``room``: the window and its content in the whole frame."""
+    """Draw a small map of window and content in the frame, with maximum height ``room``."""
     frame, side = recipe.frame, recipe.plan.content
-    zoom = min(room / frame.height, 0.6 * _WORDS / frame.width)
+    zoom = min(room / frame.height, 0.6 * _TEXT_WIDTH / frame.width)
 
     def box(y: float, x: float, height: float, width: float, **style: Any) -> None:
         corner = (left + x * zoom, top + y * zoom)
@@ -168,7 +170,7 @@ def _draw_card(
     left: float,
     top: float,
 ) -> None:
-    """One version: query and key at each scale, framed in the colour of the crop that each is."""
+    """Draw one version: query and key at each scale, framed in the colour of their crop."""
     kind = TYPES[recipe.types[version - 1]].title if version else "Undistorted"
     right = left + 2 * crop + _GAP
     for name, middle in (("query", left + crop / 2), ("key", right - crop / 2)):
@@ -219,8 +221,8 @@ def _overlap(pair: CropPair, patch: int) -> float:
     return (patch - down) * (patch - right) / patch**2
 
 
-def _way(down: int, right: int) -> str:
-    """Say in which direction, in px, the second crop lies from the first."""
+def _direction(down: int, right: int) -> str:
+    """Return the offset of the second crop from the first in words."""
     vertical = f"{abs(down)} px {'below' if down > 0 else 'above'}"
     horizontal = f"{abs(right)} px {'right' if right > 0 else 'left'}"
     return f"{vertical}, {horizontal}"

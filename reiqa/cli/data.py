@@ -140,7 +140,7 @@ def chunks(
         _verify([paths[number] for number in numbers])
         return
     for number in numbers:
-        pipeline.make("chunks", params, items[number], force)
+        pipeline.run_stage("chunks", params, items[number], force)
 
 
 def _shard_numbers(given: str, count: int) -> list[int]:

@@ -73,6 +73,6 @@ def report(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
     from reiqa import pipeline
     from reiqa.report.tables import table_text
 
-    pipeline.make("report", pipeline.load_params(file), force=force)
+    pipeline.run_stage("report", pipeline.load_params(file), force=force)
     typer.echo(table_text())
     typer.echo(f"Table:  {layout.ALL_SRCC}\nReport: {layout.REPORT.absolute().as_uri()}")

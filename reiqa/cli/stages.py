@@ -20,7 +20,7 @@ def verb(name: str) -> Callable[..., None]:
         from reiqa import pipeline
 
         item = "/".join(values[wildcard] for wildcard in stage.wildcards)
-        pipeline.make(name, pipeline.load_params(params), item, force)
+        pipeline.run_stage(name, pipeline.load_params(params), item, force)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     options = [

@@ -1,6 +1,6 @@
 """The distortion bank: `distort` a batch by any of `TYPES`, at any of five levels.
 
-The names below load torch when first used, not when the package is imported.
+The names below are imported on first use, because they import torch.
 """
 
 from collections.abc import Collection
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LEVELS", "TYPES", "VERSION", "Distortion", "Frame", "distort", "names", "resolve"]
 
-#: Levels of severity of every type, counted from 1.
+#: Number of severity levels of every type; levels start at 1.
 LEVELS = 5
 
-_HOMES = {
+_MODULES = {
     "distort": "batch",
     "Frame": "frame",
     "TYPES": "registry",
@@ -28,13 +28,13 @@ _HOMES = {
 
 
 def names() -> Collection[str]:
-    """Return the names of all types; for those to whom they rarely matter."""
+    """Return the names of all types, importing the registry on demand."""
     from reiqa.distortions.registry import TYPES
 
     return TYPES
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

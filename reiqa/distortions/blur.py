@@ -16,7 +16,7 @@ from reiqa import seeds as project_seeds
 from reiqa.distortions import fixed_point
 from reiqa.distortions.frame import Frame, extend
 
-#: A pixel's share of a disk is counted on a grid of 16 x 16 points.
+#: The coverage of a pixel by the disk is sampled on a grid of 16 x 16 points.
 _SUBPIXELS = 16
 
 
@@ -41,9 +41,9 @@ def lens_blur(
 ) -> Tensor:
     """Blur with a disk of ``radius`` pixels, its rim weighted by the area it covers.
 
-    Each row of the disk is a sum of centred runs, and a run is a difference of two running sums:
-    the cost grows with the radius, not with the area. Running sums may wrap round in int32;
-    differences of them do not.
+    Each row of the disk is a sum of centred runs, and a run is a difference of two prefix sums.
+    The cost is therefore linear in the radius. Prefix sums may overflow int32, but their
+    differences do not.
     """
     kernel = disk(radius)
     reach = len(kernel) // 2
@@ -66,7 +66,7 @@ def lens_blur(
                 rows.add_(torch.add(above, below, out=pair), alpha=step)
         total.add_(rows.narrow(-1, reach + half + 1, width))
         total.sub_(rows.narrow(-1, reach - half, width))
-    # Times the inverse, which rounds alike everywhere; CUDA does not divide by a number.
+    # Multiplying by the inverse rounds equally on all devices.
     return fixed_point.round_to_uint8(total.float().mul_(1 / int(kernel.sum())))
 
 

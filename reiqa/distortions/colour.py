@@ -1,4 +1,4 @@
-"""Distortions of colour: diffusion, a shifted channel, and saturation up and down.
+"""Colour distortions: diffusion, channel shift, and saturation changes.
 
 Each type is a `Distortion.apply` (see the registry).
 """
@@ -17,14 +17,14 @@ from reiqa.distortions.frame import Frame, align, clip_cells, extend, unalign
 
 #: Chroma planes of colour diffusion are blurred on a grid this much coarser.
 _COARSE = 4
-#: Context that colour diffusion may take on each side, in pixels.
+#: Margin of colour diffusion on each side, in pixels.
 DIFFUSION_MARGIN = 64
-#: Cells that its Gaussian may take: of the margin's sixteen, interpolation takes one and the cell
-#: that a window's side cuts through another.
+#: Maximum radius of its Gaussian in cells: the margin minus one cell for interpolation and one for
+#: the partial cell at the side of a window.
 _CELLS = DIFFUSION_MARGIN // _COARSE - 2
-#: Digits behind the point of f(X) - f(Y) and f(Z) - f(Y) as integers.
+#: Fractional bits of f(X) - f(Y) and f(Z) - f(Y) as integers.
 _CHROMA_BITS = 13
-#: Smoothed gradients of grey (per pixel, full range 1) at which colour shift begins and is whole.
+#: Smoothed grey gradients (per pixel, full range 1) at which colour shift starts and is complete.
 _EDGE_FROM, _EDGE_TO = 0.01, 0.08
 _EDGE_SIGMA = 4.0
 

@@ -1,9 +1,9 @@
-"""Between 8-bit sRGB and CIE Lab by tables, elementwise.
+"""Convert between 8-bit sRGB and CIE Lab with lookup tables.
 
-Lab is kept as its three compressed responses f(X), f(Y), f(Z), from which
+Lab is represented by its three compressed responses f(X), f(Y), f(Z), from which
 L = 116 f(Y) - 16, a = 500 (f(X) - f(Y)), b = 200 (f(Y) - f(Z)).
-Roots and powers come from tables computed once in double precision; per pixel only additions,
-multiplications and look-ups run, each rounded alike on every device.
+Roots and powers are tabulated in double precision. Per-pixel operations are only additions,
+multiplications and lookups, which round equally on all devices.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _DELTA = 6 / 29
 
 
 def mix(planes: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
-    """Multiply each pixel by a matrix, elementwise and in one order: any batch, same bytes.
+    """Multiply each pixel by a matrix with a fixed order of operations, for reproducibility.
 
     Args:
         planes: ``(N, 3, H, W)`` float32.
@@ -44,20 +44,20 @@ def mix(planes: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
 
 
 def look_up(table: Tensor, index: Tensor) -> Tensor:
-    """Read ``table`` (1-D, any dtype) at every element of an integer tensor."""
+    """Index ``table`` (1-D, any dtype) with every element of an integer tensor."""
     flat = index.reshape(-1).to(torch.int32)
     return table.to(index.device).index_select(0, flat).view(index.shape)
 
 
 def responses(images: Tensor) -> Tensor:
-    """Turn ``(N, 3, H, W)`` uint8 sRGB into f(X), f(Y), f(Z), float32 of the same shape."""
+    """Convert ``(N, 3, H, W)`` uint8 sRGB to f(X), f(Y), f(Z), float32 of the same shape."""
     normalised = (_TO_XYZ / _WHITE[:, None]).tolist()
     xyz = mix(look_up(_linear(), images), normalised)
     return look_up(_compressed(), _index(xyz))
 
 
 def from_responses(compressed: Tensor) -> Tensor:
-    """Turn f(X), f(Y), f(Z) into uint8 sRGB, what lies outside the gamut clipped.
+    """Convert f(X), f(Y), f(Z) to uint8 sRGB, clipping to the gamut.
 
     A negative f(Z) counts as zero, as in scikit-image. Overwrites its argument.
     """

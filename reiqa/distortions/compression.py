@@ -1,4 +1,4 @@
-"""Codecs and quantisers: JPEG, JPEG 2000, few levels, few colours.
+"""Codecs and quantisers: JPEG, JPEG 2000, level and colour quantisation.
 
 Each type is a `Distortion.apply` (see the registry).
 """
@@ -20,7 +20,7 @@ from reiqa.distortions.frame import Frame, align, unalign
 
 #: With 4:2:0 the codec's blocks are 16 pixels wide.
 JPEG_GRID = 16
-#: Threads that code what came from a GPU.
+#: Number of threads to encode images from a GPU.
 _THREADS = min(16, devices.cpu_count())
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -29,8 +29,8 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 def jpeg(images: Tensor, quality: int, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:
     """Code and decode as JPEG of ``quality`` (libjpeg's scale), chroma 4:2:0.
 
-    The codec is Pillow's libjpeg on the CPU, wherever the images lie: its bytes are then the same
-    on every device. torchvision's codecs are deprecated since 0.29.
+    The codec is Pillow's libjpeg on the CPU for images on any device, so that results are equal on
+    all devices. torchvision's codecs are deprecated since 0.29.
     """
     height, width = images.shape[-2:]
     blocks = align(images, frames, JPEG_GRID)
@@ -41,7 +41,7 @@ def jpeg(images: Tensor, quality: int, seeds: Sequence[int], frames: Sequence[Fr
 def jpeg2000(images: Tensor, ratio: float, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:
     """Code and decode as JPEG 2000 (irreversible) at compression ``ratio``.
 
-    Not local: the codec spends its bytes over the whole of what it is given, here the window.
+    Not local: the codec allocates its bytes over the complete window.
     """
     return _through_pillow(images, lambda image: _through_jpeg2000(image, ratio))
 
@@ -49,9 +49,9 @@ def jpeg2000(images: Tensor, ratio: float, seeds: Sequence[int], frames: Sequenc
 def colour_quantisation(
     images: Tensor, colours: int, seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Paint with ``colours`` colours found by median cut, without dither.
+    """Reduce to ``colours`` colours with median cut, without dithering.
 
-    Not local: the palette is that of the window.
+    Not local: the palette is computed for the window.
     """
     return _through_pillow(
         images,
@@ -78,7 +78,7 @@ def _through_jpeg(image: Image.Image, quality: int) -> Image.Image:
 
 def _through_jpeg2000(image: Image.Image, ratio: float) -> Image.Image:
     stream = io.BytesIO()
-    # Levels of the wavelet: as many as the image has halvings, five at most.
+    # Number of wavelet levels, limited by the size of the image.
     levels = min(6, min(image.size).bit_length())
     image.save(
         stream,
@@ -92,9 +92,9 @@ def _through_jpeg2000(image: Image.Image, ratio: float) -> Image.Image:
 
 
 def _through_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
-    """Send each image through Pillow: those of a GPU on several threads, for it frees the lock.
+    """Apply a Pillow function to each image; images from a GPU use several threads.
 
-    On the CPU the number of threads stays the caller's.
+    Pillow releases the GIL. On the CPU the caller controls the number of threads.
     """
     # One copy to the host for all of them.
     pixels = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
@@ -105,7 +105,7 @@ def _through_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]
 def changed(
     pixels: Sequence[Pixels], change: Callable[[Image.Image], Image.Image], threads: int
 ) -> list[Pixels]:
-    """Return what ``change`` makes of each ``(H, W, 3)`` uint8 image, in order."""
+    """Apply ``change`` to each ``(H, W, 3)`` uint8 image, in order."""
 
     def one(image: Pixels) -> Pixels:
         return np.array(change(Image.fromarray(image)))

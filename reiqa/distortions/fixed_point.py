@@ -1,8 +1,8 @@
-"""Linear filters in exact arithmetic.
+"""Linear filters in exact fixed-point arithmetic.
 
-Weights are multiples of 2**-12 and planes are int32, so no sum is ever rounded: its value does not
-depend on order, vector width, threads, batch or device. Only the two divisions that end a filter
-round, and they are shifts. This is what makes a render the same bytes everywhere.
+Weights are multiples of 2**-12 and planes are int32, so sums are exact and do not depend on order,
+vector width, threads, batch or device. Only the two final divisions of a filter round, and they are
+shifts. Renders are therefore byte-identical on all platforms.
 """
 
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ from torch import Tensor
 
 from reiqa.distortions.frame import extend
 
-#: Binary digits of a weight behind the point.
+#: Fractional bits of a weight.
 WEIGHT_BITS = 12
-#: Binary digits that a plane keeps behind the point between the passes of a filter.
+#: Fractional bits of a plane between the passes of a filter.
 PLANE_BITS = 4
 
 _ONE = 1 << WEIGHT_BITS
 
 
 def to_fixed_weights(values: Sequence[float]) -> list[int]:
-    """Scale an odd number of weights to integers that add up to exactly 2**12.
+    """Scale an odd number of weights to integers with a sum of exactly 2**12.
 
-    What rounding leaves over goes to the middle one.
+    The rounding error is added to the middle weight.
     """
     total = sum(values)
     scaled = [round(value / total * _ONE) for value in values]
@@ -37,22 +37,22 @@ def rounded_shift(planes: Tensor, bits: int) -> Tensor:
 
 
 def to_fixed_point(images: Tensor) -> Tensor:
-    """Turn uint8 into int32 planes with `PLANE_BITS` digits behind the point."""
+    """Convert uint8 to int32 planes with `PLANE_BITS` fractional bits."""
     return images.to(torch.int32).bitwise_left_shift_(PLANE_BITS)
 
 
 def from_fixed_point(planes: Tensor) -> Tensor:
-    """Round filtered int32 planes, `PLANE_BITS` + `WEIGHT_BITS` digits behind the point, to uint8.
+    """Round filtered planes with `PLANE_BITS` + `WEIGHT_BITS` fractional bits to uint8.
 
-    Rounds once, from many digits: halves, which go up, are then too rare to brighten the mean.
+    Rounding once from many bits makes exact halves, which round up, too rare to bias the mean.
     """
     return rounded_shift(planes, PLANE_BITS + WEIGHT_BITS).clamp_(0, 255).to(torch.uint8)
 
 
 def round_to_uint8(values: Tensor) -> Tensor:
-    """Round float32 values from 0 to 255 to uint8, in place as far as they are floats.
+    """Round float32 values from 0 to 255 to uint8; overwrites its argument.
 
-    By way of int32, which CPUs convert to several at a time: a third of the time.
+    Converting via int32 is vectorised on CPUs and three times faster.
     """
     return values.round_().to(torch.int32).to(torch.uint8)
 
@@ -62,16 +62,16 @@ def filter_images(images: Tensor, taps: Sequence[int]) -> Tensor:
 
     Args:
         images: ``(N, C, H, W)`` uint8.
-        taps: an odd number of integers, the same read backwards (see `weights`).
+        taps: an odd number of symmetric integers (see `to_fixed_weights`).
     """
     return from_fixed_point(_separable(to_fixed_point(pad_edges(images, len(taps) // 2)), taps))
 
 
 def filter_fixed_point(planes: Tensor, taps: Sequence[int]) -> Tensor:
-    """Correlate int32 planes of at most 15 bits and a sign as `smooth` does images.
+    """Correlate signed int32 planes of at most 15 bits like `filter_images`.
 
     Returns:
-        int32 of the same shape, `WEIGHT_BITS` more digits behind the point: the caller rounds once.
+        int32 of the same shape with `WEIGHT_BITS` more fractional bits; the caller rounds once.
     """
     return _separable(pad_edges(planes, len(taps) // 2), taps)
 
@@ -86,7 +86,7 @@ def _separable(padded: Tensor, taps: Sequence[int]) -> Tensor:
 
 
 def _along(padded: Tensor, taps: Sequence[int], dim: int) -> Tensor:
-    """Correlate along one axis where all the taps fit."""
+    """Correlate along one axis without padding."""
     radius = len(taps) // 2
     length = padded.shape[dim] - 2 * radius
     total = padded.narrow(dim, radius, length) * taps[radius]

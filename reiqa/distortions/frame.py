@@ -1,4 +1,4 @@
-"""Where a window lies in its photograph, and how its pixels meet the photograph's grids."""
+"""Position of a window in its photograph, and alignment with grids of the photograph."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Frame:
-    """The size of the whole photograph, and where in it a window lies; all in pixels.
+    """Size of the full photograph and position of a window in it, in pixels.
 
     Attributes:
-        height: of the photograph.
-        width: of the photograph.
-        top: row of the photograph that is the window's first.
-        left: column of the photograph that is the window's first.
+        height: height of the photograph.
+        width: width of the photograph.
+        top: first row of the window.
+        left: first column of the window.
     """
 
     height: int
@@ -40,15 +40,15 @@ def extend(planes: Tensor, dim: int, before: int, after: int) -> Tensor:
 
 
 def align(images: Tensor, frames: Sequence[Frame], period: int) -> Tensor:
-    """Edge-extend windows so that each starts and ends on a line of the frame's grid.
+    """Extend windows by their edges to start and end on lines of the grid of the frame.
 
-    The result's size depends on the windows' size alone, never on their phase, so that windows
-    of any phase share a batch.
+    The size of the result depends only on the size of the windows, not on their phase, so that
+    windows with different phases can be batched.
 
     Args:
         images: ``(N, C, H, W)``.
-        frames: where each window lies.
-        period: distance of grid lines in pixels; one of them is the frame's edge.
+        frames: position of each window.
+        period: distance of grid lines in pixels, starting at the edge of the frame.
 
     Returns:
         ``(N, C, H', W')`` with both sides multiples of ``period``; undone by `unalign`.
@@ -75,16 +75,16 @@ def unalign(
 def clip_cells(
     cells: Tensor, frames: Sequence[Frame], period: int, height: int, width: int
 ) -> Tensor:
-    """Overwrite cells that hold no pixel of their window by the last one that does.
+    """Replace cells without pixels of their window by the last cell with pixels.
 
-    Whether `align` adds such cells depends on the phase; a photograph's edge must not.
+    Whether `align` adds such cells depends on the phase, which must not affect the result.
 
     Args:
-        cells: ``(N, C, h, w)``, one a ``period x period`` cell of aligned windows.
-        frames: where each window lies.
+        cells: ``(N, C, h, w)``, one value per ``period x period`` cell of aligned windows.
+        frames: position of each window.
         period: side of a cell in pixels.
-        height: of the windows before `align`.
-        width: of the windows before `align`.
+        height: height of the windows before `align`.
+        width: width of the windows before `align`.
     """
     clipped = [
         _clip(_clip(image[None], -2, frame.top, height, period), -1, frame.left, width, period)

@@ -1,4 +1,4 @@
-"""The bank as a picture, a row a type and a column a level, and as a table."""
+"""Draw the bank as an image with a row per type and a column per level, and as a table."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -17,7 +17,7 @@ from reiqa.distortions.frame import Frame
 from reiqa.distortions.registry import TYPES, Distortion
 from reiqa.seeds import derive
 
-#: A photograph is shown with its shorter side at most this, so that a cell shows a scene.
+#: Maximum displayed shorter side of the photograph.
 _SHORT_SIDE = 360
 _CELL_HEIGHT, _CELL_WIDTH = 180, 240
 _GAP, _MARGIN, _LABEL, _CAPTION = 8, 40, 250, 22
@@ -26,13 +26,13 @@ _PAPER, _INK, _FAINT, _RULE = "#ffffff", "#1c1c1e", "#7a7a80", "#d9d9de"
 
 
 def draw_gallery(path: Path, out: Path, types: Sequence[str], seed: int) -> None:
-    """Draw what every type does to a photograph at every level, and write it as a PNG.
+    """Draw a photograph with every type at every level, and write it as a PNG.
 
     Args:
         path: the photograph.
-        out: where the picture goes.
-        types: names out of `TYPES`.
-        seed: from which the drawn parameters of random types derive.
+        out: PNG file to write.
+        types: names from `TYPES`.
+        seed: seed of random types.
 
     Raises:
         BadInputError: the photograph cannot be read, a type is unknown, or no PNG can be written
@@ -46,7 +46,7 @@ def draw_gallery(path: Path, out: Path, types: Sequence[str], seed: int) -> None
         (family, [distortion.name for distortion in members])
         for family, members in groupby(_by_family(types), key=lambda distortion: distortion.family)
     ]
-    page = _Page(len(families), len(types), inner)
+    page = _GalleryImage(len(families), len(types), inner)
     page.head(path.name, original[..., inner[0], inner[1]])
     for family, names in families:
         page.family(family)
@@ -72,13 +72,13 @@ def bank_table() -> list[tuple[str, ...]]:
 
 
 def spell(level: float | tuple[float, ...]) -> str:
-    """Spell a level's parameter."""
+    """Format the parameter of a level."""
     parts = level if isinstance(level, tuple) else (level,)
     return ", ".join(f"{part:g}" for part in parts)
 
 
 def _by_family(types: Sequence[str]) -> list[Distortion]:
-    """Sort types so that families stand together, in the order of their first mention."""
+    """Group types by family, in the order of first appearance."""
     order = {TYPES[name].family: number for number, name in reversed([*enumerate(types)])}
     return sorted((TYPES[name] for name in types), key=lambda each: order[each.family])
 
@@ -93,7 +93,7 @@ def _shown(photo: npt.NDArray[np.uint8]) -> Image.Image:
 
 
 def _window(photo: Image.Image) -> tuple[Tensor, Frame, tuple[slice, slice]]:
-    """Return the whole photograph as ``(1, 3, H, W)`` uint8, its frame, and the part shown."""
+    """Return the photograph as ``(1, 3, H, W)`` uint8, its frame, and the displayed region."""
     pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None].contiguous()
     height, width = pixels.shape[-2:]
     rows = min(height, _CELL_HEIGHT)
@@ -113,8 +113,8 @@ def _render(
     return distorted[..., inner[0], inner[1]]
 
 
-class _Page:
-    """A sheet of paper, filled from the top."""
+class _GalleryImage:
+    """The gallery image, filled from top to bottom."""
 
     def __init__(self, families: int, types: int, inner: tuple[slice, slice]) -> None:
         self._height: int = inner[0].stop - inner[0].start

@@ -1,4 +1,4 @@
-"""Noises: white, coloured, impulses, multiplicative, and white noise half removed.
+"""Noise: white, colour, impulse, multiplicative, and denoised white noise.
 
 Each type is a `Distortion.apply` (see the registry).
 """
@@ -42,7 +42,7 @@ def colour_noise(
 def impulse_noise(
     images: Tensor, share: float, seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Turn ``share`` of the pixels black or white, half of them each."""
+    """Set a fraction ``share`` of the pixels to black or white with equal probability."""
     drawn = hash_bits(_shape(images), seeds, frames, "impulse", images.device)
     half = round(share / 2 * 2**32)
     black, white = drawn < -(2**31) + half, drawn >= 2**31 - half
@@ -65,13 +65,13 @@ def denoise(
     seeds: Sequence[int],
     frames: Sequence[Frame],
 ) -> Tensor:
-    """Add white noise, then smooth it: a Gaussian or a box of the same variance, by the seed.
+    """Add white noise, then smooth with a Gaussian or a box of equal variance, by the seed.
 
     Args:
         images: ``(N, 3, H, W)`` uint8.
         strength: variance of the noise (full range 1), sigma of the smoothing in pixels.
-        seeds: one an image.
-        frames: where each window lies.
+        seeds: one seed per image.
+        frames: position of each window.
     """
     variance, sigma = strength
     noisy = white_noise(images, variance, seeds, frames)

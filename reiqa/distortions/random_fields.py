@@ -1,8 +1,8 @@
-"""Random fields that are a function of the seed and of the pixel's place in the photograph.
+"""Random fields as functions of the seed and the pixel position in the photograph.
 
-A counter-based hash in integers: the same on any device, in any batch, and for a window as for
-the whole frame. A normal number is read from a table of quantiles, so no transcendental function
-runs per pixel.
+A counter-based integer hash gives the same values on any device, in any batch, and for a window as
+for the full frame. Normal numbers come from a table of quantiles, which avoids transcendental
+functions per pixel.
 """
 
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ def hash_bits(
     stream: str,
     device: torch.device,
 ) -> Tensor:
-    """Return 32 random bits a pixel.
+    """Return 32 random bits per pixel.
 
     Args:
         shape: height and width of the windows.
-        seeds: one an image.
-        frames: where each window lies; pixels are counted from the frame's corner.
-        stream: name of the field, so that several fields of one seed are independent.
-        device: where the result lies.
+        seeds: one seed per image.
+        frames: position of each window.
+        stream: name of the field; fields with different names are independent.
+        device: device of the result.
 
     Returns:
         ``(N, H, W)`` int32.
@@ -63,7 +63,7 @@ def normal_field(
 ) -> Tensor:
     """Return ``(N, channels, H, W)`` float32 normal numbers of standard deviation ``scale``.
 
-    Sixteen bits a number: the tails end at 4.3 standard deviations.
+    Numbers have 16 bits; the tails end at 4.3 standard deviations.
     """
     quantiles = _quantiles().to(device) * scale
     out = torch.empty((len(seeds), channels, *shape), device=device)
@@ -78,7 +78,7 @@ def normal_field(
 
 @lru_cache(maxsize=1)
 def _quantiles() -> Tensor:
-    """Normal quantiles at the middle of 2**16 equal shares, on a grid that no platform moves."""
+    """Return normal quantiles at the centres of 2**16 intervals, rounded for portability."""
     shares = (torch.arange(_ENTRIES, dtype=torch.float64) + 0.5) / _ENTRIES
     quantiles: Tensor = torch.special.ndtri(shares)
     return quantiles.mul_(4096).round_().div_(4096).float()

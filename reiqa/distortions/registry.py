@@ -1,4 +1,4 @@
-"""The bank: every distortion type, its five levels, where they come from and what they need."""
+"""The bank: all distortion types with their levels, sources and requirements."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from reiqa.distortions import blur, colour, compression, noise, resize, spatial,
 from reiqa.errors import BadInputError
 from reiqa.params import BankParams
 
-#: Raised by one when the same image, type, level and seed gives other bytes.
+#: Version of the bank; increased when the same input, type, level and seed give different pixels.
 VERSION = 2
 
 Level: TypeAlias = float | tuple[float, ...]
@@ -22,19 +22,18 @@ class Distortion:
     """One type of distortion.
 
     Attributes:
-        name: as in params.yaml.
-        title: for people.
+        name: name in params.yaml.
+        title: display name.
         family: blur, colour, compression, noise, brightness, resolution, contrast or spatial.
-        apply: does it. Takes ``(N, 3, H, W)`` uint8 on any device, the parameter of one level, and
-            a seed and a `Frame` for each of N windows; gives uint8 of the same shape. A type that
-            draws nothing ignores its seeds, one that is a function of single pixels its frames.
-        levels: the parameter at levels 1 to 5.
-        parameter: what the parameter means, and its unit.
-        source: where the type and its levels come from.
+        apply: function of ``(N, 3, H, W)`` uint8 on any device, the parameter of one level, and a
+            seed and a `Frame` for each of N windows; returns uint8 of the same shape.
+            Deterministic types ignore the seeds, pointwise types ignore the frames.
+        levels: parameter at levels 1 to 5.
+        parameter: meaning and unit of the parameter.
+        source: source of the type and its levels.
         random: whether the seed matters.
-        margin: pixels of context needed on each side so that what lies within is as in a render
-            of the whole photograph.
-        local: whether any margin is enough.
+        margin: required context on each side, in pixels, to match a render of the full photograph.
+        local: False if no margin is sufficient.
         published: one of the paper's 25, or an extra.
     """
 
@@ -52,22 +51,22 @@ class Distortion:
 
 
 _CODE = "published code"
-_MENDED = "published code, mended"
+_FIXED = "published code, corrected"
 
 _BANK = (
     Distortion("gaussian_blur", "Gaussian blur", "blur", blur.gaussian_blur,
-               (0.5, 0.75, 1.0, 2.0, 5.0), "sigma, px", _MENDED, margin=18),
+               (0.5, 0.75, 1.0, 2.0, 5.0), "sigma, px", _FIXED, margin=18),
     Distortion("lens_blur", "Lens blur", "blur", blur.lens_blur,
                (1.0, 2.0, 4.0, 6.0, 8.0), "radius, px", _CODE, margin=8),
     Distortion("colour_diffusion", "Colour diffusion", "colour", colour.colour_diffusion,
                (1.0, 3.0, 6.0, 8.0, 12.0), "amount; sigma = 1.5 amount + 2 px", _CODE,
                margin=colour.DIFFUSION_MARGIN),
     Distortion("colour_shift", "Colour shift", "colour", colour.colour_shift,
-               (1.0, 3.0, 6.0, 8.0, 12.0), "shift of green, px", _MENDED, random=True, margin=16),
+               (1.0, 3.0, 6.0, 8.0, 12.0), "shift of green, px", _FIXED, random=True, margin=16),
     Distortion("desaturation", "Desaturation", "colour", colour.desaturation,
-               (0.6, 0.4, 0.2, 0.1, 0.0), "share of HSV saturation kept", _MENDED),
+               (0.6, 0.4, 0.2, 0.1, 0.0), "share of HSV saturation kept", _FIXED),
     Distortion("saturation", "Saturation", "colour", colour.saturation,
-               (1.5, 2.0, 3.0, 6.0, 9.0), "factor on a and b of Lab", _MENDED),
+               (1.5, 2.0, 3.0, 6.0, 9.0), "factor on a and b of Lab", _FIXED),
     Distortion("jpeg", "JPEG", "compression", compression.jpeg,
                (70, 43, 36, 24, 7), "quality", _CODE, margin=32),
     Distortion("white_noise", "White noise", "noise", noise.white_noise,
@@ -80,30 +79,30 @@ _BANK = (
                (0.001, 0.005, 0.01, 0.02, 0.05), "variance", _CODE, random=True),
     Distortion("denoise", "Noise, then smoothing", "noise", noise.denoise,
                ((0.001, 0.6), (0.002, 0.9), (0.003, 1.3), (0.005, 2.0), (0.01, 3.0)),
-               "variance; sigma, px", _MENDED, random=True, margin=11),
+               "variance; sigma, px", _FIXED, random=True, margin=11),
     Distortion("brighten", "Brighten", "brightness", tone.brighten,
                (0.1, 0.2, 0.4, 0.7, 1.1), "lift of the mid-tones", _CODE),
     Distortion("darken", "Darken", "brightness", tone.darken,
                (0.05, 0.1, 0.2, 0.4, 0.8), "fall of the mid-tones", _CODE),
     Distortion("mean_shift", "Mean shift", "brightness", tone.mean_shift,
-               (0.05, 0.08, 0.11, 0.15, 0.2), "shift up or down, share of the range", _MENDED,
+               (0.05, 0.08, 0.11, 0.15, 0.2), "shift up or down, share of the range", _FIXED,
                random=True),
     Distortion("resize_bicubic", "Resize, bicubic", "resolution", resize.resize_bicubic,
                (2, 3, 4, 8, 16), "factor", _CODE, margin=64),
     Distortion("sharpen", "Sharpen", "contrast", tone.sharpen,
-               (1.0, 2.0, 3.0, 6.0, 12.0), "amount", _MENDED, margin=2),
+               (1.0, 2.0, 3.0, 6.0, 12.0), "amount", _FIXED, margin=2),
     Distortion("contrast", "Contrast", "contrast", tone.contrast,
-               (0.1, 0.2, 0.3, 0.4, 0.5), "steepening or flattening", _MENDED, random=True),
+               (0.1, 0.2, 0.3, 0.4, 0.5), "steepening or flattening", _FIXED, random=True),
     Distortion("colour_blocks", "Colour blocks", "spatial", spatial.colour_blocks,
                (8, 11, 14, 16, 18), "side of the block in each 80 px cell, px",
-               _MENDED, random=True),
+               _FIXED, random=True),
     Distortion("pixelate", "Pixelate", "resolution", resize.pixelate,
                (0.887, 0.784, 0.699, 0.569, 0.290), "share of rows and columns kept", _CODE,
                margin=4),
     Distortion("displaced_patches", "Displaced patches", "spatial", spatial.displaced_patches,
-               (1, 2, 3, 4, 5), "16 px patches in each 80 px cell", _MENDED, random=True, margin=8),
+               (1, 2, 3, 4, 5), "16 px patches in each 80 px cell", _FIXED, random=True, margin=8),
     Distortion("jitter", "Jitter", "spatial", spatial.jitter,
-               (0.142, 0.203, 0.387, 0.864, 1.483), "sigma of the displacement, px", _MENDED,
+               (0.142, 0.203, 0.387, 0.864, 1.483), "sigma of the displacement, px", _FIXED,
                random=True, margin=9),
     Distortion("resize_bilinear", "Resize, bilinear", "resolution", resize.resize_bilinear,
                (2, 3, 4, 8, 16), "factor", _CODE, margin=48),
@@ -129,7 +128,7 @@ TYPES: dict[str, Distortion] = {distortion.name: distortion for distortion in _B
 
 
 def resolve(bank: BankParams) -> tuple[str, ...]:
-    """Return the names of the types that ``bank`` asks for, in the registry's order.
+    """Return the names of the types that ``bank`` selects, in registry order.
 
     Raises:
         BadInputError: a name is not in the registry.
@@ -138,7 +137,7 @@ def resolve(bank: BankParams) -> tuple[str, ...]:
     wanted = {*listed, *bank.extras}
     if unknown := sorted(wanted - set(TYPES)):
         raise BadInputError(
-            f"bank: no distortion named {', '.join(unknown)}; list them with: reiqa distort --list"
+            f"bank: unknown distortion {', '.join(unknown)}; list them with: reiqa distort --list"
         )
     return tuple(name for name in TYPES if name in wanted)
 

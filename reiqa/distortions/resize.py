@@ -1,7 +1,7 @@
-"""Loss of resolution: down and up again by a filter, or by the nearest pixel.
+"""Loss of resolution: downscale and upscale with a filter or the nearest pixel.
 
-The coarse grid starts at the photograph's corner, so a window knows from its frame where the grid's
-lines fall. Each type is a `Distortion.apply` (see the registry).
+The coarse grid starts at the corner of the photograph, so the frame of a window determines the
+positions of the grid lines. Each type is a `Distortion.apply` (see the registry).
 """
 
 import math
@@ -81,9 +81,9 @@ def _nearest(images: Tensor, kept: Callable[[int], int], frames: Sequence[Frame]
 def _down_and_up(
     images: Tensor, factor: int, kernel: Kernel, reach: int, frames: Sequence[Frame]
 ) -> Tensor:
-    """Resize by exactly 1/factor and back, the photograph's edges extended to whole cells.
+    """Resize by exactly 1/factor and back, extending the edges of the photograph to full cells.
 
-    The small image is rounded to 8 bits, for that is what is stored between the two steps.
+    The small image is rounded to 8 bits, as if it was stored between the two steps.
     """
     height, width = images.shape[-2:]
     planes = fixed_point.to_fixed_point(align(images, frames, factor))

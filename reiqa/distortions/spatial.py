@@ -1,7 +1,7 @@
-"""Distortions of place: colour blocks, displaced patches, jittered pixels.
+"""Spatial distortions: colour blocks, displaced patches, jitter.
 
-Blocks and patches are drawn for the whole photograph, some in every cell of a lattice, so that
-every crop of a chunk carries them and their number grows with the area.
+Blocks and patches are drawn in every cell of a lattice over the photograph, so that every crop of a
+chunk contains some, and their number is proportional to the area.
 
 Each type is a `Distortion.apply` (see the registry).
 """
@@ -21,11 +21,11 @@ from reiqa.distortions import fixed_point
 from reiqa.distortions.frame import Frame
 from reiqa.distortions.random_fields import normal_field
 
-#: Side of a lattice cell: any crop of 2 * CELL - 1 = 159 pixels holds a whole one.
+#: Side of a lattice cell; any crop of 2 * CELL - 1 = 159 pixels contains a complete cell.
 CELL = 80
 #: Side of a displaced patch, and how far it may move.
 PATCH, REACH = 16, 8
-#: Patches a cell at the last level.
+#: Patches per cell at the last level.
 MOST = 5
 
 Box: TypeAlias = tuple[slice, slice]
@@ -71,7 +71,7 @@ def displaced_patches(
 def jitter(images: Tensor, sigma: float, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:
     """Move every pixel by a normal displacement of ``sigma`` pixels an axis, cubic interpolation.
 
-    One resampling along the composed field stands for the published five passes.
+    A single resampling with the composed field replaces the published five passes.
     """
     height, width = images.shape[-2:]
     moves = normal_field(2, sigma, (height, width), seeds, frames, images.device)
@@ -125,12 +125,12 @@ def _displacements(seed: int, count: int, frame: Frame, height: int, width: int)
     """Return for each pixel of the window the flat index of the pixel that it shows."""
     drawn = project_seeds.generator("displaced_patches", seed)
     lattice = _Lattice(frame)
-    # As many as the last level has: a lower level shows the first of them.
+    # Drawn for the last level; lower levels use the first ones.
     places = drawn.random((MOST, 2, *lattice.shape))
-    # Of the 17 x 17 displacements the one in the middle is none at all, and left out.
+    # The zero displacement among 17 x 17 is skipped.
     moves = drawn.integers(0, (2 * REACH + 1) ** 2 - 1, (MOST, *lattice.shape))
     moves += moves >= ((2 * REACH + 1) ** 2) // 2
-    # Indices of the window, its edges extended: where a patch comes from is a slice of it.
+    # Indices of the window with extended edges; the origin of a patch is a slice of it.
     index = np.pad(np.arange(height * width).reshape(height, width), REACH, mode="edge")
     source = index[REACH:-REACH, REACH:-REACH].copy()
     for row, column in lattice.touching(height, width, REACH):

@@ -1,4 +1,4 @@
-"""Changes of brightness and contrast: curves over the 8-bit values, and two on CIE lightness.
+"""Brightness and contrast: curves over 8-bit values, and two distortions of CIE lightness.
 
 Each type is a `Distortion.apply` (see the registry).
 """
@@ -91,7 +91,7 @@ def _sign(name: str, seed: int) -> int:
 
 
 def _curves(images: Tensor, tables: Sequence[Values]) -> Tensor:
-    """Send each image through its own curve over the 256 values."""
+    """Apply an individual curve over the 256 values to each image."""
     stacked = np.rint(np.stack(tables).clip(0, 1) * 255).astype(np.uint8)
     if len(images) == 1:
         return look_up(torch.from_numpy(stacked[0]), images)

@@ -1,4 +1,4 @@
-"""The two experts' encoders: any backbone, their files, and weights published elsewhere."""
+"""Encoders of the two experts: backbones, pooling, files and published weights."""
 
 from reiqa.encoders.backbones import NORMALIZATION, Encoder, build_encoder
 from reiqa.encoders.import_weights import import_expert, import_weights, load_packaged

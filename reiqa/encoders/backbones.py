@@ -1,7 +1,7 @@
-"""An encoder is a classification network without its classifier, and the normalisation before it.
+"""Encoders: classification networks without classifier, preceded by input normalisation.
 
-The classifier is found and removed by one rule for every torchvision family, and the width of the
-pooled features is found by running the network: nothing is listed by name.
+One rule finds and removes the classifier of all torchvision families. The width of the pooled
+features is measured by running the network, so no table of backbones is needed.
 """
 
 from dataclasses import dataclass
@@ -17,57 +17,57 @@ from reiqa.params import ExpertName
 
 @dataclass(frozen=True)
 class Normalization:
-    """What is done to [0, 1] pixels before the first layer: ``(x - mean) / std``, a channel."""
+    """Input normalisation of [0, 1] pixels: ``(x - mean) / std`` per channel."""
 
     name: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
 
-#: The one place that says how each expert's input is normalised, in training and ever after
-#: (published code, trap D13: the two experts differ, and that is meant).
+#: Input normalisation of each expert, in training and inference. The experts differ on purpose, as
+#: in the published code (trap D13).
 NORMALIZATION: dict[ExpertName, Normalization] = {
     "content": Normalization("imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "quality": Normalization("none", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
-# Names under which torchvision's families keep their classifier.
+# Attribute names of the classifier in torchvision's families.
 _HEADS = ("fc", "classifier", "head")
 
-#: Two shapes that no fixed-size network accepts both, each large enough for every other.
+#: Two input shapes to detect networks with a fixed input size; large enough for all others.
 TRIAL_SHAPES = ((192, 192), (224, 160))
 
 
 class Encoder(nn.Module):
-    """A backbone that gives one pooled feature vector an image.
+    """A backbone that returns one pooled feature vector per image.
 
     Attributes:
-        backbone: the network's name.
-        expert: which expert this is; decides the normalisation.
+        backbone: name of the network.
+        expert: name of the expert; determines the normalisation.
         width: length of a feature vector.
-        body: the network without classifier; its keys are torchvision's own.
+        body: the network without classifier, with torchvision's keys.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, backbone: str, expert: ExpertName, body: nn.Module, width: int) -> None:
-        """Wrap a network that gives ``(N, width)``."""
+        """Wrap a network that returns ``(N, width)``."""
         super().__init__()
         self.backbone = backbone
         self.expert: ExpertName = expert
         self.width = width
         self.body = body
-        # Not persistent: the expert's name, kept in the file, says it all.
+        # Not persistent, because the file contains the name of the expert.
         rule = NORMALIZATION[expert]
         self.register_buffer("mean", torch.tensor(rule.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(rule.std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the globally averaged last stage, not L2-normalised.
+        """Return the global average of the last stage, without L2 normalisation.
 
         Args:
-            images: ``(N, 3, H, W)`` float in [0, 1], any size the backbone can reduce.
+            images: ``(N, 3, H, W)`` float in [0, 1], any size that the backbone supports.
 
         Returns:
             ``(N, width)``.
@@ -76,7 +76,7 @@ class Encoder(nn.Module):
         return pooled.flatten(1)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Return images as the first layer takes them, in the type of the network's numbers."""
+        """Return normalised images in the dtype of the network."""
         images = images.to(self.mean.dtype)
         if NORMALIZATION[self.expert].name == "none":
             return images
@@ -84,15 +84,15 @@ class Encoder(nn.Module):
 
 
 def build_encoder(backbone: str, expert: ExpertName, seed: int = 0) -> Encoder:
-    """Return an encoder with random weights that depend on ``seed`` alone.
+    """Return an encoder with random weights that depend only on ``seed``.
 
     Args:
-        backbone: a torchvision classification model's name, or ``efficientnet_lite0``.
-        expert: decides the normalisation.
-        seed: of the weights; the caller's random state is left as it was.
+        backbone: name of a torchvision classification model, or ``efficientnet_lite0``.
+        expert: name of the expert; determines the normalisation.
+        seed: seed of the weights; the global random state is not changed.
 
     Raises:
-        BadInputError: there is no such backbone, or it takes images of one size only.
+        BadInputError: the backbone is unknown, or has a fixed input size.
     """
     with default_torch_state(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -119,12 +119,12 @@ def _torchvision(backbone: str) -> nn.Module:
     body: nn.Module = models.get_model(backbone, weights=None)
     head = next((name for name in _HEADS if isinstance(getattr(body, name, None), nn.Module)), None)
     if head is None:
-        raise BadInputError(f"backbone: {backbone} takes images of one size only; choose another")
+        raise BadInputError(f"backbone: {backbone} has a fixed input size; choose another backbone")
     setattr(body, head, nn.Identity())
-    # Some families (VGG, AlexNet) pool to a grid for their classifier; the feature is the mean.
+    # VGG and AlexNet pool to a grid for their classifier; the feature is the global mean.
     if isinstance(getattr(body, "avgpool", None), nn.AdaptiveAvgPool2d):
         body.avgpool = nn.AdaptiveAvgPool2d(1)
-    # Inception and GoogLeNet answer with a tuple in training unless told that no one listens.
+    # Inception and GoogLeNet return a tuple in training unless auxiliary outputs are disabled.
     if hasattr(body, "aux_logits"):
         setattr(body, "aux_logits", False)  # noqa: B010
     return body
@@ -132,18 +132,19 @@ def _torchvision(backbone: str) -> nn.Module:
 
 @torch.no_grad()
 def _pooled_width(backbone: str, body: nn.Module) -> int:
-    """Run the network on two shapes: both must come out as one vector of the same length."""
+    """Return the feature width, after checking that it does not depend on the input shape."""
     body.eval()
     try:
         shapes = {body(torch.zeros(1, 3, *size)).flatten(1).shape[1] for size in TRIAL_SHAPES}
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
         raise BadInputError(
-            f"backbone: {backbone} takes images of one size only; choose another"
+            f"backbone: {backbone} has a fixed input size; choose another backbone"
         ) from error
     finally:
         body.train()
     if len(shapes) != 1:
         raise BadInputError(
-            f"backbone: {backbone} gives features whose number grows with the image; choose another"
+            f"backbone: the feature width of {backbone} depends on the image size; choose another "
+            "backbone"
         )
     return int(shapes.pop())

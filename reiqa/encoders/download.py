@@ -1,4 +1,4 @@
-"""Published checkpoints, brought to this machine where there is a network."""
+"""Download published checkpoints."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +9,19 @@ from reiqa.data import sources
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import ExpertName
 
-#: Where they are kept; what ``file`` of an imported expert then names.
+#: Folder of the checkpoints; ``file`` of an imported expert refers to it.
 PLACE = Path("data/weights")
 
 
 @dataclass(frozen=True)
 class PublishedCheckpoint:
-    """A checkpoint that others keep.
+    """A published checkpoint.
 
     Attributes:
-        url: where.
-        expert: what it can become.
-        digest: how its SHA-256 begins; empty where that is not known.
-        licence: under which it may be used.
+        url: source.
+        expert: expert that it can be imported as.
+        digest: first digits of its SHA-256, or empty if unknown.
+        licence: its licence.
     """
 
     url: str
@@ -30,7 +30,7 @@ class PublishedCheckpoint:
     licence: str
 
 
-#: Those that `import_weights` reads, all of a ResNet-50.
+#: Checkpoints that `import_weights` supports, all of a ResNet-50.
 PUBLISHED: dict[str, PublishedCheckpoint] = {
     "reiqa_quality": PublishedCheckpoint(
         "gdrive://1DYMx8omn69yXUmBFL728JD3qMLNogFt8", "quality", "", "not stated by its authors"
@@ -49,52 +49,54 @@ PUBLISHED: dict[str, PublishedCheckpoint] = {
 
 
 def fetch_checkpoint(name: str) -> Path:
-    """Download a published checkpoint, or check the one that is there.
+    """Download a published checkpoint, or verify an existing one.
 
-    Its digest is recorded beside it the first time, and must be the same ever after.
+    The digest is recorded next to the file at the first download and verified later.
 
     Args:
         name: a key of `PUBLISHED`.
 
     Returns:
-        The file, below `PLACE`.
+        Path of the file in `PLACE`.
 
     Raises:
-        BadInputError: there is no such name, or the file there is not the one once recorded.
-        WorkFailedError: it cannot be had, or is not the published file.
+        BadInputError: the name is unknown, or the file does not match the recorded digest.
+        WorkFailedError: the download failed, or it is not the published file.
     """
     if name not in PUBLISHED:
         raise BadInputError(f"weights {name!r}: unknown; allowed: {', '.join(sorted(PUBLISHED))}")
     path, published = PLACE / f"{name}.pth", PUBLISHED[name]
     if not path.exists():
         _download(published, path)
-    found = store.file_digest(path)
-    if not found.startswith(published.digest):
+    digest = store.file_digest(path)
+    if not digest.startswith(published.digest):
         path.unlink()
         raise WorkFailedError(
-            f"{path}: SHA-256 {found[:8]}..., not {published.digest}... as published;"
-            " deleted, try again"
+            f"{path}: checksum mismatch (SHA-256 {digest[:8]}..., published {published.digest}...)."
+            " The file has been deleted. Rerun to download it again."
         )
     record = path.with_suffix(".json")
     if not record.exists():
         store.write_json(
-            record, {"url": published.url, "sha256": found, "licence": published.licence}
+            record, {"url": published.url, "sha256": digest, "licence": published.licence}
         )
-    elif store.read_json(record)["sha256"] != found:
+    elif store.read_json(record)["sha256"] != digest:
         raise BadInputError(
-            f"{path}: not the file that {record} records; delete both or restore it"
+            f"{path}: does not match the digest in {record}. Restore the file, or delete both."
         )
-    progress.log(f"{path}: SHA-256 {found}; licence: {published.licence}")
+    progress.log(f"{path}: SHA-256 {digest}; licence: {published.licence}")
     return path
 
 
 def _download(published: PublishedCheckpoint, path: Path) -> None:
     source = Source(url=published.url)
     try:
-        with progress.progress_bar(f"fetch {path.stem}", unit="bytes") as shown:
-            whole = sources.download(source, advance=shown.update)
+        with progress.progress_bar(f"fetch {path.stem}", unit="bytes") as bar:
+            downloaded = sources.download(source, advance=bar.update)
     except sources.SourceError as error:
-        raise WorkFailedError(f"{published.url}: {error}; or put the file at {path}") from None
+        raise WorkFailedError(
+            f"{published.url}: download failed ({error}). Put the file at {path} and rerun."
+        ) from None
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole.replace(path)
+    downloaded.replace(path)
     sources.discard(source)

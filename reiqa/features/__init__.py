@@ -1,6 +1,6 @@
-"""From a frozen expert and a list of photographs to one row of numbers each, kept as HDF5.
+"""Extract features of images with the frozen experts and cache them as HDF5.
 
-The names below are loaded when first used: reading a cache needs no torch.
+The public names are imported on first use, because reading a cache does not need torch.
 """
 
 from importlib import import_module
@@ -19,10 +19,10 @@ __all__ = [
     "read_features",
 ]
 
-_HOMES = {"FeatureTable": "cache", "has_errors": "cache", "read_features": "cache"}
+_MODULES = {"FeatureTable": "cache", "has_errors": "cache", "read_features": "cache"}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'extraction')}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'extraction')}"), name)

@@ -1,4 +1,4 @@
-"""What has to be encoded: each distinct file once, files of one shape together."""
+"""Resize policy, and batches of images of equal shape."""
 
 import math
 from collections import defaultdict
@@ -18,19 +18,19 @@ from reiqa.params import FeatureParams as Settings
 Pixels: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
 
-#: Pixels decoded of one file, at most, as a multiple of ``max_pixels``.
+#: Maximum number of decoded pixels of one file, as a multiple of ``max_pixels``.
 MAX_DECODE_FACTOR = 8
 
 
 @dataclass(frozen=True)
 class ResizePolicy:
-    """How large the encoder sees an image.
+    """The size at which images are encoded.
 
     Attributes:
-        resize: length that the shorter side is scaled down to, as the dataset's users agree on;
-            None leaves images as they are.
-        max_pixels: an image still larger is scaled down to this many.
-        batch: images encoded at once, at most.
+        resize: length of the shorter side after downscaling, as is customary for the dataset;
+            None keeps the size.
+        max_pixels: larger images are downscaled to this number of pixels.
+        batch: maximum batch size.
     """
 
     resize: int | None
@@ -39,11 +39,11 @@ class ResizePolicy:
 
     @classmethod
     def from_params(cls, settings: Settings, resize: int | None) -> "ResizePolicy":
-        """Take the bounds from params.yaml, the convention from the dataset."""
+        """Create from the limits in params.yaml and the convention of the dataset."""
         return cls(resize, settings.max_pixels, settings.batch)
 
     def target_size(self, height: int, width: int) -> tuple[int, int, float]:
-        """Return (height, width) as encoded, and the factor that ``max_pixels`` accounts for."""
+        """Return height and width after resizing, and the scale factor due to ``max_pixels``."""
         if self.resize is not None and min(height, width) > self.resize:
             factor = self.resize / min(height, width)
             height, width = max(1, round(height * factor)), max(1, round(width * factor))
@@ -53,16 +53,16 @@ class ResizePolicy:
         return max(1, int(height * factor)), max(1, int(width * factor)), factor
 
     def load(self, path: Path) -> tuple[Pixels, float]:
-        """Decode an image as the encoder sees it.
+        """Decode an image and resize it.
 
-        An image over ``max_pixels`` is never decoded at more than `DECODED` times as many: a JPEG
-        is decoded at a half, a quarter or an eighth of its size where that is enough.
+        An image over ``max_pixels`` is decoded to at most `MAX_DECODE_FACTOR` times as many
+        pixels: a JPEG is decoded at a half, a quarter or an eighth of its size if possible.
 
         Returns:
-            ``(H, W, 3)`` uint8, and the factor of `size`.
+            ``(H, W, 3)`` uint8, and the factor of `target_size`.
 
         Raises:
-            BadInputError: the file cannot be read, or is too large to be decoded.
+            BadInputError: the file cannot be read, or is too large to decode.
         """
         height, width, shrunk = self.target_size(*images.read_size(path))
         if shrunk == 1:
@@ -71,16 +71,16 @@ class ResizePolicy:
         return resize_pixels(pixels, height, width), shrunk
 
     def apply(self, pixels: Pixels) -> tuple[Pixels, float]:
-        """Scale a decoded image to the size the encoder sees, with the factor of `size`.
+        """Resize a decoded image and return it with the factor of `target_size`.
 
-        It is done on bytes: the floats of a huge image never exist.
+        The image stays uint8 to save memory.
         """
         height, width, shrunk = self.target_size(*pixels.shape[:2])
         return resize_pixels(pixels, height, width), shrunk
 
 
 def resize_pixels(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Scale an image by Pillow's bicubic, which averages where it scales down."""
+    """Resize an image with Pillow's bicubic filter, which antialiases when downscaling."""
     if (height, width) == pixels.shape[:2]:
         return pixels
     image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
@@ -96,7 +96,7 @@ class EncodeJob:
 
 
 def file_digests(paths: Sequence[Path], pool: ThreadPoolExecutor) -> list[str]:
-    """Return the SHA-256 of each file; empty for one that cannot be read."""
+    """Return the SHA-256 of each file, or "" for a file that cannot be read."""
 
     def digest(path: Path) -> str:
         try:
@@ -108,27 +108,27 @@ def file_digests(paths: Sequence[Path], pool: ThreadPoolExecutor) -> list[str]:
 
 
 def plan_batches(
-    jobs: Iterable[EncodeJob], viewing: ResizePolicy, pool: ThreadPoolExecutor
+    jobs: Iterable[EncodeJob], policy: ResizePolicy, pool: ThreadPoolExecutor
 ) -> list[list[EncodeJob]]:
-    """Group jobs by the shape the encoder will see, as the headers tell it.
+    """Group jobs by the shape after resizing, according to the image headers.
 
-    No group holds more than ``viewing.batch`` images or, unless it is a single image, more than
-    ``viewing.max_pixels`` pixels. Jobs whose header cannot be read come alone.
+    A group has at most ``policy.batch`` images and, unless it is a single image, at most
+    ``policy.max_pixels`` pixels. Jobs with an unreadable header form groups of one.
     """
 
     def shape(job: EncodeJob) -> tuple[int, int]:
         try:
-            return viewing.target_size(*images.read_size(job.path))[:2]
+            return policy.target_size(*images.read_size(job.path))[:2]
         except BadInputError:
             return (0, 0)
 
     jobs = list(jobs)
     groups: dict[tuple[int, int], list[EncodeJob]] = defaultdict(list)
-    for job, seen in zip(jobs, pool.map(shape, jobs), strict=True):
-        groups[seen].append(job)
+    for job, target_shape in zip(jobs, pool.map(shape, jobs), strict=True):
+        groups[target_shape].append(job)
     planned = []
     for (height, width), group in groups.items():
-        fits = viewing.max_pixels // (height * width) if height else 1
-        length = max(1, min(viewing.batch, fits))
+        fits = policy.max_pixels // (height * width) if height else 1
+        length = max(1, min(policy.batch, fits))
         planned += [group[start : start + length] for start in range(0, len(group), length)]
     return planned

@@ -1,4 +1,4 @@
-"""The feature cache: one HDF5 file that says what was computed, with what, from what."""
+"""The feature cache: one HDF5 file with features and the recipe they were computed with."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,19 +15,19 @@ from reiqa.store import hdf5
 Rows: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 Column: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float32]]
 
-#: Rows in one checksummed piece of the file.
-_PIECE = 256
+#: Number of rows in one checksummed chunk of the file.
+_CHUNK_ROWS = 256
 
 _TEXTS = ("image", "digest", "error")
 
 
 @dataclass(frozen=True)
 class FeatureRecipe:
-    """What decides the value of a feature: caches of different recipes are never mixed.
+    """Everything that feature values depend on; rows of different recipes are never mixed.
 
     Attributes:
         weights: digest of the weights of each expert, in the order of the columns.
-        preprocessing: scales, resize, max_pixels, normalisation and arithmetic, as JSON data.
+        preprocessing: scales, resize, max_pixels, normalisation and precision, as JSON data.
     """
 
     weights: Mapping[str, str]
@@ -39,13 +39,13 @@ class FeatureTable:
     """Features of a list of images.
 
     Attributes:
-        images: names as in the index, in its order.
-        values: ``(N, D)`` float32; a row is NaN where and only where ``errors`` has a line.
-        digests: SHA-256 of each image file; empty where it could not be read.
-        errors: one line for an image that could not be used, else empty.
-        shrunk: ``(N,)`` factor by which an image too large was scaled down; 1 where it was not.
+        images: names in the order of the index.
+        values: ``(N, D)`` float32; a row is NaN if and only if ``errors`` has a message for it.
+        digests: SHA-256 of each image file; empty for an unreadable file.
+        errors: error message of each image, or empty.
+        shrunk: ``(N,)`` factor by which an image was downscaled for ``max_pixels``, or 1.
         recipe: weights and preprocessing.
-        index: digest of the index, or of the list of names, that the images come from.
+        index: digest of the index, or of the list of names.
     """
 
     images: Sequence[str]
@@ -58,7 +58,7 @@ class FeatureTable:
 
 
 def write_features(path: Path, features: FeatureTable) -> None:
-    """Write a cache atomically; the same features give the same bytes."""
+    """Write a cache atomically; equal features give identical bytes."""
     texts = {"image": features.images, "digest": features.digests, "error": features.errors}
     attributes = {
         "weights": features.recipe.weights,
@@ -76,15 +76,15 @@ def write_features(path: Path, features: FeatureTable) -> None:
 
 
 def read_features(path: Path) -> FeatureTable:
-    """Read a whole cache.
+    """Read a feature cache.
 
     Raises:
-        BadInputError: it is missing, cut off, damaged or not a feature cache.
+        BadInputError: the file is missing, truncated, damaged or not a feature cache.
     """
     if not path.is_file():
-        raise BadInputError(f"{path}: no such file; make it with: reiqa features")
+        raise BadInputError(f"{path}: not found; run: reiqa features")
     if reason := hdf5.find_fault(path):
-        raise _not_whole(path, reason)
+        raise _invalid_cache(path, reason)
     try:
         with h5py.File(path, "r") as file:
             image, digest, error = (
@@ -103,21 +103,23 @@ def read_features(path: Path) -> FeatureTable:
                 json.loads(file.attrs["index"]),
             )
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as fault:
-        raise _not_whole(path, str(fault)) from None
+        raise _invalid_cache(path, str(fault)) from None
     if not len(image) == len(digest) == len(error) == len(features.values) == len(features.shrunk):
-        raise BadInputError(f"{path}: its columns differ in length; delete it and make it again")
+        raise BadInputError(
+            f"{path}: columns differ in length. Delete it and run reiqa features again."
+        )
     return features
 
 
-def _not_whole(path: Path, reason: str) -> BadInputError:
-    said = " ".join(reason.split())
+def _invalid_cache(path: Path, reason: str) -> BadInputError:
+    one_line = " ".join(reason.split())
     return BadInputError(
-        f"{path}: not a whole feature cache ({said}); delete it and run reiqa features again"
+        f"{path}: not a valid feature cache ({one_line}). Delete it and run reiqa features again."
     )
 
 
 def has_errors(path: Path) -> bool:
-    """Say whether a cache that is there has error rows, or cannot be read."""
+    """Return whether an existing cache has error rows or cannot be read."""
     if not path.exists():
         return False
     try:
@@ -127,8 +129,8 @@ def has_errors(path: Path) -> bool:
 
 
 def _put(file: h5py.File, name: str, data: np.ndarray[Any, Any]) -> None:
-    """Store an array in checksummed pieces: bytes that rot on disk are found when read."""
-    pieces = (min(_PIECE, len(data)), *data.shape[1:]) if data.size else None
+    """Store an array in chunks with checksums, to detect disk corruption on reading."""
+    chunk_shape = (min(_CHUNK_ROWS, len(data)), *data.shape[1:]) if data.size else None
     file.create_dataset(
-        name, data=data, chunks=pieces, fletcher32=data.size > 0, track_times=False
+        name, data=data, chunks=chunk_shape, fletcher32=data.size > 0, track_times=False
     ).flush()

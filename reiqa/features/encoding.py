@@ -1,4 +1,4 @@
-"""A frozen encoder made ready to encode batch after batch, as fast as its values allow."""
+"""A frozen encoder, optimised for inference."""
 
 import copy
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from reiqa.features.batching import Pixels
     from reiqa.features.cache import Rows
 
-#: On a CPU no more pixels go through an encoder at once, unless they are of one image: what its
-#: layers hand on then stays in the processor's cache, and more images at once are slower.
+#: Maximum number of pixels per forward pass on a CPU, except for a single image. Larger batches are
+#: slower because activations no longer fit into the processor cache.
 _CPU_PIXELS = 150_000
 
 
@@ -29,15 +29,12 @@ def to_batch(pixels: "Sequence[Pixels]", processor: torch.device) -> Tensor:
 
 
 def scaled_views(batch: Tensor, scales: Sequence[float]) -> list[Tensor]:
-    """Return images ``(N, 3, H, W)`` as encoders see them: at each scale, which is 1 or 0.5."""
+    """Return images ``(N, 3, H, W)`` at each scale, which is 1 or 0.5."""
     return [batch if scale == 1 else tensors.half(batch) for scale in scales]
 
 
 class FrozenEncoder:
-    """A frozen encoder on its processor, ready for views of decoded images.
-
-    The one place where images become rows of features.
-    """
+    """A frozen encoder on a device, which turns views of images into rows of features."""
 
     def __init__(
         self,
@@ -47,17 +44,17 @@ class FrozenEncoder:
         precision: str = "float32",
         pooling: Pooling = "last",
     ) -> None:
-        """Take a copy of the encoder to ``processor``.
+        """Copy the encoder to ``processor`` and optimise it.
 
         Args:
-            encoder: its body is `folded`.
+            encoder: encoder to copy; see `optimize_for_inference`.
             scales: 1 or 0.5 each.
-            processor: where to compute.
-            precision: ``bf16`` autocasts.
-            pooling: what of the encoder becomes features.
+            processor: device to compute on.
+            precision: ``bf16`` enables autocast.
+            pooling: layers to pool.
 
         Raises:
-            BadInputError: the stages to be pooled cannot be told apart.
+            BadInputError: the stages of the backbone cannot be identified.
         """
         frozen = copy.deepcopy(encoder).eval()
         frozen.body = optimize_for_inference(frozen.body)
@@ -68,17 +65,17 @@ class FrozenEncoder:
         self.width = len(scales) * ready.width
 
     @torch.inference_mode()
-    def encode(self, seen: Sequence[Tensor]) -> "Rows":
-        """Return ``(N, width)`` float32 of the `views` of N images at the encoder's scales."""
+    def encode(self, views: Sequence[Tensor]) -> "Rows":
+        """Return features ``(N, width)`` float32 of the `scaled_views` of N images."""
         columns = []
-        for view in seen:
+        for view in views:
             with torch.autocast(self._processor.type, torch.bfloat16, enabled=self._bf16):
-                parts = [self._encoder(part).float() for part in self._portions(view)]
+                parts = [self._encoder(part).float() for part in self._split_batch(view)]
             columns.append(torch.cat(parts))
         values: Rows = torch.cat(columns, dim=1).cpu().numpy()
         return values
 
-    def _portions(self, view: Tensor) -> tuple[Tensor, ...]:
+    def _split_batch(self, view: Tensor) -> tuple[Tensor, ...]:
         length = len(view)
         if self._processor.type == "cpu":
             length = max(1, _CPU_PIXELS // view[0, 0].numel())

@@ -1,7 +1,7 @@
-"""Full image at each scale through the frozen experts, pooled, side by side.
+"""Extract features of full images at each scale with the frozen experts.
 
-Images of one shape are encoded together; none is padded, for that would change its features. Each
-is decoded once for all experts of a run, in threads that run ahead of the encoders.
+Images of equal shape are batched; padding would change their features. Each image is decoded once
+for all experts, in threads that run ahead of the encoders.
 """
 
 from collections import defaultdict
@@ -31,22 +31,22 @@ from reiqa.stages import STAGES
 
 
 def extract(dataset: str, expert: ExpertName, params: Params, strict: bool = False) -> Path:
-    """Compute the features of a rated set through one expert.
+    """Compute the features of a rated dataset with one expert.
 
-    Rows known from an earlier run with the same weights and preprocessing are reused; rows
-    computed now are kept under ``work/features`` as they come.
+    Rows from an earlier run with the same weights and preprocessing are reused. New rows are
+    stored under ``work/features`` as soon as they are computed.
 
     Args:
-        dataset: its index must be there.
-        expert: its weights must be there.
-        params: ``features`` and ``compute`` matter.
-        strict: stop at the first image that cannot be used, instead of giving it an error row.
+        dataset: name of the dataset; its index must exist.
+        expert: name of the expert; its weights must exist.
+        params: uses ``features`` and ``compute``.
+        strict: raise at the first unusable image instead of writing an error row.
 
     Returns:
         ``layout.features(dataset, expert)``: ``(N, scales * width)``.
 
     Raises:
-        BadInputError: the index or the weights are not there; with ``strict``, a bad image.
+        BadInputError: the index or the weights are missing; with ``strict``, a bad image.
     """
     path = layout.features(dataset, expert)
     source = _dataset_source(dataset)
@@ -59,10 +59,10 @@ def extract(dataset: str, expert: ExpertName, params: Params, strict: bool = Fal
 def extract_rows(
     dataset: str, experts: Sequence[ExpertName], params: Params, strict: bool = False
 ) -> None:
-    """Compute the rows that `extract` will want for each of several experts, in one pass.
+    """Compute the rows that `extract` needs for several experts in one pass.
 
-    Each image is decoded and halved once for all of them. Arguments and errors are those of
-    `extract`.
+    Each image is decoded and downscaled once for all experts. See `extract` for arguments and
+    errors.
     """
     earlier = [layout.features(dataset, expert) for expert in experts]
     _encode_all(experts, _dataset_source(dataset), params, strict, earlier)
@@ -71,17 +71,17 @@ def extract_rows(
 def extract_folder(
     folder: Path, experts: Sequence[ExpertName], params: Params, out: Path, strict: bool = False
 ) -> Path:
-    """Compute the features of every image under a folder through one expert or several.
+    """Compute the features of all images in a folder with one or more experts.
 
     Args:
-        folder: searched with its subfolders.
-        experts: their features stand side by side, in this order.
-        params: ``features`` and ``compute`` matter.
+        folder: searched recursively.
+        experts: experts whose features are concatenated in this order.
+        params: uses ``features`` and ``compute``.
         out: the cache to write.
-        strict: stop at the first image that cannot be used.
+        strict: raise at the first unusable image.
 
     Raises:
-        BadInputError: there is no image in the folder; with ``strict``, a bad image.
+        BadInputError: the folder contains no image; with ``strict``, a bad image.
     """
     if not folder.is_dir():
         raise BadInputError(f"{folder}: no such folder")
@@ -102,7 +102,7 @@ def extract_folder(
 
 @dataclass(frozen=True)
 class _ImageSource:
-    """Images to encode: the job's name, where they lie, which, from what, and how large."""
+    """Images to encode: job name, root folder, file names, digest of the index, and resize."""
 
     job: str
     root: Path
@@ -125,7 +125,7 @@ def _dataset_source(dataset: str) -> _ImageSource:
 
 @dataclass(frozen=True)
 class ExpertRun:
-    """One expert at work: what decides its features, its encoder, and its rows so far."""
+    """An expert during extraction: recipe, encoder and stored rows."""
 
     recipe: FeatureRecipe
     encoding: FrozenEncoder
@@ -139,11 +139,11 @@ def _encode_all(
     strict: bool,
     earlier: Sequence[Path],
 ) -> list[FeatureTable]:
-    """Return the features of ``source`` by expert; ``earlier`` may hold rows to be reused."""
-    viewing = ResizePolicy.from_params(params.features, source.resize)
-    # The GPU is chosen before torch first looks for one.
+    """Return the features of ``source`` by expert; ``earlier`` are caches with reusable rows."""
+    policy = ResizePolicy.from_params(params.features, source.resize)
+    # Select the GPU before torch initialises CUDA.
     with devices.device(params.compute) as processor, ThreadPoolExecutor(_workers()) as pool:
-        lines = [
+        runs = [
             _expert_run(expert, source, params, processor, path)
             for expert, path in zip(experts, earlier, strict=True)
         ]
@@ -153,23 +153,23 @@ def _encode_all(
         pending = [
             EncodeJob(path, digest)
             for digest, path in wanted.items()
-            if any(digest not in line.rows for line in lines)
+            if any(digest not in run.rows for run in runs)
         ]
-        faults: dict[str, str] = {}
+        errors_by_digest: dict[str, str] = {}
         done = len(wanted) - len(pending)
         with progress_bar(
             f"features {source.job} {' + '.join(experts)}", len(wanted), done=done
-        ) as shown:
-            for batch in decode_batches(plan_batches(pending, viewing, pool), viewing, pool):
-                for group in _by_shape(batch, faults):
-                    _encode(group, lines, params.features.scales, processor, faults)
-                if strict and faults:
-                    raise BadInputError(next(iter(faults.values())))
-                shown.update(len(batch))
+        ) as bar:
+            for batch in decode_batches(plan_batches(pending, policy, pool), policy, pool):
+                for group in _by_shape(batch, errors_by_digest):
+                    _encode(group, runs, params.features.scales, processor, errors_by_digest)
+                if strict and errors_by_digest:
+                    raise BadInputError(next(iter(errors_by_digest.values())))
+                bar.update(len(batch))
     for path, digest in zip(paths, known, strict=True):
         if not digest and strict:
             raise BadInputError(f"{path}: no such file, or not readable")
-    return [_collect_table(source, known, line, faults) for line in lines]
+    return [_collect_table(source, known, run, errors_by_digest) for run in runs]
 
 
 def _expert_run(
@@ -200,13 +200,13 @@ def _expert_run(
 
 
 def _by_shape(
-    batch: Sequence[DecodedImage], faults: dict[str, str]
+    batch: Sequence[DecodedImage], errors_by_digest: dict[str, str]
 ) -> list[list[tuple[DecodedImage, Pixels]]]:
-    """Sort what was decoded by shape, since a header may lie; note in ``faults`` what was not."""
+    """Group decoded images by actual shape, as headers can be wrong; record decoding errors."""
     shapes: dict[tuple[int, ...], list[tuple[DecodedImage, Pixels]]] = defaultdict(list)
     for item in batch:
         if item.pixels is None:
-            faults[item.job.digest] = item.fault
+            errors_by_digest[item.job.digest] = item.error
         else:
             shapes[item.pixels.shape].append((item, item.pixels))
     return list(shapes.values())
@@ -214,82 +214,82 @@ def _by_shape(
 
 def _encode(
     group: Sequence[tuple[DecodedImage, Pixels]],
-    lines: Sequence[ExpertRun],
+    runs: Sequence[ExpertRun],
     scales: Sequence[float],
     processor: torch.device,
-    faults: dict[str, str],
+    errors_by_digest: dict[str, str],
 ) -> None:
-    """Add the rows of images of one shape; note in ``faults`` what gives none."""
+    """Encode images of one shape and store their rows; record images without finite features."""
     seen = scaled_views(to_batch([pixels for _, pixels in group], processor), scales)
-    for line in lines:
-        lacking = [at for at, (item, _) in enumerate(group) if item.job.digest not in line.rows]
-        if not lacking:
+    for run in runs:
+        missing = [at for at, (item, _) in enumerate(group) if item.job.digest not in run.rows]
+        if not missing:
             continue
-        values = line.encoding.encode([view[lacking] for view in seen])
-        sound = np.isfinite(values.sum(axis=1))
-        items = [group[at][0] for at in lacking]
-        for item, finite in zip(items, sound, strict=True):
+        values = run.encoding.encode([view[missing] for view in seen])
+        valid = np.isfinite(values.sum(axis=1))
+        items = [group[at][0] for at in missing]
+        for item, finite in zip(items, valid, strict=True):
             if not finite:
-                faults[item.job.digest] = f"{item.job.path}: its features are not finite numbers"
-        kept = [item for item, finite in zip(items, sound, strict=True) if finite]
+                errors_by_digest[item.job.digest] = f"{item.job.path}: features are not finite"
+        kept = [item for item, finite in zip(items, valid, strict=True) if finite]
         shrunk = np.array([item.shrunk for item in kept], dtype=np.float32)
-        line.rows.append([item.job.digest for item in kept], values[sound], shrunk)
+        run.rows.append([item.job.digest for item in kept], values[valid], shrunk)
 
 
 def _collect_table(
-    source: _ImageSource, known: Sequence[str], line: ExpertRun, faults: Mapping[str, str]
+    source: _ImageSource, known: Sequence[str], run: ExpertRun, errors_by_digest: Mapping[str, str]
 ) -> FeatureTable:
-    """Put an expert's rows in the order of the index."""
-    values = np.full((len(known), line.encoding.width), np.nan, dtype=np.float32)
+    """Return the rows of an expert in the order of the index."""
+    values = np.full((len(known), run.encoding.width), np.nan, dtype=np.float32)
     shrunk: Column = np.ones(len(known), dtype=np.float32)
     errors = [""] * len(known)
     for row, (name, digest) in enumerate(zip(source.names, known, strict=True)):
-        if digest in line.rows:
-            values[row], shrunk[row] = line.rows.get(digest)
+        if digest in run.rows:
+            values[row], shrunk[row] = run.rows.get(digest)
         else:
-            errors[row] = faults.get(digest, f"{source.root / name}: no such file, or not readable")
-    return FeatureTable(source.names, values, known, errors, shrunk, line.recipe, source.index)
+            errors[row] = errors_by_digest.get(
+                digest, f"{source.root / name}: no such file, or not readable"
+            )
+    return FeatureTable(source.names, values, known, errors, shrunk, run.recipe, source.index)
 
 
 def _report(source: _ImageSource, found: Sequence[FeatureTable]) -> None:
-    """Say what was wrong with which image, once for all experts."""
-    errors = dict.fromkeys(line for features in found for line in features.errors if line)
+    """Log unusable and downscaled images once for all experts."""
+    errors = dict.fromkeys(message for features in found for message in features.errors if message)
     scaled = max(int((features.shrunk < 1).sum()) for features in found)
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         many = f"{len(errors)} of {len(source.names)}"
         log(f"features {source.job}: {many} images not usable: {next(iter(errors))}{more}")
-        log("once they are mended, the same command with --force takes them in")
+        log("fix these images and rerun with --force to include them")
     if scaled:
         log(f"features {source.job}: {scaled} images over max_pixels were scaled down")
 
 
 def _reuse_rows(earlier: Path, recipe: FeatureRecipe, rows: RowStore) -> None:
-    """Take rows from a cache made before, if it holds the same kind of features and is whole."""
+    """Reuse the rows of an existing cache if it is valid and has the same recipe."""
     if not earlier.exists():
         return
     try:
         old = cache.read_features(earlier)
     except BadInputError as error:
-        log(f"{earlier}: damaged, so it is made anew ({error})")
+        log(f"{earlier}: damaged; making it again ({error})")
         return
     if old.recipe != recipe:
         return
-    for digest, values, shrunk, fault in zip(
+    for digest, values, shrunk, row_error in zip(
         old.digests, old.values, old.shrunk, old.errors, strict=True
     ):
-        if not fault and digest not in rows:
+        if not row_error and digest not in rows:
             rows.add_known(digest, values, float(shrunk))
 
 
 def _concatenate(parts: Sequence[FeatureTable]) -> FeatureTable:
-    """Join the features of several experts; an image that failed in one has failed."""
+    """Concatenate the features of several experts; an error of one expert applies to the row."""
     first = parts[0]
-    errors = [
-        next(filter(None, lines), "") for lines in zip(*(p.errors for p in parts), strict=True)
-    ]
+    errors = [next(filter(None, rows), "") for rows in zip(*(p.errors for p in parts), strict=True)]
     values = np.concatenate([part.values for part in parts], axis=1)
-    values[[bool(line) for line in errors]] = np.nan
+    values[[bool(message) for message in errors]] = np.nan
     weights = {name: digest for part in parts for name, digest in part.recipe.weights.items()}
     preprocessing = dict(first.recipe.preprocessing)
     preprocessing["normalisation"] = {
@@ -304,5 +304,5 @@ def _concatenate(parts: Sequence[FeatureTable]) -> FeatureTable:
 
 
 def _workers() -> int:
-    """Threads that decode: every processor this job may use."""
+    """Return the number of decoding threads."""
     return max(2, devices.cpu_count())

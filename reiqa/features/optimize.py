@@ -1,4 +1,4 @@
-"""A frozen network as the same function with fewer passes over memory."""
+"""Optimise a frozen network for inference: fold batch normalisation and avoid padding copies."""
 
 import copy
 from collections import Counter
@@ -10,11 +10,11 @@ from torch import Tensor, fx, nn
 
 @torch.no_grad()
 def optimize_for_inference(body: nn.Module) -> nn.Module:
-    """Return a copy of a network, for evaluation: the same function with fewer passes over memory.
+    """Return an equivalent network in evaluation mode with less memory traffic.
 
-    A batch normalisation that takes the output of one convolution becomes part of that, where the
-    network can be traced. Convolutions that copy their input into a larger, padded one leave the
-    padding to the convolution itself. Results differ by rounding.
+    Batch normalisation is folded into the preceding convolution if the network can be traced.
+    Convolutions that pad their input by copying are replaced by ones that pad implicitly. Results
+    differ by rounding.
     """
     body = copy.deepcopy(body).eval()
     _fold_all(body)
@@ -28,7 +28,7 @@ def _fold_all(body: nn.Module) -> None:
     try:
         nodes = list(_Tracer().trace(body).nodes)
     except (fx.proxy.TraceError, TypeError, RuntimeError):
-        # Its forward branches on values, as transformers' do: they have no such pairs.
+        # Networks with data-dependent control flow, such as transformers, have nothing to fold.
         return
     layers = dict(body.named_modules())
     calls = Counter(node.target for node in nodes if node.op == "call_module")
@@ -41,11 +41,11 @@ def _fold_all(body: nn.Module) -> None:
         alone = len(before.users) == calls[node.target] == calls[before.target] == 1
         if isinstance(convolution, nn.Conv2d) and alone:
             _fold(norm, convolution)
-            body.set_submodule(str(node.target), _rest(norm))
+            body.set_submodule(str(node.target), _activation(norm))
 
 
 class _Tracer(fx.Tracer):
-    """Sees a network as layers: what pads by the size of its input cannot be looked into."""
+    """Traces layers as leaves, because layers with input-dependent padding cannot be traced."""
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
         return isinstance(module, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(
@@ -54,7 +54,7 @@ class _Tracer(fx.Tracer):
 
 
 def _fold(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> None:
-    """Make a convolution do what the normalisation after it does, in float64."""
+    """Fold a batch normalisation into the convolution before it, computing in float64."""
     assert norm.running_mean is not None and norm.running_var is not None
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.affine:
@@ -70,27 +70,27 @@ def _fold(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> None:
     convolution.bias = nn.Parameter(shift.float())
 
 
-def _rest(norm: nn.BatchNorm2d) -> nn.Module:
-    """What else a normalisation layer does: timm's hold the activation, torch's own nothing."""
+def _activation(norm: nn.BatchNorm2d) -> nn.Module:
+    """Return the activation that timm's normalisation layers contain; torch's contain none."""
     return nn.Sequential(*norm.children())
 
 
 def _pads_by_copying(convolution: nn.Conv2d) -> bool:
-    """Tell timm's convolution, which pads as TensorFlow does, by the size of its input."""
+    """Return whether this is timm's convolution with TensorFlow's input-dependent padding."""
     kind = type(convolution)
     return kind.__module__.startswith("timm.") and kind.__name__ == "Conv2dSame"
 
 
 class SamePadConv2d(nn.Conv2d):
-    """A convolution under TensorFlow's rule: as many results as strides fit, padded by need.
+    """A convolution with TensorFlow's SAME padding.
 
-    An even side needs one more pixel after its end than before its start, and torch pads alike
-    on both. So a multiple of the stride more is padded, and the results that only this made, the
-    first ones, are left out.
+    SAME padding may need one more pixel at the end than at the start, while torch pads both sides
+    equally. This layer pads more at the start, by a multiple of the stride, and drops the extra
+    outputs.
     """
 
     def __init__(self, like: nn.Conv2d) -> None:
-        """Take the weights of a convolution."""
+        """Share the weights of a convolution."""
         super().__init__(
             like.in_channels,
             like.out_channels,
@@ -98,14 +98,14 @@ class SamePadConv2d(nn.Conv2d):
             like.stride,  # type: ignore[arg-type]
             groups=like.groups,
             dilation=like.dilation,  # type: ignore[arg-type]
-            # No weights of its own, which would be drawn at random.
+            # Skips the initialisation of weights, which are replaced below.
             device="meta",
         )
         self.weight, self.bias = like.weight, like.bias
 
     def forward(self, input: Tensor) -> Tensor:
         """Return ``(N, C, ceil(H / stride), ceil(W / stride))`` of ``(N, D, H, W)``."""
-        paddings, kept = [], []
+        paddings, ranges = [], []
         sides = zip(input.shape[2:], self.kernel_size, self.stride, self.dilation, strict=True)
         for side, kernel, stride, dilation in sides:
             count = -(-side // stride)
@@ -113,8 +113,8 @@ class SamePadConv2d(nn.Conv2d):
             before, after = needed // 2, needed - needed // 2
             first = -(-(after - before) // stride)
             paddings.append(before + first * stride)
-            kept.append(slice(first, first + count))
-        whole = F.conv2d(
+            ranges.append(slice(first, first + count))
+        output = F.conv2d(
             input, self.weight, self.bias, self.stride, paddings, self.dilation, self.groups
         )
-        return whole[:, :, kept[0], kept[1]]
+        return output[:, :, ranges[0], ranges[1]]

@@ -1,8 +1,8 @@
-"""Rows computed so far, kept outside the engine's outputs so that a killed run loses little.
+"""Append-only store of feature rows, so that an interrupted run can resume.
 
-A file holds fixed-length records, each with its own checksum, and only ever grows at its end:
-what a kill leaves behind is whole records and at most one torn one, which is dropped. Rows are
-known by the digest of the image, so they serve any dataset that holds the same file.
+The files are not workflow outputs, so engines do not delete them. A file contains fixed-length
+records with checksums. After a crash it ends with at most one partial record, which is dropped.
+Rows are keyed by the digest of the image, so datasets with identical files share them.
 """
 
 import zlib
@@ -17,18 +17,18 @@ _DIGEST_BYTES = 32
 
 
 class RowStore:
-    """Rows of one recipe: those of every job, and a file of this job's own to add to.
+    """Rows of one recipe from all jobs, with one file that this job appends to.
 
-    One job at a time may hold a given ``name``; files of other names are only read.
+    Only one job at a time may use a ``name``. Files of other names are only read.
     """
 
     def __init__(self, folder: Path, name: str, width: int) -> None:
-        """Read what is there.
+        """Read the existing rows.
 
         Args:
-            folder: holds the rows of one recipe and nothing else.
-            name: of the job that will add rows.
-            width: numbers in a row.
+            folder: folder for the rows of one recipe.
+            name: name of this job.
+            width: number of features per row.
         """
         self._record = np.dtype(
             [
@@ -41,7 +41,7 @@ class RowStore:
         self._path = folder / f"{name}.rows"
         self._known: dict[str, tuple[Rows, float]] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        self._drop_torn_end()
+        self._truncate_partial_record()
         for path in sorted(folder.glob("*.rows")):
             self._load(path)
 
@@ -49,20 +49,20 @@ class RowStore:
         return digest in self._known
 
     def get(self, digest: str) -> tuple[Rows, float]:
-        """Return the row of an image ``(D,)`` and the factor it was scaled down by."""
+        """Return the features of an image ``(D,)`` and its downscaling factor."""
         return self._known[digest]
 
     def add_known(self, digest: str, values: Rows, shrunk: float) -> None:
-        """Take in a row that is kept elsewhere already."""
+        """Add a row without writing it to the file."""
         self._known[digest] = (values, shrunk)
 
     def append(self, digests: Sequence[str], values: Rows, shrunk: Column) -> None:
-        """Add rows and hand them to the system in one piece.
+        """Append rows to the file in a single write.
 
         Args:
-            digests: of N images.
-            values: ``(N, D)``.
-            shrunk: ``(N,)``.
+            digests: digests of N images.
+            values: ``(N, D)`` features.
+            shrunk: ``(N,)`` downscaling factors.
         """
         records = np.zeros(len(digests), dtype=self._record)
         for record, digest, row, factor in zip(records, digests, values, shrunk, strict=True):
@@ -73,7 +73,7 @@ class RowStore:
         with self._path.open("ab") as stream:
             stream.write(records.tobytes())
 
-    def _drop_torn_end(self) -> None:
+    def _truncate_partial_record(self) -> None:
         if not self._path.exists():
             return
         with self._path.open("rb+") as stream:
@@ -81,10 +81,10 @@ class RowStore:
             stream.truncate(size - size % self._record.itemsize)
 
     def _load(self, path: Path) -> None:
-        whole = path.stat().st_size // self._record.itemsize
-        if whole == 0:
+        count = path.stat().st_size // self._record.itemsize
+        if count == 0:
             return
-        records = np.memmap(path, dtype=self._record, mode="r", shape=(whole,))
+        records = np.memmap(path, dtype=self._record, mode="r", shape=(count,))
         for record in records:
             if record["check"] == self._checksum(record):
                 self.add_known(record["digest"].tobytes().hex(), record["values"], record["shrunk"])

@@ -1,8 +1,8 @@
-"""Decoding of untrusted image files and of Pillow images: upright, sRGB, eight bits.
+"""Decode untrusted image files and Pillow images to upright, 8-bit sRGB pixels.
 
-The one way a picture enters the project. Nothing here imports torch; tensors are made in
-`reiqa.tensors`. Pillow decodes; it is given files without their metadata (`png`, `jpeg`, `tiff`,
-`avif`), of which orientation and ICC profile are read here. Pillow's global state stays as it is.
+All images enter the project here. This package does not import torch; see `reiqa.tensors` for
+tensors. Pillow decodes files from which metadata has been removed (`png`, `jpeg`, `tiff`, `avif`).
+Orientation and ICC profile are parsed here. Pillow's global state is not changed.
 """
 
 import os
@@ -34,18 +34,18 @@ from reiqa.images.parts import Stripped
 
 Pixels: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
-#: What is read: a path, or a seekable binary file, which is read from its beginning.
+#: A path, or a seekable binary file, which is read from its beginning.
 Source: TypeAlias = str | os.PathLike[str] | IO[bytes]
 
-#: An image of more is refused before its pixels are decoded: 20,000 x 20,000, or 1.2 GB as RGB.
+#: Maximum number of pixels, checked before decoding: 20,000 x 20,000, or 1.2 GB as RGB.
 MAX_PIXELS = 400_000_000
 
-#: Pillow's names of the formats that are read; of an MPO the first JPEG. Content decides which of
-#: them a file has, so this list is what keeps other kinds from a decoder that runs programs (EPS).
+#: Pillow's names of the supported formats; of an MPO the first JPEG is read. The format is detected
+#: from the content, so this list excludes unsafe decoders that run programs (EPS).
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP", "AVIF", "JPEG2000")
 
-# Formats whose metadata Pillow parses, and what takes it away: metadata must not decide whether
-# pixels are read, nor warn anybody (`python -W error`).
+# Functions that remove the metadata that Pillow would parse. Invalid metadata must not cause errors
+# or warnings (`python -W error`).
 _STRIPPED: dict[str, Callable[[IO[bytes]], Stripped]] = {
     "JPEG": jpeg.stripped,
     "PNG": png.stripped,
@@ -53,9 +53,9 @@ _STRIPPED: dict[str, Callable[[IO[bytes]], Stripped]] = {
     "AVIF": avif.stripped,
 }
 
-# What Pillow's parsers raise on files whose numbers, or the kinds of them, make no sense;
-# RuntimeError: those of newer formats, AVIF among them; Warning: those of pixels, as errors.
-_DAMAGED = (
+# Exceptions that Pillow's parsers raise for corrupted files. RuntimeError: newer formats such as
+# AVIF; Warning: warnings about pixels that are turned into errors.
+_CORRUPTION_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, AttributeError,
     ArithmeticError, AssertionError, RuntimeError, Warning, struct.error,
 )  # fmt: skip
@@ -64,70 +64,68 @@ _DAMAGED = (
 def read_rgb(
     source: Source, least: tuple[int, int] | None = None, most: int = MAX_PIXELS
 ) -> Pixels:
-    """Decode an image as a viewer shows it: upright, sRGB, on white where transparent.
+    """Decode an image as a viewer displays it: upright, sRGB, transparency on white.
 
-    An embedded ICC profile is converted to sRGB (see `reiqa.images.color`); one that cannot be
-    read counts as sRGB. Sixteen-bit greys are scaled to eight by rounding (of sixteen-bit colour
-    Pillow gives the upper byte), floats from 0 to 1 likewise; of an animation the first frame is
-    taken.
+    Colours with an embedded ICC profile are converted to sRGB (see `reiqa.images.color`); an
+    invalid profile is ignored. 16-bit greys, and floats from 0 to 1, are scaled to 8 bits with
+    rounding. For 16-bit colour, Pillow returns the upper byte. Of an animation, the first frame is
+    used.
 
     Args:
         source: the file.
-        least: (height, width) that is enough: a JPEG then comes at a half, a quarter or an eighth
-            of its size, whichever is the smallest that is not below this, and no more of it is
-            ever decoded. Other formats come as they are.
-        most: pixels that may be decoded.
+        least: sufficient (height, width): a JPEG is decoded at the smallest of a half, a quarter or
+            an eighth of its size that is not below this. Other formats are decoded at full size.
+        most: maximum number of pixels to decode.
 
     Returns:
         ``(H, W, 3)`` uint8.
 
     Raises:
-        BadInputError: the file is missing, empty, cut off, too large or not an image; its first
-            page is a reduced copy of the photograph, as in a camera's raw file; or nothing tells
-            which of its numbers is white.
+        BadInputError: the file is missing, empty, truncated, too large or not an image; its first
+            page is a preview, as in a camera's raw file; or the range of its values is unknown.
     """
-    with _opened(source) as (opened, orientation, profile):
+    with _open_image(source) as (opened, orientation, profile):
         if least is not None:
             turned = orientation in metadata.TURNED
             opened.draft(None, (least[0], least[1]) if turned else (least[1], least[0]))
         if opened.width * opened.height > most:
             raise BadInputError(
-                f"{_name(source)}: {opened.width} x {opened.height} pixels would have to be"
-                f" decoded, over {most:,}; scale it down first"
+                f"{_name(source)}: {opened.width} x {opened.height} pixels exceed the limit of"
+                f" {most:,}; downscale the image first"
             )
-        with _unbounded(opened.width * opened.height):
+        with _without_pixel_limit(opened.width * opened.height):
             opened.load()
-        return _shown(opened, orientation, profile)
+        return _to_pixels(opened, orientation, profile)
 
 
 def read_size(source: Source) -> tuple[int, int]:
-    """Return (height, width) as shown upright, from the header alone: no pixel is decoded.
+    """Return (height, width) after orientation, read from the header without decoding pixels.
 
     Raises:
-        BadInputError: the header cannot be read, the image is too large, or the first page a
-            reduced copy.
+        BadInputError: the header cannot be read, the image is too large, or the first page is a
+            preview.
     """
-    with _opened(source) as (opened, orientation, _):
+    with _open_image(source) as (opened, orientation, _):
         width, height = opened.size
         return (width, height) if orientation in metadata.TURNED else (height, width)
 
 
 def to_rgb(image: Image.Image) -> Pixels:
-    """Return a Pillow image as a viewer shows it: ``(H, W, 3)`` uint8 (see `read_rgb`).
+    """Convert a Pillow image like `read_rgb` to ``(H, W, 3)`` uint8.
 
-    Its orientation and profile are those that Pillow read from a file, in ``image.info``.
+    Orientation and profile are taken from ``image.info``.
 
     Raises:
-        BadInputError: it is empty, closed, cut off or of a mode that has no colours.
+        BadInputError: the image is empty, closed, truncated or has an unsupported mode.
     """
     try:
         if 0 in image.size:
             raise BadInputError(f"image in memory: {image.width} x {image.height} has no pixels")
         image.load()
-        return _shown(image, *_told(image))
+        return _to_pixels(image, *_pillow_metadata(image))
     except _UnknownRangeError as error:
         raise BadInputError(f"image in memory: {error}") from None
-    except _DAMAGED as error:
+    except _CORRUPTION_ERRORS as error:
         raise BadInputError(f"image in memory: cannot be read ({error})") from None
 
 
@@ -136,38 +134,38 @@ def _name(source: Source) -> str:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[tuple[Image.Image, int, bytes]]:
-    """Open an image, with its orientation and profile; any fault, also later, becomes one line."""
+def _open_image(source: Source) -> Iterator[tuple[Image.Image, int, bytes]]:
+    """Open an image with its orientation and profile; convert all errors to `BadInputError`."""
     name = _name(source)
     try:
-        with _binary(source) as stream:
-            kind = _kind(stream)
+        with _open_binary(source) as stream:
+            kind = _detect_format(stream)
             if kind is None:
-                raise BadInputError(f"{name}: not an image of a kind that can be read")
+                raise BadInputError(f"{name}: not an image in a supported format")
             file = _STRIPPED.get(kind, Stripped)(stream)
-            with _identified(kind, file.pixels) as opened:
+            with _open_format(kind, file.pixels) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
                     raise BadInputError(
                         f"{name}: {opened.width} x {opened.height} is over"
-                        f" {MAX_PIXELS // 10**6} million pixels; scale it down first"
+                        f" {MAX_PIXELS // 10**6} million pixels; downscale the image first"
                     )
-                orientation, profile = _told(opened)
+                orientation, profile = _pillow_metadata(opened)
                 yield opened, file.orientation or orientation, file.profile or profile
     except FileNotFoundError:
         raise BadInputError(f"{name}: no such file") from None
     except (IsADirectoryError, PermissionError) as error:
-        raise BadInputError(f"{name}: {error.strerror}; an image file is needed") from None
+        raise BadInputError(f"{name}: {error.strerror}; expected an image file") from None
     except (_UnknownRangeError, tiff.ReducedCopyError) as error:
         raise BadInputError(f"{name}: {error}") from None
     except MemoryError:
-        # Numbers of a damaged file may ask for any amount.
-        raise BadInputError(f"{name}: needs more memory than there is") from None
-    except _DAMAGED as error:
-        raise BadInputError(f"{name}: damaged or cut off ({error})") from None
+        # A damaged file may request any amount of memory.
+        raise BadInputError(f"{name}: not enough memory") from None
+    except _CORRUPTION_ERRORS as error:
+        raise BadInputError(f"{name}: damaged or truncated ({error})") from None
 
 
 @contextmanager
-def _binary(source: Source) -> Iterator[IO[bytes]]:
+def _open_binary(source: Source) -> Iterator[IO[bytes]]:
     if not isinstance(source, str | os.PathLike):
         source.seek(0)
         yield source
@@ -177,48 +175,48 @@ def _binary(source: Source) -> Iterator[IO[bytes]]:
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise
     except (OSError, ValueError) as error:
-        # A name too long for the file system, or with a NUL in it.
+        # An invalid file name: too long, or with a NUL character.
         reason = getattr(error, "strerror", None) or error
         raise BadInputError(f"{os.fspath(source)}: cannot be opened ({reason})") from None
     with stream:
         yield stream
 
 
-def _kind(stream: IO[bytes]) -> str | None:
-    """Return the format that a file's first bytes are of; None where it is not read."""
+def _detect_format(stream: IO[bytes]) -> str | None:
+    """Return the format according to the first bytes of a file; None if it is not supported."""
     stream.seek(0)
     start = stream.read(16)
     for kind in FORMATS:
         _, accept = Image.OPEN[kind]
-        # A text says that this Pillow was built without it.
+        # A string means that this build of Pillow does not support the format.
         if accept is not None and accept(start) is True:
             return kind
     return None
 
 
-def _identified(kind: str, pixels: IO[bytes]) -> Image.Image:
-    """Open a file as one format, as `Image.open` does but without its bound on pixels.
+def _open_format(kind: str, pixels: IO[bytes]) -> Image.Image:
+    """Open a file in one format, like `Image.open` but without its pixel limit.
 
-    That one is lower than `MAX_PIXELS`, warns at half of itself, and is global.
+    Pillow's limit is lower than `MAX_PIXELS`, warns at half of it, and is global.
     """
     factory, _ = Image.OPEN[kind]
     pixels.seek(0)
     try:
         return factory(pixels, "")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        # Some formats look by themselves while they are opened.
+        # Some formats check the limit themselves when opened.
         pixels.seek(0)
-        with _unbounded(MAX_PIXELS):
+        with _without_pixel_limit(MAX_PIXELS):
             return factory(pixels, "")
 
 
-_UNBOUNDED = threading.Lock()
+_PIXEL_LIMIT_LOCK = threading.Lock()
 
 
 @contextmanager
-def _unbounded(pixels: int) -> Iterator[None]:
-    """Lift Pillow's global bound while an image over it is read; others wait meanwhile."""
-    with _UNBOUNDED:
+def _without_pixel_limit(pixels: int) -> Iterator[None]:
+    """Disable Pillow's global pixel limit while reading a larger image, under a lock."""
+    with _PIXEL_LIMIT_LOCK:
         bound = Image.MAX_IMAGE_PIXELS
         if bound is not None and pixels > bound:
             Image.MAX_IMAGE_PIXELS = None
@@ -230,24 +228,24 @@ def _unbounded(pixels: int) -> Iterator[None]:
     yield
 
 
-def _told(image: Image.Image) -> tuple[int, bytes]:
-    """Return the orientation and the profile that Pillow read."""
+def _pillow_metadata(image: Image.Image) -> tuple[int, bytes]:
+    """Return the orientation and profile that Pillow read."""
     profile = image.info.get("icc_profile")
     orientation = metadata.parse_orientation(image.info.get("exif"))
     return orientation, profile if isinstance(profile, bytes) else b""
 
 
-def _shown(image: Image.Image, orientation: int, profile: bytes) -> Pixels:
-    image = _flattened(image, profile)
+def _to_pixels(image: Image.Image, orientation: int, profile: bytes) -> Pixels:
+    image = _flatten(image, profile)
     upright = metadata.UPRIGHT.get(orientation)
     if upright is not None:
         image = image.transpose(upright)
     return np.asarray(image, dtype=np.uint8)
 
 
-def _flattened(image: Image.Image, profile: bytes) -> Image.Image:
-    """Bring an image of any mode to RGB, on white where it is transparent."""
-    if image.mode == "RGBa":  # Pillow's own way to RGB from premultiplied colours forgets alpha
+def _flatten(image: Image.Image, profile: bytes) -> Image.Image:
+    """Convert an image of any mode to RGB, with transparency on white."""
+    if image.mode == "RGBa":  # Pillow's conversion of premultiplied colours to RGB ignores alpha
         image = image.convert("RGBA")
     if image.mode.startswith("I") or image.mode == "F":
         image = _eight_bits(image)
@@ -263,16 +261,16 @@ def _flattened(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale greys of more than eight bits: integers are of sixteen, floats from 0 to 1."""
+    """Scale greys to eight bits; integers have sixteen bits, floats range from 0 to 1."""
     values = np.asarray(image, dtype=np.float32)
     top = 1.0 if image.mode == "F" else 65535.0
-    # Not a number is in no range either.
+    # The negation also catches NaN.
     if not ((values >= 0) & (values <= top)).all():
         raise _UnknownRangeError(
-            f"holds greys that are not from 0 to {top:g}; save it with 8 or 16 bits a channel"
+            f"grey values outside 0 to {top:g}; save it with 8 or 16 bits per channel"
         )
     return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
 
 
 class _UnknownRangeError(ValueError):
-    """Nothing says which numbers are black and white."""
+    """The values of black and white are unknown."""

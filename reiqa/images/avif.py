@@ -1,7 +1,7 @@
-"""An AVIF without its EXIF.
+"""Remove EXIF from AVIF files.
 
-Pillow parses that while it opens a file, and refuses the image where it is damaged. It decides
-nothing: how an AVIF is turned, its container says.
+Pillow parses EXIF when opening a file and rejects the image if it is damaged. EXIF is not needed,
+because the container of an AVIF specifies the orientation.
 """
 
 import io
@@ -10,11 +10,11 @@ from typing import IO
 
 from reiqa.images.parts import Stripped
 
-#: The declaration of an EXIF item ('infe' of version 2 or 3): its numbers, then its kind.
+#: The declaration of an EXIF item ('infe' of version 2 or 3): ids, then the item type.
 _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{3}.{2}|\x03.{3}.{4}).{2})Exif", re.DOTALL)
 
 
 def stripped(file: IO[bytes]) -> Stripped:
-    """Rename the kind of its EXIF items to one that nobody reads."""
+    """Change the type of EXIF items to an unknown one, so that readers ignore them."""
     file.seek(0)
     return Stripped(io.BytesIO(_EXIF_ITEM.sub(rb"\1none", file.read())))

@@ -1,4 +1,4 @@
-"""Colours of an image with an ICC profile, as sRGB."""
+"""Convert images with an ICC profile to sRGB."""
 
 import io
 from functools import lru_cache
@@ -6,27 +6,26 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
-#: Bytes of a profile beyond which it is ignored: the largest in use, of printers, have 3 MB.
+#: Maximum size of a profile; larger ones are ignored. Printer profiles in use have up to 3 MB.
 _MAX_PROFILE = 1 << 23
 
-#: Modes that profiles of a colour space are for, and the kinds of profile that describe images.
+#: Image mode for each colour space of a profile, and profile classes that describe images.
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _CLASSES = frozenset({"scnr", "mntr", "prtr", "spac"})
 
-#: Grey levels by which a profile that means sRGB may differ from it, in any colour.
+#: Maximum difference in grey levels of a profile that is treated as sRGB.
 _ROUNDING = 1
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return an eight-bit image as RGB in sRGB, always a new image.
+    """Convert an 8-bit image to RGB in sRGB; always returns a new image.
 
-    Colours go through the profile by its perceptual intent, the one that browsers use. A profile
-    of another colour space than the image, or one that cannot be read, counts as sRGB. Where the
-    profile is sRGB itself, pixels stay as they are to the last bit.
+    The conversion uses the perceptual intent, as browsers do. An invalid profile, or one for a
+    different colour space, is ignored. If the profile is sRGB, pixels are not changed.
 
     Args:
-        image: any mode of eight bits a channel, without alpha.
-        profile: bytes of an ICC profile; empty where there is none.
+        image: an image with 8 bits per channel, without alpha.
+        profile: bytes of an ICC profile, or empty.
     """
     transform = _transform(profile) if 0 < len(profile) <= _MAX_PROFILE else None
     if transform is None:
@@ -41,14 +40,14 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
-    """Return what converts to sRGB; None where nothing is to be converted."""
+    """Return the transform to sRGB, or None if no conversion is needed."""
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = _MODES.get(opened.profile.xcolor_space.strip())
         if mode is None or opened.profile.device_class.strip() not in _CLASSES:
             return None
         srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-        # Threads share it, so it keeps nothing between calls.
+        # NOCACHE makes the transform thread-safe.
         transform = ImageCms.ImageCmsTransform(
             opened, srgb, mode, "RGB", ImageCms.Intent.PERCEPTUAL, flags=ImageCms.Flags.NOCACHE
         )
@@ -58,7 +57,7 @@ def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
 
 
 def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Try the transform on a grid of colours, or on every grey."""
+    """Return whether a transform is the identity on a grid of colours, or on all greys."""
     if transform.input_mode == "CMYK":
         return False
     steps = np.linspace(0, 255, 9).round().astype(np.uint8)

@@ -1,7 +1,7 @@
-"""A JPEG without the segments that do not concern its pixels.
+"""Remove segments from JPEG files that do not affect the pixels.
 
-Pillow parses EXIF, the list of further images (MPO) and more while it opens a file, and warns or
-fails where they are odd. Of several images in one file the first is taken, as viewers do.
+When opening a file, Pillow parses EXIF, the list of further images (MPO) and other segments, and
+warns or fails if they are invalid. Of several images in one file, the first is used, as in viewers.
 """
 
 import io
@@ -13,21 +13,21 @@ from reiqa.images.parts import Part, Stripped, joined
 SIGNATURE = b"\xff\xd8\xff"
 
 _COMMENT = 0xFE
-#: Codes from which on a file is taken as it is: start and end of an image, start of a scan.
+#: Codes that end the parsing: start and end of an image, start of a scan.
 _LAST = frozenset({0xD8, 0xD9, 0xDA})
-#: Codes that no length follows: stuffing, TEM, RST0 to RST7.
+#: Codes without a length field: stuffing, TEM, RST0 to RST7.
 _BARE = frozenset({0x00, 0x01, *range(0xD0, 0xD8)})
-#: The application segments that say how colours are stored, and their least length.
+#: Application segments that specify the colour encoding, and their minimum length.
 _COLOR = {0xE0: (b"JFIF\0", 16), 0xEE: (b"Adobe", 14)}
 _EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
-#: Pieces of a profile, which one byte counts, of 64 KiB each; one of more is passed over.
+#: Maximum number of 64 KiB pieces of a profile, stored in one byte; longer profiles are ignored.
 _MAX_PIECES = 255
-#: Segments beyond which a file is taken as it is.
+#: Maximum number of parsed segments; the rest of the file is kept unchanged.
 _MAX_SEGMENTS = 10_000
 
 
 def stripped(file: IO[bytes]) -> Stripped:
-    """Keep the segments that make the picture."""
+    """Keep only the segments that affect the pixels."""
     parts: list[Part] = [(0, 2)]
     exif = b""
     pieces: list[bytes] = []
@@ -59,7 +59,7 @@ def stripped(file: IO[bytes]) -> Stripped:
 
 
 def _next_marker(file: IO[bytes]) -> int | None:
-    """Return the code of the next marker, past fill bytes and junk as decoders do."""
+    """Return the code of the next marker, skipping fill bytes and garbage as decoders do."""
     byte = file.read(1)
     while byte and byte != b"\xff":
         byte = file.read(1)
@@ -69,7 +69,7 @@ def _next_marker(file: IO[bytes]) -> int | None:
 
 
 def _profile(pieces: list[bytes]) -> bytes:
-    """Join a profile by the numbers of its pieces; empty where one is missing."""
+    """Join the pieces of a profile by number; empty if one is missing."""
     pieces.sort(key=lambda piece: piece[:1])
     if not 0 < len(pieces) <= _MAX_PIECES or pieces[0][1:2] != bytes([len(pieces)]):
         return b""

@@ -1,16 +1,16 @@
-"""What of a file's metadata concerns its pixels: how the image is turned.
+"""Parse the EXIF orientation.
 
-It is read by itself, bounded and tolerant: a damaged tag elsewhere must not refuse a photograph.
+The parser is bounded and tolerant, so that other damaged tags do not cause errors.
 """
 
 import struct
 
 from PIL import Image
 
-#: Orientations of EXIF that exchange height and width.
+#: EXIF orientations that swap height and width.
 TURNED = frozenset({5, 6, 7, 8})
 
-#: What brings an image upright, by its EXIF orientation.
+#: Transposition to the upright image, by EXIF orientation.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -22,14 +22,14 @@ UPRIGHT = {
 }
 
 _ORIENTATION = 0x0112
-#: Entries of a directory that are looked at, at most.
+#: Maximum number of parsed entries of a directory.
 _ENTRIES = 512
 
 
 def parse_orientation(exif: object) -> int:
-    """Return the orientation in a block of EXIF bytes; 1 where there is none to be read.
+    """Return the orientation in a block of EXIF bytes, or 1 if there is none.
 
-    Only EXIF counts, as in browsers: not what XMP or a text of a PNG says.
+    As in browsers, orientation in XMP or in a text chunk of a PNG is ignored.
     """
     if not isinstance(exif, bytes):
         return 1
@@ -49,6 +49,6 @@ def parse_orientation(exif: object) -> int:
                 (value,) = struct.unpack_from(f"{order}{form}", tiff, start + 10 + 12 * entry)
                 return value if value in UPRIGHT else 1
     except struct.error:
-        # A directory that goes on beyond the end of the block.
+        # A directory that extends beyond the end of the block.
         return 1
     return 1

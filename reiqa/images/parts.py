@@ -1,4 +1,4 @@
-"""A file that is made of parts of another one, and what is left of an image file that way."""
+"""A virtual file that consists of parts of another file."""
 
 import io
 from bisect import bisect
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import IO, Any, TypeAlias
 
-#: Bytes, or the first and the last place (exclusive) of a part of the other file.
+#: Literal bytes, or start and end (exclusive) of a range of the other file.
 Part: TypeAlias = bytes | tuple[int, int]
 
-#: Bytes read ahead, as much as Pillow asks for at a time.
+#: Read buffer size; equals Pillow's block size.
 _BUFFER = 1 << 16
 
 
 @dataclass(frozen=True)
 class Stripped:
-    """An image file without what does not concern its pixels.
+    """An image file without metadata.
 
     Attributes:
         pixels: the file for Pillow.
-        orientation: of EXIF, 1 to 8; None where Pillow has to be asked for it.
-        profile: an ICC profile; empty where there is none.
+        orientation: EXIF orientation, 1 to 8; None if Pillow has to determine it.
+        profile: ICC profile, or empty.
     """
 
     pixels: IO[bytes]
@@ -29,7 +29,7 @@ class Stripped:
 
 
 def joined(file: IO[bytes], parts: list[Part]) -> IO[bytes]:
-    """Return parts of a file as a file, which reads the first one only when it is read."""
+    """Return a virtual file of parts, which reads the underlying file lazily."""
     return io.BufferedReader(_Parts(file, parts), _BUFFER)
 
 
@@ -76,7 +76,7 @@ def _length(part: Part) -> int:
 
 
 def _merged(parts: list[Part]) -> list[Part]:
-    """Make one part of neighbours: a PNG's pixels may lie in a hundred thousand chunks."""
+    """Merge adjacent parts, as the pixels of a PNG may be in a hundred thousand chunks."""
     merged: list[Part] = []
     for part in parts:
         last = merged[-1] if merged else b""

@@ -1,7 +1,7 @@
-"""A PNG without the chunks that do not concern its pixels.
+"""Remove chunks from PNG files that do not affect the pixels.
 
-Pillow reads text, profiles and EXIF while it opens a file, and refuses the whole image where one of
-them is large or damaged. Dropped too are the frames of an animation after the default image.
+When opening a file, Pillow parses text, profiles and EXIF, and rejects the image if one of them is
+large or damaged. Animation frames after the default image are removed too.
 """
 
 import io
@@ -14,18 +14,17 @@ from reiqa.images.parts import Part, Stripped, joined
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-#: Bytes of EXIF and of a compressed profile that are read, and of a profile unpacked; larger ones
-#: are passed over.
+#: Maximum size of EXIF, and of a compressed or decompressed profile; larger ones are ignored.
 _MAX_EXIF, _MAX_PROFILE = 1 << 16, 1 << 23
-#: Chunks beyond which a file is taken as it is.
+#: Maximum number of parsed chunks; the rest of the file is kept unchanged.
 _MAX_CHUNKS = 1_000_000
 
 
 def stripped(file: IO[bytes]) -> Stripped:
-    """Keep the chunks that make the picture.
+    """Keep only the chunks that affect the pixels.
 
-    EXIF counts wherever it stands: the specification wants it before the pixels, but programs write
-    it behind them. What the header, gamma and chromaticity chunks say of colours is passed over.
+    EXIF may follow the pixels, although the specification requires it before them. Gamma and
+    chromaticity chunks are ignored.
     """
     parts: list[Part] = [(0, len(SIGNATURE))]
     exif, profile, color_type = b"", b"", b""
@@ -38,8 +37,8 @@ def stripped(file: IO[bytes]) -> Stripped:
         length, kind = struct.unpack(">I4s", head)
         stop = min(at + 12 + length, end)
         if kind == b"tRNS":
-            # Transparency concerns the pixels though it may be left out: damaged, it is.
-            if _is_whole(file, kind, length, {b"\0": 2, b"\2": 6}.get(color_type, 1)):
+            # The transparency chunk is optional; drop it if it is damaged.
+            if _is_valid_chunk(file, kind, length, {b"\0": 2, b"\2": 6}.get(color_type, 1)):
                 parts.append((at, stop))
         elif kind[:1].isupper():
             if kind == b"IHDR":
@@ -48,23 +47,23 @@ def stripped(file: IO[bytes]) -> Stripped:
         elif kind == b"eXIf" and not exif:
             exif = file.read(min(length, _MAX_EXIF))
         elif kind == b"iCCP" and not profile and length <= _MAX_PROFILE:
-            profile = _unpacked(file.read(length))
+            profile = _decompress_profile(file.read(length))
         at = stop
         if kind == b"IEND":
             return Stripped(joined(file, parts), parse_orientation(exif), profile)
-    # Cut off, or no chunk any more: Pillow tells whether it does without.
+    # Truncated or invalid; let Pillow decide whether it can decode the rest.
     parts.append((at, end))
     return Stripped(joined(file, parts), parse_orientation(exif), profile)
 
 
-def _is_whole(file: IO[bytes], kind: bytes, length: int, least: int) -> bool:
+def _is_valid_chunk(file: IO[bytes], kind: bytes, length: int, least: int) -> bool:
     body = file.read(min(length, 256) + 4)
-    whole = least <= length <= 256 and len(body) == length + 4
-    return whole and zlib.crc32(kind + body[:-4]) == int.from_bytes(body[-4:], "big")
+    size_valid = least <= length <= 256 and len(body) == length + 4
+    return size_valid and zlib.crc32(kind + body[:-4]) == int.from_bytes(body[-4:], "big")
 
 
-def _unpacked(chunk: bytes) -> bytes:
-    """Decompress a profile; empty where it is damaged or too large."""
+def _decompress_profile(chunk: bytes) -> bytes:
+    """Decompress a profile; empty if it is damaged or too large."""
     _, _, rest = chunk.partition(b"\0")
     inflate = zlib.decompressobj()
     try:

@@ -1,7 +1,7 @@
-"""A TIFF's first page without the tags that do not concern its pixels.
+"""Remove tags from the first page of TIFF files that do not affect the pixels.
 
-Pillow reads other tags while it opens and loads a page (resolution, EXIF, XMP), and warns or fails
-where one of them is odd.
+When opening a page, Pillow parses other tags (resolution, EXIF, XMP), and warns or fails if one of
+them is invalid.
 """
 
 import io
@@ -13,14 +13,14 @@ import numpy as np
 from reiqa.images.metadata import UPRIGHT
 from reiqa.images.parts import Part, Stripped, joined
 
-#: As Pillow takes them, two wrong ones included; it reads the last as BigTIFF.
+#: Signatures that Pillow accepts, including two invalid ones; the last is read as BigTIFF.
 SIGNATURES = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0")
 
 _NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _WIDTH, _LENGTH, _COMPRESSION = 254, 255, 256, 257, 259
 _ORIENTATION, _PROFILE, _DNG_VERSION = 274, 34675, 50706
 _RAW, _OLD_JPEG = 1, 6
 
-#: What libtiff and Pillow need: layout, compression, colours, and the parts of old JPEG.
+#: Tags that libtiff and Pillow need: layout, compression, colours, and old-style JPEG.
 _PIXEL_TAGS = frozenset(
     {
         *(_WIDTH, _LENGTH, 258, _COMPRESSION, 262, 266, 273, 277, 278, 279, 284, 292, 293),
@@ -28,38 +28,38 @@ _PIXEL_TAGS = frozenset(
         *(512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532),
     }
 )
-#: Where strips or tiles start, and their bytes.
+#: Tags of offsets and sizes of strips or tiles.
 _DATA_TAGS = ((273, 279), (324, 325))
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 _NUMBERS = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}
 
-#: Tags of a page, strips of it, and bytes of a profile that are looked at.
+#: Maximum number of tags and strips of a page, and maximum size of a profile.
 _MAX_TAGS, _MAX_STRIPS, _MAX_PROFILE = 4096, 1 << 22, 1 << 23
-#: Bytes a page may take where Pillow reads it whole: some for each pixel, and some anyway.
+#: Maximum size of a page that Pillow reads completely: a constant plus bytes per pixel.
 _PAGE_BYTES, _PIXEL_BYTES = 1 << 25, 16
 
-#: Kind of values, how many, and the bytes of the values or of their place.
+#: Type and number of values, and the bytes of the values or of their offset.
 _Entry: TypeAlias = tuple[int, int, bytes]
 
 
 class ReducedCopyError(ValueError):
-    """The page that would be decoded is a preview of the photograph."""
+    """The first page is a preview of the photograph."""
 
 
 def stripped(file: IO[bytes]) -> Stripped:
-    """Keep the tags that make the picture.
+    """Keep only the tags that affect the pixels.
 
     Raises:
         ReducedCopyError: the page is a preview, as in the raw files of cameras.
-        ValueError: it takes more memory than its size explains.
+        ValueError: the page is too large for its number of pixels.
     """
-    page = _Page(file)
+    page = _FirstDirectory(file)
     reduced = page.number(_NEW_SUBFILE_TYPE) & 1 or page.number(_SUBFILE_TYPE) == 2
     if reduced or _DNG_VERSION in page.entries:
         raise ReducedCopyError(
-            "its first page is a reduced copy, as in a camera's raw file; export the photograph"
-            " as TIFF or JPEG first"
+            "the first page is a preview, as in a camera's raw file; export the photograph as TIFF"
+            " or JPEG first"
         )
     directory = page.directory()
     parts: list[Part] = [(0, page.start), directory, (page.start + len(directory), page.end())]
@@ -69,8 +69,8 @@ def stripped(file: IO[bytes]) -> Stripped:
     )
 
 
-class _Page:
-    """The first directory of a file; errors are those of `struct` where it is cut off."""
+class _FirstDirectory:
+    """The first directory of a file; raises `struct.error` if it is truncated."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -94,14 +94,14 @@ class _Page:
         return struct.unpack(self._order + form, data)
 
     def directory(self) -> bytes:
-        """Return the directory with the tags for pixels alone; no longer than it was."""
+        """Return the directory with pixel tags only; it is not longer than the original."""
         kept = [(tag, *entry) for tag, entry in self.entries.items() if tag in _PIXEL_TAGS]
         packed = [struct.pack(self._order + self._entry, *entry) for entry in kept]
         last = struct.pack(self._order + self._place, 0)
         return struct.pack(self._order + self._count, len(kept)) + b"".join(packed) + last
 
     def values(self, tag: int, most: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-        """Return whole numbers; none where there are others, or more than ``most``."""
+        """Return integer values; empty for other types or more than ``most`` values."""
         kind, count, raw = self.entries.get(tag, (0, 0, b""))
         if kind not in _NUMBERS or count > most:
             return np.empty(0, np.uint64)
@@ -111,12 +111,12 @@ class _Page:
         return np.frombuffer(data[:whole], numbers).astype(np.uint64)
 
     def number(self, tag: int) -> int:
-        """Return the one number of a tag, 0 where there is none."""
+        """Return the single value of a tag, or 0 if there is none."""
         found = self.values(tag, 1)
         return int(found[0]) if found.size else 0
 
     def profile(self) -> bytes:
-        """Return the ICC profile; empty where there is none or it is too large."""
+        """Return the ICC profile; empty if there is none or it is too large."""
         kind, count, raw = self.entries.get(_PROFILE, (0, 0, b""))
         return self._bytes(raw, count) if kind in {1, 7} and count <= _MAX_PROFILE else b""
 
@@ -127,10 +127,10 @@ class _Page:
         return self._file.read(size)
 
     def end(self) -> int:
-        """Return where the page ends that Pillow reads: of compressed ones all before it.
+        """Return the end of the data that Pillow reads for the page.
 
         Raises:
-            ValueError: that is more than the page's size explains.
+            ValueError: it is too large for the number of pixels of the page.
         """
         end = self._file.seek(0, io.SEEK_END)
         if self.number(_COMPRESSION) in {0, _RAW}:
@@ -148,5 +148,5 @@ class _Page:
             end = min(end, max(ends))
         pixels = self.number(_WIDTH) * self.number(_LENGTH)
         if end > _PAGE_BYTES + _PIXEL_BYTES * pixels:
-            raise ValueError(f"its first page ends at byte {end:,}; save that page alone")
+            raise ValueError(f"the first page ends at byte {end:,}; save that page alone")
         return end

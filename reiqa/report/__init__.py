@@ -1,4 +1,4 @@
-"""Tables, charts and one static page of what a run came to."""
+"""Report the results of a run as tables, charts and one static page."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from reiqa.params import Params
 
 
 def write_report(params: Params) -> Path:
-    """Write every table and the page of this folder's results (see `reiqa.report.page.write`)."""
+    """Write all tables and the report page (see `reiqa.report.page.write_page`)."""
     from reiqa.report import page
 
     return page.write_page(params)

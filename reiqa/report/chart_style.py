@@ -1,8 +1,8 @@
-"""How every chart of the report is drawn: SVG that follows the page, light or dark.
+"""Common style of the charts: SVG that follows the light or dark theme of the page.
 
-Matplotlib draws in placeholder colours, which become CSS variables in the text of the SVG; the
-lettering is the page's own. A chart is about as wide as a phone, so that it is readable there; the
-page sets several side by side where it has room. The same data gives the same bytes.
+Matplotlib draws in placeholder colours, which become CSS variables in the SVG. Text uses the
+font of the page. A chart has the width of a phone screen; the page places several side by side if
+there is space. Equal data gives identical bytes.
 """
 
 import io
@@ -20,7 +20,7 @@ from reiqa.params import VARIANTS, Variant
 
 INK, SOFT, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"
 SERIES: dict[Variant, str] = {"content": "#050505", "quality": "#060606", "both": "#070707"}
-#: Shape tells the variants apart where colour does not.
+#: Markers distinguish the variants without colour.
 MARKERS: dict[Variant, str] = {"content": "o", "quality": "s", "both": "D"}
 
 _VARIABLES = {
@@ -65,11 +65,11 @@ class Chart:
     """One chart of the page.
 
     Attributes:
-        key: unique in the page; every id inside the drawing begins with it.
-        title: its heading.
-        caption: what it shows.
-        svg: the drawing.
-        tall: it is much higher than wide.
+        key: unique in the page; prefix of all ids in the SVG.
+        title: heading.
+        caption: description.
+        svg: the SVG element.
+        tall: whether the chart is much higher than wide.
     """
 
     key: str
@@ -87,13 +87,13 @@ def chart(
     plot: Callable[[Axes], None],
     height: float = 2.6,
 ) -> Chart:
-    """Draw a chart of one panel.
+    """Draw a chart with one panel.
 
     Args:
         key, title, caption: see `Chart`.
-        label: what it shows, for those who do not see it.
-        plot: draws into the panel.
-        height: of the drawing in inches.
+        label: accessible description.
+        plot: function that draws into the panel.
+        height: height in inches.
     """
     figure = blank(height)
     with mpl.rc_context(STYLE):
@@ -103,13 +103,13 @@ def chart(
 
 
 def blank(height: float) -> Figure:
-    """Return an empty figure of the common width, ``height`` inches high."""
+    """Return an empty figure with the common width and ``height`` in inches."""
     with mpl.rc_context(STYLE):
         return Figure(figsize=(_WIDTH, height), layout="constrained")
 
 
 def legend(axes: Axes, paper: bool, shown: Sequence[Variant] = VARIANTS) -> None:
-    """Name the series in one line above the plot."""
+    """Add a legend in one line above the plot."""
     for variant in shown:
         axes.plot([], [], MARKERS[variant], color=SERIES[variant], markersize=5, label=variant)
     if paper:
@@ -122,14 +122,14 @@ def legend(axes: Axes, paper: bool, shown: Sequence[Variant] = VARIANTS) -> None
 
 
 def svg(figure: Figure, key: str, label: str) -> Markup:
-    """Return a figure as an inline, themed, self-describing SVG element."""
+    """Return a figure as an inline, themed SVG element with a description."""
     stream = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": key}):
         figure.savefig(stream, format="svg", dpi=200, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    # Several drawings share a page: an id must be one drawing's own.
+    # Several charts share a page, so ids must be unique.
     text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{key}-", text)
     for placeholder, variable in _VARIABLES.items():
         text = text.replace(placeholder, variable)

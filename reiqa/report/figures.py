@@ -1,4 +1,4 @@
-"""The charts of the report, each from plain arrays and names (see `reiqa.report.drawing`)."""
+"""The charts of the report, drawn from arrays and names (see `reiqa.report.chart_style`)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,17 +26,17 @@ from reiqa.report.tables import ResultRow
 
 Floats = NDArray[np.float64]
 
-#: A picture's pixels cannot follow a variable: one tone that reads on light and on dark.
+#: Rasterised points cannot use a CSS variable; this colour works on light and dark backgrounds.
 _PIXELS = "#4c8fc7"
 _VECTOR_POINTS = 1500
 
 
 def overview(rows: Sequence[ResultRow], proxies: Sequence[str]) -> Chart:
-    """SRCC of each dataset and variant with its spread over splits, and the paper's mark.
+    """Draw SRCC of each dataset and variant with its spread over splits, and the paper's value.
 
     Args:
-        rows: of the results table.
-        proxies: datasets whose ratings no human gave.
+        rows: rows of the results table.
+        proxies: datasets with proxy ratings.
     """
     datasets = list(dict.fromkeys(row.dataset for row in rows))
     known = [(row, row.srcc) for row in rows if row.srcc is not None]
@@ -78,15 +78,15 @@ def overview(rows: Sequence[ResultRow], proxies: Sequence[str]) -> Chart:
 def scatter(
     key: str, variant: Variant, predicted: Floats, rated: Floats, curve: Floats | None, axis: str
 ) -> Chart:
-    """Predicted against rated quality of the images left out, with the fitted logistic.
+    """Draw predicted against rated quality of held-out images, with the fitted logistic.
 
     Args:
-        key: the chart's key.
-        variant: which features the regressor saw.
+        key: key of the chart.
+        variant: variant of the regressor.
         predicted: ``(N,)`` raw predictions.
         rated: ``(N,)`` ratings.
         curve: ``(M, 2)`` points of the logistic, prediction against mapped prediction.
-        axis: what the ratings are called.
+        axis: label of the ratings axis.
     """
     many = len(predicted) > _VECTOR_POINTS
 
@@ -115,12 +115,12 @@ def scatter(
 
 
 def splits(key: str, values: Mapping[Variant, Floats], paper: float | None) -> Chart:
-    """SRCC of every split and variant, one thin line joining the same split.
+    """Draw SRCC of every split and variant, with thin lines that connect the same split.
 
     Args:
-        key: the chart's key.
-        values: one SRCC a split, by variant.
-        paper: the published SRCC of both experts.
+        key: key of the chart.
+        values: SRCC per split, by variant.
+        paper: published SRCC of both experts.
     """
     shown = [variant for variant in VARIANTS if np.isfinite(values[variant]).any()]
 
@@ -164,13 +164,13 @@ def splits(key: str, values: Mapping[Variant, Floats], paper: float | None) -> C
 def categories(
     key: str, title: str, caption: str, values: Mapping[str, Mapping[Variant, float | None]]
 ) -> Chart:
-    """SRCC within each distortion (or level): a bar for both experts, marks for each alone.
+    """Draw SRCC within each distortion or level: bars for both experts, markers for each alone.
 
     Args:
-        key: the chart's key.
-        title: its heading.
-        caption: what the bars are.
-        values: SRCC by category, then variant; drawn in the order given.
+        key: key of the chart.
+        title: heading.
+        caption: description.
+        values: SRCC by category, then variant; drawn in this order.
     """
     names = list(values)
 
@@ -189,28 +189,28 @@ def categories(
                 linestyle="none", zorder=3,
             )  # fmt: skip
         axes.axvline(0, color=SOFT, linewidth=0.8)
-        axes.set_yticks(heights, [_words(name) for name in names])
+        axes.set_yticks(heights, [_display_name(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.set_xlim(right=1.0)
         axes.set_xlabel("SRCC")
         legend(axes, paper=False)
 
-    spoken = "; ".join(
+    description = "; ".join(
         f"{name} {value:.2f}" for name in names if (value := values[name].get("both")) is not None
     )
     return chart(
-        key, title, caption, f"SRCC of both experts: {spoken}.", plot,
+        key, title, caption, f"SRCC of both experts: {description}.", plot,
         height=0.85 + 0.17 * len(names),
     )  # fmt: skip
 
 
 def alphas(key: str, paths: Mapping[Variant, tuple[Floats, Floats]]) -> Chart:
-    """Validation SRCC along the penalty, a line a variant.
+    """Draw validation SRCC against the penalty, one line per variant.
 
     Args:
-        key: the chart's key.
-        paths: by variant: penalties ``(A,)`` and SRCC ``(A,)``.
+        key: key of the chart.
+        paths: penalties ``(A,)`` and SRCC ``(A,)`` by variant.
     """
 
     def plot(axes: Axes) -> None:
@@ -237,14 +237,14 @@ def alphas(key: str, paths: Mapping[Variant, tuple[Floats, Floats]]) -> Chart:
 def curves(
     key: str, title: str, step: Floats, series: Mapping[str, Floats], colour: Variant
 ) -> Chart:
-    """Quantities of a pretraining run against its steps, one small panel each.
+    """Draw metrics of a pretraining run against the step, one panel each.
 
     Args:
-        key: the chart's key.
-        title: its heading.
-        step: ``(N,)``.
-        series: ``(N,)`` each, by name.
-        colour: the expert, whose colour is taken.
+        key: key of the chart.
+        title: heading.
+        step: ``(N,)`` steps.
+        series: ``(N,)`` values by metric name.
+        colour: expert whose colour is used.
     """
     names = list(series)
     figure = blank(0.3 + 1.15 * len(names))
@@ -265,13 +265,13 @@ def curves(
 
 
 def _smooth(values: Floats) -> Floats:
-    """Moving average over a fiftieth of the run, shorter at both ends."""
+    """Return the moving average over a fiftieth of the run, shorter at both ends."""
     half = min(max(1, len(values) // 100), (len(values) - 1) // 2)
     window = np.ones(2 * half + 1)
     total = np.convolve(values, window, mode="same")
     return total / np.convolve(np.ones_like(values), window, mode="same")
 
 
-def _words(name: str) -> str:
-    """Return a key of the data as people write it."""
+def _display_name(name: str) -> str:
+    """Return the display form of a key."""
     return name.replace("_", " ").replace("srcc", "SRCC")

@@ -1,4 +1,4 @@
-"""The report: one page that needs nothing but itself, and the same tables as text."""
+"""Write the report: one self-contained page, and the same tables as text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
@@ -18,28 +18,28 @@ from reiqa.report.results import CrossResult
 from reiqa.report.tables import ResultRow
 from reiqa.store import Provenance, write_json, write_text
 
-#: Datasets that the headline names one by one.
-_NAMED = 4
+#: Maximum number of datasets that get their own headline number.
+_MAX_TILES = 4
 
 MARKDOWN = layout.REPORT.with_suffix(".md")
 
 
 def write_page(params: Params) -> Path:
-    """Write the page, ``report.md``, ``summary.json``, data of plots, and ``all_srcc.csv``.
+    """Write the page, ``report.md``, ``summary.json``, the plot tables, and ``all_srcc.csv``.
 
     Returns:
         The path of ``all_srcc.csv``, written last.
 
     Raises:
-        BadInputError: a result that the parameters ask for is missing or damaged.
+        BadInputError: a result of a dataset in the parameters is missing or damaged.
     """
     found = results.read_results(params)
     rows = tables.result_rows(found)
     crossings = results.read_cross() if layout.CROSS.exists() else []
-    made = results.lineage([*map(layout.result, params.datasets), layout.CROSS])
+    lineage = results.lineage([*map(layout.result, params.datasets), layout.CROSS])
     probe = results.read_probe()
-    write_text(layout.REPORT, _page(params, found, rows, crossings, probe, made))
-    write_text(MARKDOWN, _markdown(params, rows, crossings, probe, made))
+    write_text(layout.REPORT, _page(params, found, rows, crossings, probe, lineage))
+    write_text(MARKDOWN, _markdown(params, rows, crossings, probe, lineage))
     write_json(layout.SUMMARY, tables.summary(rows, crossings, probe))
     plots.write_plot_tables(params.datasets)
     write_text(layout.ALL_SRCC, tables.to_csv(rows))
@@ -52,10 +52,10 @@ def _page(
     rows: Sequence[ResultRow],
     crossings: Sequence[CrossResult],
     probe: Mapping[str, Any],
-    made: Mapping[Path, Provenance],
+    lineage: Mapping[Path, Provenance],
 ) -> str:
     proxies = [name for name, tree in found.items() if tree["proxy"]]
-    experts = [part for name in EXPERTS if (part := sections.expert_section(name, made))]
+    experts = [part for name in EXPERTS if (part := sections.expert_section(name, lineage))]
     matrix = sections.cross_grid(rows, crossings)
     anchors = [
         ("results", "Results"),
@@ -85,10 +85,10 @@ def _page(
         probe_head=tables.PROBE_HEAD,
         probe_rows=tables.probe_rows(probe),
         probe_note=tables.probe_note(probe) if probe else "",
-        bank=thumbnails.gallery(resolve(_bank(made))),
+        bank=thumbnails.gallery(resolve(_bank(lineage))),
         original=thumbnails.original(),
-        artifacts=provenance_table.artifact_rows(made),
-        parameters=provenance_table.parameters_yaml(made),
+        artifacts=provenance_table.artifact_rows(lineage),
+        parameters=provenance_table.parameters_yaml(lineage),
     )  # fmt: skip
     return text + "\n"
 
@@ -103,7 +103,7 @@ def _environment() -> Environment:
 
 
 def _number(value: float | None, sign: bool = False) -> str:
-    """Return a metric as print sets it, with a minus and not a hyphen."""
+    """Format a metric with a minus sign instead of a hyphen."""
     return tables.number(value, sign).replace("-", "\N{MINUS SIGN}")
 
 
@@ -116,28 +116,28 @@ def _by_dataset(rows: Sequence[ResultRow]) -> Iterator[tuple[str, list[ResultRow
         yield name, list(group)
 
 
-def _bank(made: Mapping[Path, Provenance]) -> BankParams:
-    """Return the bank that the quality expert learned from, else the published one."""
-    quality = made.get(layout.model("quality"))
+def _bank(lineage: Mapping[Path, Provenance]) -> BankParams:
+    """Return the bank that the quality expert was trained with, or else the published bank."""
+    quality = lineage.get(layout.model("quality"))
     return (
         BankParams.model_validate(quality.parameters.get("bank", {})) if quality else BankParams()
     )
 
 
 def _tiles(rows: Sequence[ResultRow], crossings: Sequence[CrossResult]) -> list[tuple[str, str]]:
-    """Return the page's headline numbers, each with what it means."""
+    """Return the headline numbers and their labels."""
     both = [row for row in rows if row.variant == "both"]
     tiles = []
-    if len(both) <= _NAMED:
+    if len(both) <= _MAX_TILES:
         for row in both:
             mark = f" ({tables.PROXY})" if row.ratings == tables.PROXY else ""
             tiles.append((_number(row.srcc), f"SRCC on {row.dataset}{mark}"))
     else:
         within = [row.srcc for row in both if row.srcc is not None]
         tiles.append((_mean(within), f"mean SRCC within {len(within)} datasets"))
-    beside = [row.difference for row in both if row.difference is not None]
-    if beside:
-        tiles.append((_mean(beside, sign=True), "mean difference from the paper's SRCC"))
+    differences = [row.difference for row in both if row.difference is not None]
+    if differences:
+        tiles.append((_mean(differences, sign=True), "mean difference from the paper's SRCC"))
     across = [c.srcc for c in crossings if c.variant == "both" and c.srcc is not None]
     if across:
         tiles.append((_mean(across), "mean SRCC across datasets"))
@@ -153,7 +153,7 @@ def _markdown(
     rows: Sequence[ResultRow],
     crossings: Sequence[CrossResult],
     probe: Mapping[str, Any],
-    made: Mapping[Path, Provenance],
+    lineage: Mapping[Path, Provenance],
 ) -> str:
     parts = [
         f"# Results of the preset {params.preset}",
@@ -175,16 +175,16 @@ def _markdown(
             tables.probe_note(probe),
             tables.to_markdown(tables.PROBE_HEAD, tables.probe_rows(probe)),
         ]
-    if made:
+    if lineage:
         parts += [
             "## What was run",
             tables.to_markdown(
                 ("stage", "artifact", "command", "revision", "SHA-256"),
                 [
                     (a.stage, a.path, a.command, a.revision, a.digest[:12])
-                    for a in provenance_table.artifact_rows(made)
+                    for a in provenance_table.artifact_rows(lineage)
                 ],
             ),
-            "```yaml\n" + provenance_table.parameters_yaml(made) + "\n```",
+            "```yaml\n" + provenance_table.parameters_yaml(lineage) + "\n```",
         ]
     return "\n\n".join(parts) + "\n"

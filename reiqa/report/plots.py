@@ -1,4 +1,4 @@
-"""Data of the plots that ``dvc plots`` draws and compares between two commits."""
+"""Tables for ``dvc plots``, which can compare them between commits."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,9 +12,9 @@ from reiqa.store import write_text
 
 def write_plot_tables(datasets: Sequence[str]) -> None:
     """Write ``predictions.csv``, ``alphas.csv`` and ``pretraining.csv`` to `layout.PLOTS`."""
-    _write("predictions", ("dataset", "image", "rated", *VARIANTS), _predictions(datasets))
-    _write("alphas", ("dataset", "log10_alpha", *VARIANTS), _alphas(datasets))
-    _write("pretraining", ("step", *EXPERTS), _losses())
+    _write_table("predictions", ("dataset", "image", "rated", *VARIANTS), _predictions(datasets))
+    _write_table("alphas", ("dataset", "log10_alpha", *VARIANTS), _alphas(datasets))
+    _write_table("pretraining", ("step", *EXPERTS), _losses())
 
 
 def _predictions(datasets: Sequence[str]) -> Iterable[Sequence[str | float]]:
@@ -34,14 +34,14 @@ def _alphas(datasets: Sequence[str]) -> Iterable[Sequence[str | float]]:
 
 
 def _losses() -> Iterable[Sequence[str | float]]:
-    """Yield a row for every step that some expert took; one that is done leaves its field empty."""
+    """Yield a row for each step of any expert; the field of a finished expert is empty."""
     curves = [results.read_curve(expert) for expert in EXPERTS]
     losses = [dict(zip(c["step"], c["loss"], strict=True)) if c else {} for c in curves]
     for step in sorted(set().union(*losses)):
         yield int(step), *(loss.get(step, np.nan) for loss in losses)
 
 
-def _write(name: str, head: Sequence[str], rows: Iterable[Sequence[str | float]]) -> None:
+def _write_table(name: str, head: Sequence[str], rows: Iterable[Sequence[str | float]]) -> None:
     write_text(
         layout.PLOTS / f"{name}.csv", text.format_csv(head, (map(_cell, row) for row in rows))
     )

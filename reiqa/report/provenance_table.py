@@ -1,4 +1,4 @@
-"""What was run: the artifacts behind a report, read from the provenance beside each."""
+"""The artifacts behind a report, read from their provenance sidecars."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ import yaml
 from reiqa.stages import STAGES
 from reiqa.store import Provenance
 
-#: Artifacts of one stage that are listed before the rest is only counted.
-_LISTED = 6
+#: Maximum number of listed artifacts per stage; the others are only counted.
+_MAX_LISTED = 6
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A line of the table of what was run."""
+    """A row of the provenance table."""
 
     stage: str
     path: str
@@ -26,20 +26,20 @@ class Artifact:
 
 
 def artifact_rows(made: Mapping[Path, Provenance]) -> list[Artifact]:
-    """Return the lines of what was run; of a stage's many artifacts the last are only counted."""
+    """Return the rows of the provenance table."""
     lines = []
     for stage in STAGES:
         members = sorted(path for path, one in made.items() if one.stage == stage)
-        for path in members[:_LISTED]:
+        for path in members[:_MAX_LISTED]:
             one = made[path]
             lines.append(Artifact(stage, str(path), one.command, one.revision, one.digest))
-        if len(members) > _LISTED:
-            lines.append(Artifact(stage, f"and {len(members) - _LISTED:,} more", "", "", ""))
+        if len(members) > _MAX_LISTED:
+            lines.append(Artifact(stage, f"and {len(members) - _MAX_LISTED:,} more", "", "", ""))
     return lines
 
 
 def parameters_yaml(made: Mapping[Path, Provenance]) -> str:
-    """Return, as YAML, the parameters that the artifacts were made with."""
+    """Return the parameters of the artifacts as YAML."""
     tree: dict[str, Any] = {}
     for provenance in made.values():
         tree.update(provenance.parameters)

@@ -1,4 +1,4 @@
-"""What the earlier stages left on disk, read into records for the tables and charts."""
+"""Read the outputs of earlier stages for tables and charts."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,12 +19,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """Every image that some test part held, each once.
+    """Predictions for all test images, averaged over splits.
 
     Attributes:
-        images: path of each, relative to the dataset's raw folder; sorted.
-        rated: ``(N,)`` on the rating scale.
-        predicted: ``(N,)`` by variant: the mean over the splits that left the image out.
+        images: sorted paths relative to the raw folder of the dataset.
+        rated: ``(N,)`` ratings.
+        predicted: ``(N,)`` by variant: mean over the splits with the image in the test part.
     """
 
     images: list[str]
@@ -34,10 +34,10 @@ class Predictions:
 
 @dataclass(frozen=True)
 class CrossResult:
-    """One regressor fitted on one dataset and tested on another.
+    """Result of a regressor fitted on one dataset and tested on another.
 
     Attributes:
-        shared: references of the tested set that stand in the other too.
+        shared: number of references that both datasets contain.
     """
 
     train: str
@@ -54,23 +54,25 @@ def read_results(params: Params) -> dict[str, Mapping[str, Any]]:
     """Return ``results/datasets/D.json`` of every dataset, in the order of the parameters.
 
     Raises:
-        BadInputError: one is missing or damaged.
+        BadInputError: a file is missing or damaged.
     """
     found: dict[str, Mapping[str, Any]] = {}
     for name in params.datasets:
         path = layout.result(name)
         tree = read_json(path)
         if not isinstance(tree, dict) or not set(VARIANTS) <= set(tree.get("variants", ())):
-            raise BadInputError(f"{path}: not a result; make it anew: reiqa fit --dataset {name}")
+            raise BadInputError(
+                f"{path}: not a valid result; run: reiqa fit --dataset {name} --force"
+            )
         found[name] = tree
     return found
 
 
 def read_predictions(dataset: str) -> Predictions:
-    """Read ``D.predictions.csv``, averaging each image's predictions over splits.
+    """Read ``D.predictions.csv`` and average the predictions of each image over splits.
 
     Raises:
-        BadInputError: it is missing.
+        BadInputError: the file is missing.
     """
     path = layout.companion(layout.result(dataset), "predictions.csv")
     sums: dict[str, list[Floats]] = {}
@@ -85,13 +87,13 @@ def read_predictions(dataset: str) -> Predictions:
 
 
 def read_alphas(dataset: str) -> dict[Variant, tuple[Floats, Floats]]:
-    """Read ``D.alphas.csv``: by variant, the penalties and the mean validation SRCC at each.
+    """Read penalties and mean validation SRCC by variant from ``D.alphas.csv``.
 
-    Of several mixing shares the best at each penalty is taken; an undefined value is NaN. Both
-    arrays of a variant are ``(A,)``, penalties ascending.
+    The best of several L1 ratios is used; an undefined value is NaN. Both arrays of a variant are
+    ``(A,)``, with ascending penalties.
 
     Raises:
-        BadInputError: it is missing.
+        BadInputError: the file is missing.
     """
     best: dict[Variant, dict[float, float]] = {variant: {} for variant in VARIANTS}
     for row in _rows(layout.companion(layout.result(dataset), "alphas.csv")):
@@ -106,7 +108,7 @@ def read_alphas(dataset: str) -> dict[Variant, tuple[Floats, Floats]]:
 
 
 def read_cross() -> list[CrossResult]:
-    """Read ``results/cross.csv``; empty where there is a single dataset."""
+    """Read ``results/cross.csv``; empty for a single dataset."""
     return [
         CrossResult(
             row["train"],
@@ -123,13 +125,13 @@ def read_cross() -> list[CrossResult]:
 
 
 def read_card(expert: ExpertName) -> dict[str, Any]:
-    """Return the card beside an expert's weights; empty where it is not on this machine."""
+    """Read the card of an expert; empty if it does not exist."""
     path = layout.companion(layout.model(expert), "json")
     return dict(read_json(path)) if path.exists() else {}
 
 
 def read_curve(expert: ExpertName) -> dict[str, Floats]:
-    """Return the columns of an expert's training curve; empty where it was not trained here."""
+    """Read the training curve of an expert by column; empty if it does not exist."""
     path = layout.companion(layout.model(expert), "curve.csv")
     rows = list(_rows(path)) if path.exists() else []
     if not rows:
@@ -138,24 +140,24 @@ def read_curve(expert: ExpertName) -> dict[str, Floats]:
 
 
 def read_probe() -> dict[str, Any]:
-    """Return what `reiqa probe` found; empty where it is not on this machine."""
+    """Read the result of `reiqa probe`; empty if it does not exist."""
     return dict(read_json(layout.PROBE)) if layout.PROBE.exists() else {}
 
 
 def lineage(paths: Sequence[Path]) -> dict[Path, Provenance]:
-    """Return the provenance of artifacts and of all they were made from, inputs first.
+    """Return the provenance of artifacts and all their inputs in topological order.
 
-    What has no sidecar on this machine is left out.
+    Artifacts without a sidecar are omitted.
     """
     found: dict[Path, Provenance] = {}
 
     def visit(path: Path) -> None:
-        made = read_provenance(path)
-        if made is None or path in found:
+        provenance = read_provenance(path)
+        if provenance is None or path in found:
             return
-        for source in made.inputs:
+        for source in provenance.inputs:
             visit(Path(source))
-        found[path] = made
+        found[path] = provenance
 
     for path in paths:
         visit(path)
@@ -167,7 +169,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         with path.open(newline="", encoding="utf-8") as stream:
             yield from csv.DictReader(stream)
     except FileNotFoundError:
-        raise BadInputError(f"{path}: no such file; run reiqa fit and reiqa cross first") from None
+        raise BadInputError(f"{path}: not found; run reiqa fit and reiqa cross first") from None
 
 
 def _number(text: str) -> float | None:

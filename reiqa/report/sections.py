@@ -1,4 +1,4 @@
-"""The parts of the page, each composed from results into a plain record for the template."""
+"""Build the sections of the page as records for the template."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,22 +20,22 @@ from reiqa.store import Provenance
 Floats = NDArray[np.float64]
 Facts = list[tuple[str, str]]
 
-#: Columns of a training curve that are drawn, and what the page calls them.
+#: Columns of a training curve to draw, with their labels.
 _CURVES = {"loss": "loss", "top1": "top-1 accuracy"}
-#: Length of a digest, which nobody reads to its end.
+#: Length of a digest, which is abbreviated for display.
 _SHA256 = 64
-#: Rows below which a group has no bar.
-_LEAST_ROWS = 8
+#: Minimum number of rows of a group in a chart.
+_MIN_ROWS = 8
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph with its rating and what was predicted of it.
+    """A photograph with its rating and prediction.
 
     Attributes:
-        image: its path below the dataset's folder.
-        name: of the file alone.
-        uri: the picture itself; None where it is not on this machine.
+        image: path relative to the folder of the dataset.
+        name: file name.
+        uri: thumbnail as a data URI; None if the file does not exist.
     """
 
     image: str
@@ -47,7 +47,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class DatasetSection:
-    """What the page says of one dataset."""
+    """Section of one dataset."""
 
     name: str
     title: str
@@ -60,13 +60,13 @@ class DatasetSection:
 
     @property
     def suffix(self) -> str:
-        """Words that keep a proxy rating from passing for a human one."""
+        """Suffix that marks proxy ratings."""
         return f" ({PROXY})" if self.proxy else ""
 
 
 @dataclass(frozen=True)
 class ExpertSection:
-    """What the page says of one expert."""
+    """Section of one expert."""
 
     name: str
     facts: Facts
@@ -75,13 +75,13 @@ class ExpertSection:
 
 @dataclass(frozen=True)
 class GridCell:
-    """One field of the cross-dataset matrix.
+    """One cell of the cross-dataset grid.
 
     Attributes:
-        srcc: of both experts.
-        paper: the paper's, for its four pairs.
-        within: on the diagonal: the median over splits of one dataset.
-        tint: strength of the field's colour, per cent.
+        srcc: SRCC of both experts.
+        paper: published SRCC, for four pairs.
+        within: whether this is a diagonal cell, with the median over splits of one dataset.
+        tint: strength of the background colour in per cent.
     """
 
     srcc: float
@@ -92,26 +92,26 @@ class GridCell:
 
 @dataclass(frozen=True)
 class CrossGrid:
-    """A line per training set, a column per test set."""
+    """Grid with a row per training dataset and a column per test dataset."""
 
     names: list[str]
     lines: list[list[GridCell | None]]
 
 
 def dataset_section(name: str, tree: Mapping[str, Any], photos: int) -> DatasetSection:
-    """Compose the part of one dataset.
+    """Build the section of one dataset.
 
     Args:
-        name: of the dataset.
-        tree: its ``results/datasets/D.json``.
-        photos: best and worst predictions shown.
+        name: name of the dataset.
+        tree: content of ``results/datasets/D.json``.
+        photos: number of best and of worst predictions to show.
     """
     entry = catalog.get_entry(name)
     predictions = results.read_predictions(name)
     error = np.abs(predictions.predicted["both"] - predictions.rated)
     order = np.argsort(error, kind="stable")
     shown = min(photos, len(order) // 2)
-    # Three digits that mean something, be the scale 0 to 1 or 0 to 100.
+    # Three significant digits on any rating scale.
     width = float(np.ptp(predictions.rated)) or 1.0
     places = max(0, 3 - round(np.log10(width)))
     return DatasetSection(
@@ -127,12 +127,12 @@ def dataset_section(name: str, tree: Mapping[str, Any], photos: int) -> DatasetS
 
 
 def _dataset_facts(tree: Mapping[str, Any]) -> Facts:
-    left_out = {
+    excluded = {
         "missing": tree["missing"],
         "unrated": tree["unrated"],
         "unreadable": len(tree["errors"]),
     }
-    absent = ", ".join(f"{count:,} {word}" for word, count in left_out.items() if count)
+    absent = ", ".join(f"{count:,} {word}" for word, count in excluded.items() if count)
     bounds = [f"{end:g}" for end in tree["rating"].values() if end is not None]
     scale = " to ".join(sorted(bounds, key=float)) + ", " if len(bounds) == 2 else ""
     references = tree["references"]
@@ -189,10 +189,8 @@ def _dataset_charts(name: str, tree: Mapping[str, Any], found: Predictions) -> l
 
 
 def _groups(both: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the groups large enough for a rank correlation to mean something."""
-    return [
-        kind for kind, one in both.items() if one["n"] >= _LEAST_ROWS and one["srcc"] is not None
-    ]
+    """Return the groups that are large enough for a meaningful rank correlation."""
+    return [kind for kind, one in both.items() if one["n"] >= _MIN_ROWS and one["srcc"] is not None]
 
 
 def _categories(
@@ -221,7 +219,7 @@ def _categories(
 
 
 def _logistic(predicted: Floats, rated: Floats) -> Floats | None:
-    """Return ``(M, 2)`` points of the four-parameter logistic through predictions and ratings."""
+    """Return ``(M, 2)`` points of the logistic fitted to predictions and ratings."""
     curve = metrics.fit_logistic(predicted, rated)
     if curve is None:
         return None
@@ -241,7 +239,7 @@ def _photo(name: str, found: Predictions, row: int, places: int) -> Photo:
 
 
 def cross_grid(rows: Sequence[ResultRow], crossings: Sequence[CrossResult]) -> CrossGrid | None:
-    """Compose the cross-dataset matrix of both experts; None where there is a single dataset."""
+    """Build the cross-dataset grid of both experts; None for a single dataset."""
     across = {(c.train, c.test): c for c in crossings if c.variant == "both"}
     if not across:
         return None
@@ -262,10 +260,10 @@ def cross_grid(rows: Sequence[ResultRow], crossings: Sequence[CrossResult]) -> C
     return CrossGrid(names, [[cell(train, test) for test in names] for train in names])
 
 
-def expert_section(name: ExpertName, made: Mapping[Path, Provenance]) -> ExpertSection | None:
-    """Compose the part of one expert; None where nothing of it is on this machine."""
+def expert_section(name: ExpertName, lineage: Mapping[Path, Provenance]) -> ExpertSection | None:
+    """Build the section of one expert; None if it does not exist."""
     card, curve = results.read_card(name), results.read_curve(name)
-    provenance = made.get(layout.model(name))
+    provenance = lineage.get(layout.model(name))
     if not card and provenance is None:
         return None
     charts = []
@@ -277,7 +275,7 @@ def expert_section(name: ExpertName, made: Mapping[Path, Provenance]) -> ExpertS
 
 
 def _expert_facts(card: Mapping[str, Any]) -> Facts:
-    """Return what a person asks of an expert first; the rest stands in its card."""
+    """Return the most important facts of an expert; its card contains the rest."""
     shown = ("source", "backbone", "width", "epochs", "steps", "pairs_per_step", "weights")
     return [(key.replace("_", " "), _short(card[key])) for key in shown if key in card]
 

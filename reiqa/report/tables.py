@@ -1,4 +1,4 @@
-"""The results as tables: CSV for machines, Markdown for documents, columns for a terminal."""
+"""Result tables as CSV, Markdown and terminal output."""
 
 import csv
 import io
@@ -23,17 +23,17 @@ PROXY = "proxy ratings, not human"
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One dataset and variant; the columns of ``results/all_srcc.csv`` in their order.
+    """Results of one dataset and variant: the columns of ``results/all_srcc.csv`` in order.
 
-    Metrics are medians over the splits, ``_std`` their standard deviation; None where undefined.
+    Metrics are medians over the splits, ``_std`` their standard deviation; None if undefined.
 
     Attributes:
         srcc_low, srcc_high: 95 % bootstrap interval.
-        plcc: after the four-parameter logistic, as the paper reports it; ``plcc_raw`` before.
-        rmse: on the dataset's rating scale, after the logistic.
-        n: images used; ``missing`` are listed by the source but absent.
-        ratings: whether people gave them.
-        difference: SRCC less the paper's.
+        plcc: after the four-parameter logistic, as in the paper; ``plcc_raw`` without it.
+        rmse: on the rating scale of the dataset, after the logistic.
+        n: number of images used; ``missing`` counts listed images that do not exist.
+        ratings: human or proxy ratings.
+        difference: SRCC minus the paper's SRCC.
     """
 
     dataset: str
@@ -60,7 +60,7 @@ class ResultRow:
 
 
 def result_rows(results: Mapping[str, Mapping[str, Any]]) -> list[ResultRow]:
-    """Return the results table, datasets in the order given, variants in their fixed order."""
+    """Return the rows of the results table, with datasets in the given order."""
     return [_row(name, variant, result) for name, result in results.items() for variant in VARIANTS]
 
 
@@ -90,7 +90,7 @@ def _row(name: str, variant: Variant, result: Mapping[str, Any]) -> ResultRow:
 
 
 def to_csv(table: Sequence[ResultRow]) -> str:
-    """Return the table as CSV, numbers to six places, an empty cell for none."""
+    """Return the table as CSV with six decimal places and empty cells for None."""
     heads = [field.name for field in fields(ResultRow)]
     cells = (
         [f"{value:.6f}" if isinstance(value, float) else value for value in astuple(row)]
@@ -100,18 +100,20 @@ def to_csv(table: Sequence[ResultRow]) -> str:
 
 
 def read_results_csv(path: Path) -> list[ResultRow]:
-    """Read a table that `to_csv` wrote.
+    """Read a table in the format of `to_csv`.
 
     Raises:
-        BadInputError: the file is missing or is not such a table.
+        BadInputError: the file is missing or not a valid results table.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             return [_parse(row) for row in csv.DictReader(stream)]
     except FileNotFoundError:
-        raise BadInputError(f"{path}: no such file; make it with: reiqa report") from None
+        raise BadInputError(f"{path}: not found; run: reiqa report") from None
     except (KeyError, ValueError) as error:
-        raise BadInputError(f"{path}: not a results table ({error}); run: reiqa report") from None
+        raise BadInputError(
+            f"{path}: not a valid results table ({error}); run: reiqa report"
+        ) from None
 
 
 def _parse(row: Mapping[str, str]) -> ResultRow:
@@ -129,7 +131,7 @@ def _parse(row: Mapping[str, str]) -> ResultRow:
 def summary(
     table: Sequence[ResultRow], crossings: Sequence[CrossResult], probe: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the few numbers that two commits are compared by (``dvc metrics``)."""
+    """Return the summary metrics for ``dvc metrics``."""
     tree: dict[str, Any] = {"datasets": {}}
     for row in table:
         tree["datasets"].setdefault(row.dataset, {})[row.variant] = {
@@ -177,7 +179,7 @@ CROSS_HEAD = (
 
 
 def result_cells(row: ResultRow) -> tuple[str, ...]:
-    """Return a row of the results table as a person reads it, under `RESULT_HEAD`."""
+    """Return the formatted cells of a row, in the order of `RESULT_HEAD`."""
     interval = (
         f"{number(row.srcc_low)} to {number(row.srcc_high)}" if row.srcc_low is not None else "–"
     )
@@ -199,7 +201,7 @@ def result_cells(row: ResultRow) -> tuple[str, ...]:
 
 
 def cross_cells(crossing: CrossResult) -> tuple[str, ...]:
-    """Return a row of the cross-dataset table as a person reads it, under `CROSS_HEAD`."""
+    """Return the formatted cells of a cross-dataset result, in the order of `CROSS_HEAD`."""
     return (
         crossing.train,
         crossing.test,
@@ -216,7 +218,7 @@ PROBE_HEAD = ("encoder", "type named", "level, SRCC", "distance, SRCC", "crop fo
 
 
 def probe_rows(probe: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the probe's table as a person reads it, under `PROBE_HEAD`; empty without a probe."""
+    """Return the formatted rows of the probe, in the order of `PROBE_HEAD`; empty without one."""
     measures = ("type_accuracy", "level_srcc", "distance_srcc", "retrieval")
     return [
         (name.replace("_random", ", random weights"), *(number(found[key]) for key in measures))
@@ -225,7 +227,7 @@ def probe_rows(probe: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def probe_note(probe: Mapping[str, Any]) -> str:
-    """Say what the probe's numbers mean."""
+    """Return an explanation of the probe metrics."""
     counts = probe["photographs"]
     return (
         f"Frozen features of distorted windows of {counts['distortions']} photographs that no"
@@ -237,14 +239,14 @@ def probe_note(probe: Mapping[str, Any]) -> str:
 
 
 def number(value: float | None, sign: bool = False) -> str:
-    """Return a metric to three places, a dash for none."""
+    """Format a metric with three decimal places, or a dash for None."""
     if value is None:
         return "–"
     return f"{value:+.3f}" if sign else f"{value:.3f}"
 
 
 def to_markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; text stands left, numbers right."""
+    """Return a Markdown table with text left-aligned and numbers right-aligned."""
     numeric = [all(_is_number(line[i]) for line in body) for i in range(len(head))]
     rule = ["---:" if right else "---" for right in numeric]
     lines = [head, rule, *body]
@@ -258,14 +260,14 @@ def _is_number(text: str) -> bool:
 
 
 def table_text(coloured: bool | None = None) -> str:
-    """Return the results table of this folder for a terminal.
+    """Return the results table for a terminal.
 
     Args:
-        coloured: use rules, weight and colour, else plain aligned columns; None decides by
-            whether stdout is a terminal.
+        coloured: use rules, bold text and colour instead of plain columns; None uses them if
+            stdout is a terminal.
 
     Raises:
-        BadInputError: there is no ``results/all_srcc.csv``.
+        BadInputError: ``results/all_srcc.csv`` does not exist.
     """
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""Photographs inside the page: thumbnails and the bank's gallery, as data URIs."""
+"""Embedded images of the page: thumbnails and the gallery of the bank, as data URIs."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ from reiqa.seeds import derive
 
 _THUMBNAIL = 320
 _TILE = 128
-#: Where the cat looks out of the embedded photograph: fur, an eye, a soft background.
+#: Top left corner of the tile in the cat photograph: fur, an eye and a soft background.
 _CORNER = (70, 150)
 
 
@@ -28,9 +28,9 @@ class Strip:
     """One distortion at its five levels.
 
     Attributes:
-        title: of the distortion.
-        meaning: the parameter and its value at each level.
-        uri: the picture, levels from left to right.
+        title: display name of the distortion.
+        meaning: name of the parameter and its values.
+        uri: the image, with levels from left to right.
     """
 
     title: str
@@ -39,7 +39,7 @@ class Strip:
 
 
 def thumbnail(path: Path) -> str | None:
-    """Return a photograph at most 320 px wide and high, or None where it cannot be read."""
+    """Return a thumbnail of at most 320 x 320 pixels, or None if the file cannot be read."""
     try:
         image = Image.fromarray(read_rgb(path))
     except BadInputError:
@@ -49,15 +49,15 @@ def thumbnail(path: Path) -> str | None:
 
 
 def original() -> str:
-    """Return the undistorted tile that `gallery` distorts."""
+    """Return the undistorted tile of the gallery."""
     return _uri(Image.fromarray(_tile()))
 
 
 def gallery(types: Sequence[str]) -> list[Strip]:
-    """Return a strip of five levels for each distortion named."""
+    """Return a strip of five levels for each distortion."""
     tile = torch.from_numpy(_tile()).permute(2, 0, 1)
     threads = torch.get_num_threads()
-    # Work this small is only slowed by threads that wait for one another.
+    # Multithreading slows down such small images.
     torch.set_num_threads(1)
     try:
         return [_strip(name, tile.expand(LEVELS, -1, -1, -1).contiguous()) for name in types]
@@ -68,8 +68,8 @@ def gallery(types: Sequence[str]) -> list[Strip]:
 def _strip(name: str, tiles: torch.Tensor) -> Strip:
     levels = range(1, LEVELS + 1)
     seeds = [derive("report", name, level) for level in levels]
-    worn = distort(tiles, [name] * LEVELS, levels, seeds)
-    side_by_side = torch.cat(list(worn), dim=2).permute(1, 2, 0).numpy()
+    distorted = distort(tiles, [name] * LEVELS, levels, seeds)
+    side_by_side = torch.cat(list(distorted), dim=2).permute(1, 2, 0).numpy()
     kind = TYPES[name]
     meaning = f"{kind.parameter}: {' · '.join(map(spell, kind.levels))}"
     return Strip(kind.title, meaning, _uri(Image.fromarray(side_by_side)))
@@ -77,8 +77,8 @@ def _strip(name: str, tiles: torch.Tensor) -> Strip:
 
 def _tile() -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
     top, left = _CORNER
-    whole = photographs.chelsea()  # type: ignore[no-untyped-call]
-    return np.ascontiguousarray(whole[top : top + _TILE, left : left + _TILE])
+    photograph = photographs.chelsea()  # type: ignore[no-untyped-call]
+    return np.ascontiguousarray(photograph[top : top + _TILE, left : left + _TILE])
 
 
 def _uri(image: Image.Image) -> str:

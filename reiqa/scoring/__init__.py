@@ -1,6 +1,6 @@
-"""How good is a photograph: a bundle of two experts and a regressor, and all that is asked of it.
+"""Score photographs with a bundle of two experts and a regressor.
 
-The names below are loaded when first used: to look for a bundle needs no torch.
+The public names are imported on first use, because finding a bundle does not need torch.
 """
 
 from importlib import import_module
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Bundle", "Score", "Scorer"]
 
-_HOMES = {"Bundle": "bundle"}
+_MODULES = {"Bundle": "bundle"}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'scorer')}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'scorer')}"), name)

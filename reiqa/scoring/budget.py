@@ -1,4 +1,4 @@
-"""A bound on the pixels that are in work at one time, which bounds memory."""
+"""Limit memory by limiting the number of pixels in flight."""
 
 import threading
 from collections.abc import Iterator
@@ -6,22 +6,24 @@ from contextlib import contextmanager
 
 
 class PixelBudget:
-    """How many pixels may be in work at one time; one image alone may exceed it."""
+    """A limit on the pixels in flight; a single image may exceed it."""
 
     def __init__(self, pixels: int) -> None:
         self._pixels = pixels
-        self._taken = 0
+        self._reserved = 0
         self._changed = threading.Condition()
 
     @contextmanager
-    def hold(self, pixels: int) -> Iterator[None]:
-        """Wait until there is room for so many pixels, and take it for the block."""
+    def reserve(self, pixels: int) -> Iterator[None]:
+        """Wait until the pixels fit into the budget and reserve them while the block runs."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._taken or self._taken + pixels <= self._pixels)
-            self._taken += pixels
+            self._changed.wait_for(
+                lambda: not self._reserved or self._reserved + pixels <= self._pixels
+            )
+            self._reserved += pixels
         try:
             yield
         finally:
             with self._changed:
-                self._taken -= pixels
+                self._reserved -= pixels
                 self._changed.notify_all()

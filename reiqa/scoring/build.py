@@ -1,4 +1,4 @@
-"""``reiqa bundle``: from a finished run to a folder that can be given away."""
+"""``reiqa bundle``: package the experts and regressor of a finished run as a portable folder."""
 
 import csv
 import io
@@ -27,80 +27,82 @@ from reiqa.scoring.bundle import (
     ResidualQuantiles,
 )
 
-#: What a bundle that ships with the package may weigh.
+#: Maximum size of a bundle that ships with the package.
 LIMIT_BYTES = 40_000_000
 
 _COVERAGE = 0.9
 _GROUPS = 10
-_LEAST_IN_GROUP = 100
+_MIN_GROUP_SIZE = 100
 
-# Of an expert's preprocessing: what is not the recipe's but the expert's own.
-_OWN = ("weights", "normalisation")
+# Keys of an expert's preprocessing that differ between experts and are not part of the recipe.
+_EXPERT_KEYS = ("weights", "normalisation")
 
 
 def build_bundle(
     dataset: str, out: Path, notes: Path | None = None, others: Sequence[Path] = ()
 ) -> Bundle:
-    """Put both experts and a dataset's regressor into a bundle.
+    """Bundle both experts and the regressor of a dataset.
 
     Args:
-        dataset: `reiqa fit` has been run on it, with the experts that are there.
-        out: the folder to write; the bundle is named as it is.
-        notes: a text about what the scorer is bad at, for the card.
-        others: results of the same experts by further protocols, to be told beside the first.
+        dataset: name of the dataset; `reiqa fit` must have been run with the current experts.
+        out: folder to write; its name becomes the name of the bundle.
+        notes: text file with limitations, for the model card.
+        others: results of the same experts under other protocols, for the model card.
 
     Raises:
-        BadInputError: a part is missing, damaged, or not of the same run as the others.
+        BadInputError: a part is missing, damaged, or from a different run.
     """
     path = regressor_path(dataset)
-    told, result = regressor.read_card(path), store.read_json(layout.result(dataset))
+    card_data, result = regressor.read_card(path), store.read_json(layout.result(dataset))
     store.verified_digest(layout.result(dataset))
-    kept = regressor.load_regressor(path, "both")
+    fitted_regressor = regressor.load_regressor(path, "both")
     for expert in EXPERTS:
-        if store.verified_digest(layout.model(expert)) != told["experts"][expert]["weights"]:
+        if store.verified_digest(layout.model(expert)) != card_data["experts"][expert]["weights"]:
             raise BadInputError(
-                f"{layout.model(expert)}: not the expert that {path} was fitted with;"
-                f" run: reiqa features, then reiqa fit --dataset {dataset}"
+                f"{layout.model(expert)}: not the expert that {path} was fitted with."
+                f" Run: reiqa features, then reiqa fit --dataset {dataset}"
             )
-    fitted = _fitted(dataset, told)
+    fitted = _fitted(dataset, card_data)
     for name in (*bundle.PARTS, bundle.MANIFEST, bundle.CARD):
         store.remove_partials(out / name)
     manifest = Manifest(
         format=bundle.FORMAT,
         name=out.absolute().name,
         scale="0 to 100 points, higher is better",
-        intercept=float(fitted.points(kept.link(np.array([kept.intercept])))[0]),
-        recipe=_recipe(path, told["experts"]),
-        experts=_experts(told, result),
+        intercept=float(
+            fitted.points(fitted_regressor.link(np.array([fitted_regressor.intercept])))[0]
+        ),
+        recipe=_recipe(path, card_data["experts"]),
+        experts=_experts(card_data, result),
         fitted=fitted,
         residuals=residual_quantiles(
             *_left_out(layout.companion(layout.result(dataset), "predictions.csv")), fitted
         ),
         metrics=(_metrics(result), *(_same_experts(other, result) for other in others)),
-        parts=_write_parts(out, _head(kept, fitted)),
+        parts=_write_parts(out, _head(fitted_regressor, fitted)),
         provenance=_provenance(dataset),
     )
     store.write_json(out / bundle.MANIFEST, store.add_checksum(manifest.model_dump(mode="json")))
     text = notes.read_text(encoding="utf-8") if notes else ""
     store.write_text(out / bundle.CARD, card.render_card(manifest, text))
     size = sum((out / part).stat().st_size for part in bundle.PARTS)
-    large = f"; over the {LIMIT_BYTES / 1e6:.0f} MB of a bundle that is shipped"
+    large = f"; exceeds the limit of {LIMIT_BYTES / 1e6:.0f} MB for bundles in the package"
     log(f"{out}: {size / 1e6:.1f} MB{large if size > LIMIT_BYTES else ''}")
     return bundle.load_bundle(out)
 
 
 def residual_quantiles(predicted: Vector, rated: Vector, fitted: RatingScale) -> ResidualQuantiles:
-    """Return where nine tenths of ratings lie around predictions, by the predicted score.
+    """Return the 90 % interval of residuals as a function of the predicted score.
 
     Args:
-        predicted: of images that the regressor had not seen, on the rating scale.
-        rated: their ratings.
-        fitted: says what the scale is.
+        predicted: predictions for held-out images, on the rating scale.
+        rated: ratings of these images.
+        fitted: the rating scale.
     """
     scores = fitted.points(predicted)
     offsets = fitted.points(rated) - scores
     order = np.argsort(scores, kind="stable")
-    groups = max(1, min(_GROUPS, len(scores) // _LEAST_IN_GROUP))
+    groups = max(1, min(_GROUPS, len(scores) // _MIN_GROUP_SIZE))
     tail = (1 - _COVERAGE) / 2
     at, low, high = [], [], []
     for group in np.array_split(order, groups):
@@ -121,16 +123,16 @@ def _rounded(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(value, 3) for value in values)
 
 
-def _fitted(dataset: str, told: Mapping[str, Any]) -> RatingScale:
-    entry, variant = catalog.get_entry(dataset), told["variants"]["both"]
+def _fitted(dataset: str, card_data: Mapping[str, Any]) -> RatingScale:
+    entry, variant = catalog.get_entry(dataset), card_data["variants"]["both"]
     return RatingScale(
         dataset=dataset,
         title=entry.title,
-        images=told["n"],
-        proxy=told["proxy"],
-        low=told["rating"]["low"],
-        high=told["rating"]["high"],
-        model=told["model"],
+        images=card_data["n"],
+        proxy=card_data["proxy"],
+        low=card_data["rating"]["low"],
+        high=card_data["rating"]["high"],
+        model=card_data["model"],
         alpha=variant["alpha"],
         l1_ratio=variant["l1_ratio"],
         licence=entry.licence,
@@ -140,42 +142,48 @@ def _fitted(dataset: str, told: Mapping[str, Any]) -> RatingScale:
 
 def _recipe(path: Path, experts: Mapping[ExpertName, Mapping[str, Any]]) -> BundleRecipe:
     content, quality = (
-        {name: value for name, value in experts[expert].items() if name not in _OWN}
+        {name: value for name, value in experts[expert].items() if name not in _EXPERT_KEYS}
         for expert in EXPERTS
     )
     if content != quality:
-        raise BadInputError(f"{path}: its experts saw images differently: {content}, {quality}")
+        raise BadInputError(
+            f"{path}: the experts have different preprocessing: {content}, {quality}"
+        )
     return BundleRecipe.model_validate(content)
 
 
-def _experts(told: Mapping[str, Any], result: Mapping[str, Any]) -> dict[ExpertName, BundleExpert]:
+def _experts(
+    card_data: Mapping[str, Any], result: Mapping[str, Any]
+) -> dict[ExpertName, BundleExpert]:
     experts: dict[ExpertName, BundleExpert] = {}
-    scales = len(told["experts"]["content"]["scales"])
+    scales = len(card_data["experts"]["content"]["scales"])
     for expert in EXPERTS:
-        own = store.read_json(layout.companion(layout.model(expert), "json"))
+        expert_card = store.read_json(layout.companion(layout.model(expert), "json"))
         experts[expert] = BundleExpert(
-            backbone=own["backbone"],
-            normalisation=told["experts"][expert]["normalisation"],
+            backbone=expert_card["backbone"],
+            normalisation=card_data["experts"][expert]["normalisation"],
             width=result["experts"][expert]["width"] // scales,
-            licence=own.get("licence", "MIT, with reiqa"),
+            licence=expert_card.get("licence", "MIT, with reiqa"),
         )
     return experts
 
 
 def _left_out(path: Path) -> tuple[Vector, Vector]:
-    """Read predictions and ratings of every split's test part."""
+    """Read predictions and ratings of the test parts of all splits."""
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
         columns = [[float(row[name]) for row in rows] for name in ("both", "mos")]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInputError(f"{path}: no table of predictions ({error!r}); run reiqa fit") from None
+        raise BadInputError(
+            f"{path}: not a table of predictions ({error!r}); run reiqa fit"
+        ) from None
     if not rows:
-        raise BadInputError(f"{path}: holds no prediction; run reiqa fit again")
+        raise BadInputError(f"{path}: contains no predictions; run reiqa fit again")
     return np.array(columns[0]), np.array(columns[1])
 
 
 def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a result says of each variant, less its single splits."""
+    """Return the metrics of a result for each variant, without values of single splits."""
     variants = {}
     for variant in VARIANTS:
         section = result["variants"][variant]
@@ -198,24 +206,24 @@ def _same_experts(path: Path, first: Mapping[str, Any]) -> dict[str, Any]:
     try:
         weights = [tree["experts"][e]["weights"] for tree in (other, first) for e in EXPERTS]
         if weights[:2] != weights[2:]:
-            raise BadInputError(f"{path}: a result of other experts")
+            raise BadInputError(f"{path}: result of different experts")
         return _metrics(other)
     except (KeyError, TypeError) as error:
         raise BadInputError(f"{path}: not a result of reiqa fit ({error!r})") from None
 
 
-def _head(kept: Regressor, fitted: RatingScale) -> dict[str, Vector]:
-    """Return a regressor's numbers in units of features, its curve in points."""
-    scaling = kept.scaling
+def _head(fitted_regressor: Regressor, fitted: RatingScale) -> dict[str, Vector]:
+    """Return the regressor in units of raw features, with its calibration curve in points."""
+    scaling = fitted_regressor.scaling
     reach = np.zeros_like(scaling.mean)
     np.divide(scaling.clip, scaling.inverse, out=reach, where=scaling.inverse > 0)
     return {
-        "slope": kept.weights * scaling.inverse,
+        "slope": fitted_regressor.weights * scaling.inverse,
         "mean": scaling.mean,
         "reach": reach,
-        "origin": np.array([kept.intercept]),
-        "curve_at": kept.link.at,
-        "curve_to": fitted.points(kept.link.to),
+        "origin": np.array([fitted_regressor.intercept]),
+        "curve_at": fitted_regressor.link.at,
+        "curve_to": fitted.points(fitted_regressor.link.to),
     }
 
 
@@ -229,7 +237,7 @@ def _write_parts(out: Path, head: dict[str, Vector]) -> dict[str, str]:
 
 
 def _provenance(dataset: str) -> dict[str, Any]:
-    """Tell of each part by which command it was made, of what, and what its own card says."""
+    """Return command, inputs and card of each part of the bundle."""
     parts: dict[str, Any] = {}
     for expert in EXPERTS:
         path = layout.model(expert)
@@ -242,13 +250,13 @@ def _provenance(dataset: str) -> dict[str, Any]:
 
 
 def _made(path: Path) -> dict[str, Any]:
-    made = store.read_provenance(path)
-    if made is None:
-        raise BadInputError(f"{path}: no provenance beside it; run: {stages.command_for(path)}")
+    provenance = store.read_provenance(path)
+    if provenance is None:
+        raise BadInputError(f"{path}: provenance sidecar missing; run: {stages.command_for(path)}")
     return {
-        "command": made.command,
-        "revision": made.revision,
-        "parameters": dict(made.parameters),
-        "inputs": dict(made.inputs),
-        "digest": made.digest,
+        "command": provenance.command,
+        "revision": provenance.revision,
+        "parameters": dict(provenance.parameters),
+        "inputs": dict(provenance.inputs),
+        "digest": provenance.digest,
     }

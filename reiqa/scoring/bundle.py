@@ -1,7 +1,7 @@
-"""The bundle: a folder of safetensors and JSON that holds all a scorer needs, and how it was made.
+"""The bundle: a folder of safetensors and JSON with a complete scorer and its provenance.
 
-No part of it is code. Every part's digest stands in ``bundle.json``, which is written last; a
-bundle's identity is the digest of that file, so it names every byte.
+A bundle contains no code. ``bundle.json`` contains the digest of every part and is written last.
+The digest of that file is the identity of the bundle and therefore covers all parts.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, ExpertName, Pooling
 from reiqa.regression.scaler import Vector
 
-#: Raised by one when bundles change so that older code cannot read them.
+#: Format version; increased for incompatible changes.
 FORMAT = 2
 
 MANIFEST = "bundle.json"
@@ -27,11 +27,11 @@ CARD = "CARD.md"
 REGRESSOR = "regressor.safetensors"
 PARTS = (*(f"{expert}.safetensors" for expert in EXPERTS), REGRESSOR)
 
-#: Where the bundles lie that are installed with the package.
+#: Folder of the bundles that are installed with the package.
 SHIPPED = Path(__file__).parents[1] / "bundles"
 
-# What may lie in the folder beside the parts: words for people.
-_WORDS = {".md", ".txt"}
+# Suffixes of documentation files that are allowed in the folder.
+_DOCUMENT_SUFFIXES = {".md", ".txt"}
 
 
 class _Part(BaseModel):
@@ -39,17 +39,17 @@ class _Part(BaseModel):
 
 
 class BundleRecipe(_Part):
-    """How an image becomes the experts' features; what training the regressor used.
+    """How features are computed from an image, as for training the regressor.
 
     Attributes:
-        scales: at which each expert sees the image, in the order of its features.
-        pooling: what of an encoder becomes features.
-        half: how the half scale is made.
-        resize: length that the shorter side is scaled down to; None leaves it.
-        max_pixels: an image still larger is scaled down to this many.
-        precision: of the experts' arithmetic.
-        processor: on which the regressor's features were computed; tells, decides nothing.
-        format: of these features (`store.FORMATS`), whose roundings differ; likewise.
+        scales: scales of the image, in the order of the features.
+        pooling: layers to pool.
+        half: resampling filter of the half scale.
+        resize: length of the shorter side after downscaling; None keeps the size.
+        max_pixels: larger images are downscaled to this number of pixels.
+        precision: numeric precision of the experts.
+        processor: device type of the training features; informational only.
+        format: format number of the training features (`reiqa.stages`); informational only.
     """
 
     scales: tuple[float, ...]
@@ -66,10 +66,10 @@ class BundleExpert(_Part):
     """One expert.
 
     Attributes:
-        backbone: its network.
-        normalisation: of its input, by name.
-        width: its features at one scale.
-        licence: of its weights.
+        backbone: name of the network.
+        normalisation: name of the input normalisation.
+        width: number of features per scale.
+        licence: licence of the weights.
     """
 
     backbone: str
@@ -79,14 +79,14 @@ class BundleExpert(_Part):
 
 
 class ResidualQuantiles(_Part):
-    """How far ratings lay from predictions, on images that the regressor had not seen.
+    """Quantiles of rating minus prediction on held-out images.
 
     Attributes:
-        coverage: share of those ratings inside the range.
-        count: how many predictions this is known from.
+        coverage: fraction of ratings inside the interval.
+        count: number of predictions.
         at: predicted scores, ascending.
-        low: what to add to a score there for the range's lower end.
-        high: the same for its upper end.
+        low: offset of the lower end of the interval at each score.
+        high: offset of the upper end of the interval at each score.
     """
 
     coverage: float
@@ -96,7 +96,7 @@ class ResidualQuantiles(_Part):
     high: tuple[float, ...]
 
     def expected_range(self, score: float) -> tuple[float, float]:
-        """Return where people's mean rating is to be expected, inside the scale."""
+        """Return the interval of the expected mean opinion score, clipped to the scale."""
         ends = (score + self._between(self.low, score), score + self._between(self.high, score))
         low, high = (min(max(end, 0.0), 100.0) for end in ends)
         return low, high
@@ -111,20 +111,20 @@ class ResidualQuantiles(_Part):
 
 
 class RatingScale(_Part):
-    """To whose ratings the regressor was fitted.
+    """The ratings that the regressor was fitted to.
 
     Attributes:
-        dataset: its name in the catalog.
-        title: its name among people.
-        images: how many were rated.
-        proxy: the ratings are a full-reference measure, not people's.
-        low: rating that became 0 points.
-        high: rating that became 100 points.
+        dataset: name in the catalog.
+        title: display name.
+        images: number of rated images.
+        proxy: the ratings are a full-reference metric, not human opinion scores.
+        low: rating that corresponds to 0 points.
+        high: rating that corresponds to 100 points.
         model: ridge or elasticnet.
-        alpha: its penalty.
-        l1_ratio: the share of that which is an absolute value.
-        licence: of the dataset.
-        citation: what to cite.
+        alpha: penalty.
+        l1_ratio: fraction of the L1 penalty.
+        licence: licence of the dataset.
+        citation: publication to cite.
     """
 
     dataset: str
@@ -140,26 +140,26 @@ class RatingScale(_Part):
     citation: str
 
     def points(self, ratings: Vector) -> Vector:
-        """Return what ratings are on the bundle's scale."""
+        """Convert ratings to points from 0 to 100."""
         points: Vector = (ratings - self.low) * 100 / (self.high - self.low)
         return points
 
 
 class Manifest(_Part):
-    """What ``bundle.json`` holds.
+    """Content of ``bundle.json``.
 
     Attributes:
         format: see `FORMAT`.
-        name: of the bundle.
-        scale: in words.
-        intercept: points of the mean photograph: what the experts' shares are added to.
-        recipe: from image to features.
-        experts: both.
-        fitted: to what.
-        residuals: for the expected range.
-        metrics: one entry a protocol: its words, and metrics by variant.
+        name: name of the bundle.
+        scale: description of the scale.
+        intercept: points of the mean photograph, to which the experts' contributions are added.
+        recipe: feature recipe.
+        experts: both experts.
+        fitted: ratings that the regressor was fitted to.
+        residuals: residual quantiles for the expected range.
+        metrics: one entry per protocol, with metrics by variant.
         parts: SHA-256 of each safetensors file.
-        provenance: how each part was made: command, revision, parameters, inputs.
+        provenance: command, revision, parameters and inputs of each part.
     """
 
     format: int
@@ -177,11 +177,11 @@ class Manifest(_Part):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk, each part checked against its digest.
+    """A bundle on disk with verified digests.
 
     Attributes:
-        folder: where.
-        manifest: what it says of itself.
+        folder: folder of the bundle.
+        manifest: content of ``bundle.json``.
         digest: SHA-256 of ``bundle.json``.
     """
 
@@ -191,92 +191,100 @@ class Bundle:
 
     @property
     def identity(self) -> str:
-        """Name and digest: two scores with the same identity are of the same scorer."""
+        """Name and digest; scores with equal identity come from the same scorer."""
         return f"{self.manifest.name}-{self.digest[:8]}"
 
     def part(self, name: str) -> Path:
-        """Return where a part lies."""
+        """Return the path of a part."""
         return self.folder / name
 
 
 def find_bundle(name: str | Path) -> Path:
-    """Return the folder of a bundle: one that is named by its path, or one that is installed.
+    """Return the folder of a bundle, given its path or the name of an installed bundle.
 
     Raises:
-        BadInputError: there is none.
+        BadInputError: the bundle does not exist.
     """
     try:
         folder = Path(name)
         if (folder / MANIFEST).is_file():
             return folder
     except TypeError:
-        raise BadInputError(f"bundle {name!r}: give a name or a path") from None
+        raise BadInputError(f"bundle {name!r}: expected a name or a path") from None
     except OSError as error:
-        raise BadInputError(f"{name}: no bundle can be read here ({error.strerror})") from None
+        raise BadInputError(f"{name}: cannot read a bundle here ({error.strerror})") from None
     if str(name) == folder.name and (SHIPPED / folder.name / MANIFEST).is_file():
         return SHIPPED / folder.name
     installed = sorted(path.parent.name for path in SHIPPED.glob(f"*/{MANIFEST}"))
     raise BadInputError(
-        f"{name}: no bundle here (a folder with {MANIFEST});"
+        f"{name}: bundle not found (a folder with {MANIFEST});"
         f" installed: {', '.join(installed) or 'none'}"
     )
 
 
 def load_bundle(name: str | Path = "lite") -> Bundle:
-    """Read a bundle and check each of its parts.
+    """Load a bundle and verify its parts.
 
     Args:
-        name: of an installed bundle, or the path of a folder.
+        name: name of an installed bundle, or path of a folder.
 
     Raises:
-        BadInputError: it is not there, of a newer format, damaged, or holds something else.
+        BadInputError: the bundle is missing, damaged, has a newer format, or contains other files.
     """
     folder = find_bundle(name)
     try:
-        return _read(folder)
+        return _read_bundle(folder)
     except OSError as error:
         raise BadInputError(f"{error.filename or folder}: {error.strerror}") from None
 
 
-def _read(folder: Path) -> Bundle:
+def _read_bundle(folder: Path) -> Bundle:
     text = (folder / MANIFEST).read_bytes()
-    manifest = _checked(folder / MANIFEST, text)
+    manifest = _parse_manifest(folder / MANIFEST, text)
     for path in sorted(folder.iterdir()):
-        known = path.name in (*PARTS, MANIFEST) or path.suffix in _WORDS or path.name[0] == "."
+        known = (
+            path.name in (*PARTS, MANIFEST)
+            or path.suffix in _DOCUMENT_SUFFIXES
+            or path.name[0] == "."
+        )
         if not known:
             raise BadInputError(
-                f"{path}: no part of a bundle, which holds safetensors and JSON alone;"
-                " do not trust it, or remove the file"
+                f"{path}: not part of a bundle, which contains only safetensors and JSON."
+                " Remove the file, or do not use this bundle."
             )
     for part in PARTS:
         path = folder / part
         if not path.is_file():
-            raise BadInputError(f"{path}: missing from the bundle; get it whole again")
+            raise BadInputError(
+                f"{path}: missing from the bundle. Download the complete bundle again."
+            )
         if store.file_digest(path) != manifest.parts.get(part):
             raise BadInputError(
-                f"{path}: not the file that {MANIFEST} names (wrong SHA-256);"
-                " get the bundle whole again"
+                f"{path}: checksum mismatch with {MANIFEST}. Download the complete bundle again."
             )
     return Bundle(folder, manifest, hashlib.sha256(text).hexdigest())
 
 
-def _checked(path: Path, text: bytes) -> Manifest:
+def _parse_manifest(path: Path, text: bytes) -> Manifest:
     try:
         tree = json.loads(text)
         number = tree["format"]
         if isinstance(number, int) and number > FORMAT:
             raise BadInputError(
-                f"{path}: of format {number}, newer than this reiqa reads ({FORMAT}); upgrade reiqa"
+                f"{path}: format {number} is newer than this version supports ({FORMAT});"
+                " upgrade reiqa"
             )
         if isinstance(number, int) and number < FORMAT:
             raise BadInputError(
-                f"{path}: of format {number}, which an earlier reiqa wrote;"
-                " make the bundle again with: reiqa bundle"
+                f"{path}: format {number} was written by an earlier version;"
+                " build the bundle again with: reiqa bundle"
             )
         return Manifest.model_validate(store.verify_checksum(tree))
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))
-        raise BadInputError(f"{path}: {where}: {fault['msg']}; get the bundle again") from None
+        raise BadInputError(
+            f"{path}: {where}: {fault['msg']}. Download the bundle again."
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BadInputError(f"{path}: not a bundle's manifest ({error!r})") from None
+        raise BadInputError(f"{path}: not a valid manifest of a bundle ({error!r})") from None

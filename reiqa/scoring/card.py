@@ -1,4 +1,4 @@
-"""CARD.md: what a bundle's scores mean, how far they can be trusted, and under which terms."""
+"""CARD.md: the model card of a bundle, with scale, accuracy, limitations and licences."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ _EXPERTS = {"both": "both experts", "content": "content alone", "quality": "qual
 
 
 def render_card(manifest: Manifest, notes: str) -> str:
-    """Return the card as Markdown.
+    """Return the model card as Markdown.
 
     Args:
-        manifest: of the bundle.
-        notes: what the scorer is bad at, in its maker's words; empty where nothing is known.
+        manifest: manifest of the bundle.
+        notes: limitations of the scorer, or empty.
     """
     sections = [
         f"# Bundle {manifest.name}",
@@ -111,8 +111,10 @@ def _parts(manifest: Manifest) -> str:
         "| part | what | made by | code | SHA-256 |",
         "|---|---|---|---|---|",
     ]
-    for expert, told in manifest.experts.items():
-        lines.append(_part(manifest, expert, f"{told.backbone}, {told.width} features a scale"))
+    for expert, expert_info in manifest.experts.items():
+        lines.append(
+            _part(manifest, expert, f"{expert_info.backbone}, {expert_info.width} features a scale")
+        )
     scales = ", ".join(f"{scale:g}" for scale in manifest.recipe.scales)
     lines.append(_part(manifest, "regressor", f"linear, scales {scales}"))
     lines += ["", "`bundle.json` holds parameters and inputs of each, by digest."]
@@ -126,7 +128,9 @@ def _part(manifest: Manifest, name: str, what: str) -> str:
 
 def _terms(manifest: Manifest) -> str:
     fitted = manifest.fitted
-    lines = [f"- {name} expert: {told.licence}" for name, told in manifest.experts.items()]
+    lines = [
+        f"- {name} expert: {expert_info.licence}" for name, expert_info in manifest.experts.items()
+    ]
     return "\n".join(
         [
             "## Terms",

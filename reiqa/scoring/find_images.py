@@ -1,4 +1,4 @@
-"""Which images a command line means: files, folders, patterns, or a list on standard input."""
+"""Find images from files, folders, patterns, or a list on standard input."""
 
 import codecs
 import glob
@@ -12,9 +12,9 @@ from reiqa import text
 from reiqa.errors import BadInputError
 from reiqa.layout import IMAGE_SUFFIXES, is_hidden
 
-#: Taken from folders though not every machine can read them: an image that is passed over in
-#: silence is worse than one that is told of.
-TOLD_OF = IMAGE_SUFFIXES | {".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe"}
+#: Suffixes of images to report. Some of them cannot be read on every machine, but an error is
+#: better than skipping an image silently.
+REPORTED_SUFFIXES = IMAGE_SUFFIXES | {".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe"}
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class ImageItem:
     """One image to score.
 
     Attributes:
-        path: to open it by.
-        inside: where it lies below the folder that was named; its file name if it was named itself.
-        error: why there is nothing to open; empty where there may be.
+        path: path to open.
+        inside: path relative to the folder argument; the file name for a file argument.
+        error: why there is nothing to open, or empty.
     """
 
     path: Path
@@ -33,17 +33,17 @@ class ImageItem:
 
     @property
     def name(self) -> str:
-        """The path as it is printed: in one line, whatever bytes it is made of."""
+        """The path for printing, with control characters and invalid bytes escaped."""
         return text.escape_control_characters(
             os.fsencode(self.path).decode("utf-8", "backslashreplace")
         )
 
 
 def read_list(content: bytes) -> list[str]:
-    """Return the paths of a list: one a line, or separated by NUL as by ``find -print0``.
+    """Return the paths of a list, one per line or separated by NUL as by ``find -print0``.
 
-    Any encoding that a byte order mark announces; without one UTF-8, where bytes that are none
-    stand for themselves, as in file names.
+    A byte order mark determines the encoding. Without one, it is UTF-8, and invalid bytes are kept
+    as in file names.
     """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         listed = content.decode("utf-16", "replace")
@@ -56,47 +56,47 @@ def read_list(content: bytes) -> list[str]:
 def find_images(
     arguments: Iterable[str], lines: Iterable[str], recursive: bool = True
 ) -> list[ImageItem]:
-    """Return every image that the arguments name, each once.
+    """Return all images of the arguments without duplicates.
 
     Args:
         arguments: paths of files or folders, patterns such as ``**/*.jpg``, or ``-`` for `lines`.
-        lines: a path each.
-        recursive: look into the folders of a folder.
+        lines: paths from standard input.
+        recursive: search subfolders.
 
     Raises:
-        BadInputError: there is no image at all.
+        BadInputError: no image was found.
     """
     arguments = list(arguments)
     found: dict[Path, ImageItem] = {}
     for argument in arguments:
         named = lines if argument == "-" else (argument,)
         for one in filter(None, named):
-            for item in _meant(one, recursive):
+            for item in _expand(one, recursive):
                 found.setdefault(item.path, item)
     if not found:
-        raise BadInputError(f"{', '.join(arguments)}: no image here")
+        raise BadInputError(f"{', '.join(arguments)}: no image found")
     return list(found.values())
 
 
-def _meant(argument: str, recursive: bool) -> Iterator[ImageItem]:
+def _expand(argument: str, recursive: bool) -> Iterator[ImageItem]:
     path = Path(argument)
     if glob.has_magic(argument) and not os.path.lexists(path):
         matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207
         if not matches:
             yield ImageItem(path, PurePath(path.name), "no file matches this pattern")
         for match in matches:
-            yield from _at(Path(match), recursive)
+            yield from _items_at(Path(match), recursive)
         return
-    yield from _at(path, recursive)
+    yield from _items_at(path, recursive)
 
 
-def _at(path: Path, recursive: bool) -> Iterator[ImageItem]:
+def _items_at(path: Path, recursive: bool) -> Iterator[ImageItem]:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         yield ImageItem(path, PurePath(path.name), "no such file")
     except (OSError, ValueError) as error:
-        # A name that no file can have: too long, or with a NUL in it.
+        # An invalid file name: too long, or with a NUL character.
         reason = getattr(error, "strerror", None) or str(error)
         yield ImageItem(path, PurePath("unnamed"), f"cannot be opened ({reason})")
     else:
@@ -110,7 +110,7 @@ def _at(path: Path, recursive: bool) -> Iterator[ImageItem]:
 def _walk(
     folder: Path, inside: PurePath, recursive: bool, seen: set[tuple[int, int]]
 ) -> Iterator[ImageItem]:
-    """Yield the images of a folder, then those of its folders, by name; each real folder once."""
+    """Yield the images of a folder, then of its subfolders, by name; each real folder once."""
     try:
         status = folder.stat()
         if (status.st_dev, status.st_ino) in seen:
@@ -125,7 +125,7 @@ def _walk(
         return
     folders = [entry for entry in entries if _is_folder(entry)]
     for entry in entries:
-        if entry not in folders and Path(entry.name).suffix.lower() in TOLD_OF:
+        if entry not in folders and Path(entry.name).suffix.lower() in REPORTED_SUFFIXES:
             yield ImageItem(folder / entry.name, inside / entry.name)
     for entry in folders if recursive else ():
         yield from _walk(folder / entry.name, inside / entry.name, recursive, seen)
@@ -135,5 +135,5 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        # A link that leads round to itself: reading it as an image says so.
+        # A circular symlink; reading it as an image reports the error.
         return False

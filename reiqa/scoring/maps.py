@@ -1,4 +1,4 @@
-"""A picture of where an image is bad: windows through the quality expert, as colours over it."""
+"""Quality maps: local scores from the quality expert on sliding windows, drawn over the image."""
 
 import threading
 from collections import Counter
@@ -20,57 +20,57 @@ from reiqa.scoring.record import Record
 from reiqa.scoring.scorer import Score, Scorer
 from reiqa.scoring.sliding_windows import Surface, WindowGrid, interpolate_grid
 
-#: Longer side of a photograph in the picture, in pixels.
+#: Longer side of a photograph in the figure, in pixels.
 _SIDE = 840
 _DPI = 100
 
-#: The colours reach at least so many points to either side, or a trifle would look like a fault.
-_LEAST_REACH = 10.0
+#: Minimum range of the colour scale in points, so that small differences are not exaggerated.
+_MIN_RANGE = 10.0
 
-#: Characters of a file name above the picture.
-_LONG = 40
+#: Maximum length of a title.
+_MAX_TITLE = 40
 
-#: Windows encoded at once.
+#: Batch size of windows.
 _BATCH = 16
 
-#: Orange for worse than the whole, purple for better: told apart with any colour vision.
+#: Orange is worse and purple is better than the image; safe for colour vision deficiency.
 _COLOURS = "PuOr"
 
 
 def local_scores(
-    scorer: Scorer, seen: PreparedImage, score: Score, height: int, width: int
+    scorer: Scorer, prepared: PreparedImage, score: Score, height: int, width: int
 ) -> Surface:
-    """Return how good an image is place by place, ``(height, width)`` points.
+    """Return local scores of an image, ``(height, width)`` points.
 
-    Each place has the score that the image would have if all of it looked to the quality expert
-    as it does there; the content expert's share is the whole image's. The mean over the windows
-    is the image's own score.
+    A local score is the score the image would have if the quality expert saw the local window
+    instead of the image. The contribution of the content expert is that of the image. The mean
+    over the windows equals the score of the image.
 
     Args:
-        scorer: whose bundle measures.
-        seen: the image.
-        score: of the whole image.
-        height: of the map.
-        width: of the map.
+        scorer: scorer to use.
+        prepared: the image.
+        score: score of the image.
+        height: height of the map.
+        width: width of the map.
     """
-    image = seen.batch[0]
-    plan = WindowGrid.over(*image.shape[1:])
-    boxes = [(slice(None), *box) for box in plan.boxes()]
+    image = prepared.batch[0]
+    grid = WindowGrid.over(*image.shape[1:])
+    boxes = [(slice(None), *box) for box in grid.boxes()]
     shares = [
         scorer.expert_points(
             "quality", torch.stack([image[box] for box in boxes[start : start + _BATCH]])
         )
         for start in range(0, len(boxes), _BATCH)
     ]
-    values = torch.cat(shares).numpy().reshape(plan.shape)
-    return interpolate_grid(plan, values - values.mean() + score, height, width)
+    values = torch.cat(shares).numpy().reshape(grid.shape)
+    return interpolate_grid(grid, values - values.mean() + score, height, width)
 
 
 class MapWriter:
-    """Draws the map of each image it is called with into a folder."""
+    """Draws quality maps into a folder; called for each image."""
 
     def __init__(self, scorer: Scorer, folder: Path, items: Sequence[ImageItem]) -> None:
-        """Give each image a file of its own: where it lay below its folder, ``.map.png`` added."""
+        """Assign each image a unique file: its relative path with the suffix ``.map.png``."""
         self._scorer = scorer
         self._drawing = threading.Lock()
         self._targets: dict[Path, Path] = {}
@@ -82,19 +82,19 @@ class MapWriter:
             self._targets[item.path] = place.with_name(f"{place.name}{again}.map.png")
         self._names = {item.name: item.path for item in items}
 
-    def __call__(self, item: ImageItem, seen: PreparedImage, score: Score) -> None:
-        """Measure and draw one image."""
-        pixels = _small(tensors.to_uint8(seen.batch[0]).permute(1, 2, 0).contiguous().numpy())
-        points = local_scores(self._scorer, seen, score, *pixels.shape[:2])
-        # Matplotlib's fonts are not made for several threads.
+    def __call__(self, item: ImageItem, prepared: PreparedImage, score: Score) -> None:
+        """Compute and draw the map of one image."""
+        pixels = _small(tensors.to_uint8(prepared.batch[0]).permute(1, 2, 0).contiguous().numpy())
+        points = local_scores(self._scorer, prepared, score, *pixels.shape[:2])
+        # Matplotlib's font code is not thread-safe.
         with self._drawing, store.atomic(self._targets[item.path]) as temporary:
             title = PurePath(item.name).name
-            _draw(title, pixels, points, score).savefig(
+            _draw_map(title, pixels, points, score).savefig(
                 temporary, format="png", metadata={"Software": None}
             )
 
     def already_drawn(self, known: Mapping[str, Record]) -> dict[str, Record]:
-        """Return those rows whose map is there already."""
+        """Return the rows whose map exists."""
         return {
             name: record
             for name, record in known.items()
@@ -108,16 +108,16 @@ def _small(pixels: Pixels) -> Pixels:
     return np.asarray(image)
 
 
-def _draw(name: str, pixels: Pixels, points: Surface, score: Score) -> Figure:
-    """Set the photograph beside its map, with the colours' scale."""
+def _draw_map(name: str, pixels: Pixels, points: Surface, score: Score) -> Figure:
+    """Draw the photograph next to its map with a colour bar."""
     height, width = pixels.shape[:2]
     inches = _SIDE / _DPI / max(height, width)
     size = (2 * inches * width + 1.4, inches * height + 0.6)
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
     plain, mapped = figure.subplots(1, 2)
     plain.imshow(pixels)
-    title = name if len(name) <= _LONG else f"{name[: _LONG - 3]}..."
-    # A dollar sign in a file name begins no formula.
+    title = name if len(name) <= _MAX_TITLE else f"{name[: _MAX_TITLE - 3]}..."
+    # A dollar sign in a file name does not start a formula.
     plain.set_title(title, parse_math=False)
     colours = _scale(points, score)
     grey = np.asarray(Image.fromarray(pixels).convert("L"))
@@ -132,6 +132,6 @@ def _draw(name: str, pixels: Pixels, points: Surface, score: Score) -> Figure:
 
 
 def _scale(points: Surface, score: Score) -> ScalarMappable:
-    """Return the colours, the whole image's score in their middle."""
-    reach = max(_LEAST_REACH, float(np.abs(points - score).max()))
-    return ScalarMappable(Normalize(score - reach, score + reach), _COLOURS)
+    """Return the colour scale, centred at the score of the image."""
+    half_range = max(_MIN_RANGE, float(np.abs(points - score).max()))
+    return ScalarMappable(Normalize(score - half_range, score + half_range), _COLOURS)

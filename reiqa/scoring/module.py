@@ -1,4 +1,4 @@
-"""The scorer as one network: from pixels to points, each step differentiable."""
+"""The scorer as a differentiable torch module from pixels to points."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
@@ -19,12 +19,12 @@ from reiqa.scoring.inputs import resize_batch
 
 
 class CalibrationModule(nn.Module):
-    """A rising curve of straight pieces, the outermost of which go on for ever.
+    """An increasing piecewise linear curve with linear extrapolation.
 
     Attributes:
-        start: the first place and its points.
-        slope: of the first piece.
-        bends: ``(2, K - 2)`` where the curve bends, and by how much its slope changes there.
+        start: first knot and its points.
+        slope: slope of the first segment.
+        bends: ``(2, K - 2)`` inner knots and the change of slope at each.
     """
 
     start: Tensor
@@ -32,7 +32,7 @@ class CalibrationModule(nn.Module):
     bends: Tensor
 
     def __init__(self, at: Tensor, points: Tensor) -> None:
-        """Take ``(K,)`` ascending places, on the scale fitted on, and their points."""
+        """Create from ``(K,)`` ascending knots on the fitted scale and their points."""
         super().__init__()
         slopes = points.double().diff() / at.double().diff()
         self.register_buffer("start", torch.stack([at[0], points[0]]).double())
@@ -40,25 +40,25 @@ class CalibrationModule(nn.Module):
         self.register_buffer("bends", torch.stack([at[1:-1].double(), slopes.diff()]))
 
     def forward(self, fitted: Tensor) -> Tensor:
-        """Return points of answers of any shape, float64."""
-        places, turns = self.bends
-        bent = ((fitted[..., None] - places).relu() * turns).sum(dim=-1)
+        """Return float64 points of regressor outputs of any shape."""
+        knots, slope_changes = self.bends
+        bent = ((fitted[..., None] - knots).relu() * slope_changes).sum(dim=-1)
         points: Tensor = self.start[1] + (fitted - self.start[0]) * self.slope + bent
         return points
 
 
 class RegressionHead(nn.Module):
-    """The regressor: what each expert's features add to the mean photograph's points.
+    """The regressor with separate contributions of the experts.
 
-    Its arithmetic is float64: a sum of thousands of terms then does not depend on their order.
+    It computes in float64, so that sums of thousands of terms do not depend on their order.
 
     Attributes:
-        origin: the mean photograph's answer, on the scale that the regressor was fitted on.
-        curve: from there to points.
-        widths: features of each expert, all scales.
-        slope: ``(D,)`` what a unit of each feature adds to the answer.
+        origin: output for the mean photograph, on the fitted scale.
+        curve: calibration from the fitted scale to points.
+        widths: number of features of each expert over all scales.
+        slope: ``(D,)`` weight of each feature.
         mean: ``(D,)`` features of the mean photograph.
-        reach: ``(D,)`` how far from that mean a feature still counts.
+        reach: ``(D,)`` maximum deviation from the mean; larger deviations are clipped.
     """
 
     slope: Tensor
@@ -74,7 +74,7 @@ class RegressionHead(nn.Module):
         reach: Tensor,
         widths: Mapping[ExpertName, int],
     ) -> None:
-        """Take the regressor's numbers, content's features first."""
+        """Create from the parameters of the regressor, content features first."""
         super().__init__()
         self.origin = origin
         self.curve = curve
@@ -84,7 +84,7 @@ class RegressionHead(nn.Module):
         self.register_buffer("reach", reach.double())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move to another device, and stay float64 under ``module.half()`` and the like."""
+        """Move to another device, but stay float64 under ``module.half()`` and similar calls."""
 
         def moved(numbers: Tensor) -> Tensor:
             result = fn(numbers)
@@ -93,43 +93,43 @@ class RegressionHead(nn.Module):
         applied: Self = super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
         return applied
 
-    def forward(self, answers: Mapping[ExpertName, Tensor]) -> Tensor:
-        """Return the points of the experts' answers, ``(N,)`` each; who is not given is mean."""
-        points: Tensor = self.curve(sum(answers.values(), self.slope.new_tensor(self.origin)))
+    def forward(self, outputs: Mapping[ExpertName, Tensor]) -> Tensor:
+        """Return points from outputs ``(N,)`` of experts; missing experts contribute their mean."""
+        points: Tensor = self.curve(sum(outputs.values(), self.slope.new_tensor(self.origin)))
         return points
 
-    def answer(self, expert: ExpertName, rows: Tensor) -> Tensor:
-        """Return what one expert adds to the regressor's answer, ``(N,)`` float64.
+    def expert_output(self, expert: ExpertName, rows: Tensor) -> Tensor:
+        """Return the contribution of one expert on the fitted scale, ``(N,)`` float64.
 
         Args:
-            expert: which.
-            rows: its features ``(N, D)``, all scales.
+            expert: name of the expert.
+            rows: features ``(N, D)`` of all scales.
         """
         start = 0 if expert == EXPERTS[0] else self.widths[EXPERTS[0]]
         own = slice(start, start + self.widths[expert])
         reach = self.reach[own]
-        beyond = (rows.double() - self.mean[own]).clamp(-reach, reach)
-        return (beyond * self.slope[own]).sum(dim=1)
+        deviation = (rows.double() - self.mean[own]).clamp(-reach, reach)
+        return (deviation * self.slope[own]).sum(dim=1)
 
-    def shares(self, answers: Mapping[ExpertName, Tensor]) -> dict[ExpertName, Tensor]:
-        """Return what each expert adds to the mean photograph's points, ``(N,)`` float64.
+    def shares(self, outputs: Mapping[ExpertName, Tensor]) -> dict[ExpertName, Tensor]:
+        """Return the contribution of each expert in points, ``(N,)`` float64.
 
-        The curve bends, so it matters who comes first; each share is the mean of both orders
-        (Shapley's value), and with the mean photograph's points they make the score.
+        The curve is nonlinear, so a contribution is the mean over both orders of adding the experts
+        (Shapley value). The contributions and the points of the mean photograph sum to the score.
         """
-        whole, mean = self(answers), self({})
-        content, quality = (self({name: answers[name]}) for name in EXPERTS)
+        both, mean = self(outputs), self({})
+        content, quality = (self({name: outputs[name]}) for name in EXPERTS)
         return {
-            "content": (content - mean + whole - quality) / 2,
-            "quality": (quality - mean + whole - content) / 2,
+            "content": (content - mean + both - quality) / 2,
+            "quality": (quality - mean + both - content) / 2,
         }
 
 
 def read_head(bundle: Bundle) -> RegressionHead:
-    """Read a bundle's regressor.
+    """Load the regressor of a bundle.
 
     Raises:
-        BadInputError: it is no safetensors file, or of another width than its experts.
+        BadInputError: the file is invalid, or its width does not match the experts.
     """
     path, manifest = bundle.part(REGRESSOR), bundle.manifest
     widths = {
@@ -143,40 +143,42 @@ def read_head(bundle: Bundle) -> RegressionHead:
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise BadInputError(f"{path}: not a regressor ({error})") from None
     if {slope.shape, mean.shape, reach.shape} != {(sum(widths.values()),)}:
-        raise BadInputError(f"{path}: {tuple(slope.shape)} numbers for features of {widths}")
+        raise BadInputError(
+            f"{path}: has shape {tuple(slope.shape)}, but the features have {widths}"
+        )
     return RegressionHead(origin, curve, slope, mean, reach, widths)
 
 
 def read_experts(bundle: Bundle) -> dict[ExpertName, Encoder]:
-    """Read a bundle's encoders.
+    """Load the encoders of a bundle.
 
     Raises:
-        BadInputError: a file is no encoder, or not the one the manifest tells of.
+        BadInputError: a file is not an encoder, or does not match the manifest.
     """
     return {expert: _read_expert(bundle, expert) for expert in EXPERTS}
 
 
 def _read_expert(bundle: Bundle, expert: ExpertName) -> Encoder:
-    path, told = bundle.part(f"{expert}.safetensors"), bundle.manifest.experts[expert]
+    path, expected = bundle.part(f"{expert}.safetensors"), bundle.manifest.experts[expert]
     encoder = encoders.load_encoder(path)
-    if (encoder.expert, encoder.backbone) != (expert, told.backbone):
+    if (encoder.expert, encoder.backbone) != (expert, expected.backbone):
         raise BadInputError(
-            f"{path}: {encoder.expert}, {encoder.backbone};"
-            f" the bundle tells of {expert}, {told.backbone}"
+            f"{path}: is {encoder.expert}, {encoder.backbone};"
+            f" the manifest says {expert}, {expected.backbone}"
         )
     return encoder
 
 
 class ScorerModule(nn.Module):
-    """Images to points: the definition of a bundle's score, as plain differentiable layers.
+    """Differentiable module from images to scores.
 
-    Its weights are frozen; gradients flow to the images.
+    The weights are frozen; gradients flow to the images.
 
     Attributes:
-        encoders: content and quality.
+        encoders: content and quality encoder.
         scales: 1 or 0.5 each.
         head: the regressor.
-        viewing: how large the experts see an image.
+        policy: resize policy.
     """
 
     def __init__(
@@ -184,19 +186,19 @@ class ScorerModule(nn.Module):
         experts: Mapping[ExpertName, nn.Module],
         scales: tuple[float, ...],
         head: RegressionHead,
-        viewing: ResizePolicy,
+        policy: ResizePolicy,
     ) -> None:
-        """Take the parts of a bundle; its experts give features as its recipe pools them."""
+        """Create from the parts of a bundle, with pooling applied to the experts."""
         super().__init__()
         self.encoders = nn.ModuleDict({name: experts[name] for name in EXPERTS})
         self.scales = scales
         self.head = head
-        self.viewing = viewing
+        self.policy = policy
         self.requires_grad_(False)
         self.eval()
 
     def train(self, mode: bool = True) -> "ScorerModule":
-        """Stay in evaluation mode, whatever a training loop asks of its modules."""
+        """Do nothing: the module always stays in evaluation mode."""
         super().train(False)
         return self
 
@@ -207,24 +209,24 @@ class ScorerModule(nn.Module):
             batch: ``(N, 3, H, W)`` float in [0, 1].
 
         Returns:
-            ``(N,)`` of the same type: 0 to 100, and beyond where an image is worse or better than
-            any rated one.
+            ``(N,)`` scores of the same dtype from 0 to 100; beyond for images that are worse or
+            better than all rated images.
 
         Raises:
             BadInputError: the batch is not of floats.
         """
         if not batch.is_floating_point():
-            raise BadInputError(f"batch of {batch.dtype}: give floats in [0, 1]")
-        # PyTorch's antialiased resize knows no smaller types.
+            raise BadInputError(f"batch of {batch.dtype}: expected floats in [0, 1]")
+        # PyTorch's antialiased resize does not support half types.
         images = batch.to(torch.promote_types(batch.dtype, torch.float32))
-        seen = scaled_views(resize_batch(images, self.viewing), self.scales)
-        return self.points(seen).to(batch.dtype)
+        views = scaled_views(resize_batch(images, self.policy), self.scales)
+        return self.points(views).to(batch.dtype)
 
-    def points(self, seen: Sequence[Tensor]) -> Tensor:
-        """Return scores ``(N,)`` float64 of images as the experts see them, at each scale."""
-        answers = {}
+    def points(self, views: Sequence[Tensor]) -> Tensor:
+        """Return scores ``(N,)`` float64 from views of the images at each scale."""
+        outputs = {}
         for name in EXPERTS:
-            rows = torch.cat([self.encoders[name](view) for view in seen], dim=1)
-            answers[name] = self.head.answer(name, rows)
-        points: Tensor = self.head(answers)
+            rows = torch.cat([self.encoders[name](view) for view in views], dim=1)
+            outputs[name] = self.head.expert_output(name, rows)
+        points: Tensor = self.head(outputs)
         return points

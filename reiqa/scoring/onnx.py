@@ -1,4 +1,4 @@
-"""A bundle as one ONNX file, for programs without Python: pixels in, points out."""
+"""Export a bundle to an ONNX file, from pixels to points."""
 
 import warnings
 from pathlib import Path
@@ -11,42 +11,42 @@ from reiqa.errors import BadInputError
 from reiqa.scoring.module import ScorerModule
 from reiqa.scoring.scorer import Scorer
 
-#: The shorter side of an image has at least so many pixels, or the deepest stages see borders only.
+#: Minimum length of the shorter side; on smaller images the last stages only see padding.
 LEAST_SIDE = 32
 
 _OPSET = 18
 
-# Of Keys' cubic, as Pillow and torch have it where they antialias.
+# Parameter of Keys' cubic filter, as in the antialiased resize of Pillow and torch.
 _A = -0.5
 
 
 class OnnxModule(nn.Module):
-    """A network whose half scale is made of matrix products, which every runtime has.
+    """A scorer module whose half scale is computed by matrix products.
 
-    ONNX's own antialiased Resize takes its border and its rounding from the runtime; a product
-    with the filter's matrix is the same everywhere, for odd lengths too.
+    Borders and rounding of ONNX's antialiased Resize depend on the runtime. Matrix products with
+    the filter give the same result everywhere, also for odd lengths.
     """
 
     def __init__(self, network: ScorerModule) -> None:
-        """Wrap a bundle's network."""
+        """Wrap a scorer module."""
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return points ``(N,)`` of ``(N, 3, H, W)`` in [0, 1]; no image is scaled down first."""
-        seen = [images if scale == 1 else half(images) for scale in self.network.scales]
-        return self.network.points(seen).float()
+        """Return points ``(N,)`` of ``(N, 3, H, W)`` in [0, 1], without resizing."""
+        views = [images if scale == 1 else half(images) for scale in self.network.scales]
+        return self.network.points(views).float()
 
 
 def half(images: Tensor) -> Tensor:
-    """Return what `reiqa.tensors.half` does, made of products only."""
+    """Halve images like `reiqa.tensors.half`, with matrix products only."""
     down = _halving(images.shape[-2])
     across = _halving(images.shape[-1])
     return torch.matmul(torch.matmul(down, images), across.transpose(0, 1)).clamp(0, 1)
 
 
 def _halving(length: int) -> Tensor:
-    """Return the filter that halves a line, ``(length // 2, length)``; its rows sum to one."""
+    """Return the filter matrix that halves a line, ``(length // 2, length)``; rows sum to one."""
     count = length // 2
     scale = length / count
     centres = scale * (torch.arange(count, dtype=torch.float32) + 0.5)
@@ -59,26 +59,23 @@ def _halving(length: int) -> Tensor:
 
 
 def export_onnx(scorer: Scorer, path: Path) -> None:
-    """Write a scorer as ONNX: ``images`` ``(N, 3, H, W)`` float32 in, ``points`` ``(N,)`` out.
+    """Export a scorer: input ``images`` ``(N, 3, H, W)`` float32, output ``points`` ``(N,)``.
 
-    N, height and width are free, from `LEAST_SIDE` pixels on. The recipe's ``resize`` and
-    ``max_pixels`` are left to the caller.
+    N, height and width are dynamic; the sides must be at least `LEAST_SIDE`. The caller has to
+    apply ``resize`` and ``max_pixels`` of the recipe.
 
     Raises:
-        BadInputError: the package ``onnx`` is missing.
+        BadInputError: the package ``onnx`` is not installed.
     """
     try:
         import onnx  # noqa: F401
     except ImportError:
-        raise BadInputError(
-            "onnx: this package is missing; install it with: pip install 'reiqa[onnx]'"
-        ) from None
+        raise BadInputError("onnx: package not installed; run: pip install 'reiqa[onnx]'") from None
     example = torch.rand(2, 3, 96, 128)
     axes = {0: "n", 2: "height", 3: "width"}
     with store.atomic(path) as temporary, warnings.catch_warnings():
-        # The tracing exporter is the one that keeps timm's padding open to any size; torch says
-        # that there is a newer one, and the trace that sizes are taken for numbers: tests see that
-        # they are not.
+        # Only the tracing exporter keeps timm's padding dynamic. torch warns that it is deprecated,
+        # and that sizes become constants; tests verify that they do not.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             OnnxModule(scorer.as_module()),

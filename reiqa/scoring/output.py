@@ -1,4 +1,4 @@
-"""Where rows go: to a stream as they come, or to a file that a later run goes on with."""
+"""Output files of rows, which a later run can resume."""
 
 import fcntl
 import os
@@ -10,33 +10,32 @@ from reiqa import store
 from reiqa.errors import BadInputError
 from reiqa.scoring.record import Record, RowFormat, format_header, format_row, parse_row
 
-# How a file of rows begins; none that begins otherwise is written to.
-_BEGINS: dict[RowFormat, str] = {"csv": format_header("csv") + "\n", "jsonl": '{"image": '}
+# Prefix of a file of rows; a file with a different prefix is not overwritten.
+_PREFIXES: dict[RowFormat, str] = {"csv": format_header("csv") + "\n", "jsonl": '{"image": '}
 
 
 class RowFile:
-    """A file of rows. Rows already there are kept; each new one is on disk before the next.
+    """A file of rows. Existing rows are kept; each new row is flushed before the next.
 
-    While it grows, rows stand in the order they were made, and a row that replaces an older one
-    stands after it. `finish` brings it into its one order, so a run that was cut and resumed ends
-    in the same bytes as one that was not.
+    During a run, rows are appended, and a replaced row follows the older one. `finish` rewrites the
+    file in its final order, so that an interrupted and resumed run gives the same bytes.
 
     Attributes:
-        known: the latest row of each image that was there.
+        known: the latest existing row of each image.
     """
 
     def __init__(self, path: Path, form: RowFormat) -> None:
-        """Open or make a file; what a kill left of a last line is cut off.
+        """Open or create a file and truncate an incomplete last line.
 
         Raises:
-            BadInputError: it holds something else, or another process is writing it.
+            BadInputError: the file has other content, or another process is writing to it.
         """
         self._path, self._form = path, form
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._file: IO[bytes] = path.open("a+b")
         except IsADirectoryError:
-            raise BadInputError(f"{path}: a folder; --out takes a file") from None
+            raise BadInputError(f"{path}: is a folder; --out expects a file") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             store.remove_partials(path)
@@ -55,12 +54,12 @@ class RowFile:
         self._file.close()
 
     def add(self, record: Record) -> None:
-        """Append a row, unless it is the one that was there."""
+        """Append a row unless an identical one exists."""
         if self.known.get(record.image) != record:
             self._write(format_row(record, self._form))
 
     def finish(self, records: Iterable[Record]) -> None:
-        """Rewrite the file: these rows in this order, then older rows of other images."""
+        """Rewrite the file with these rows in order, then older rows of other images."""
         rows = {record.image: record for record in records}
         rows |= {name: record for name, record in self.known.items() if name not in rows}
         lines = [
@@ -77,16 +76,16 @@ class RowFile:
         self._file.seek(0)
         data = self._file.read()
         text = data.decode("utf-8", "replace")
-        begins = _BEGINS[self._form]
-        if not text.startswith(begins[: len(text)]):
+        prefix = _PREFIXES[self._form]
+        if not text.startswith(prefix[: len(text)]):
             raise BadInputError(
-                f"{self._path}: holds something else than rows of reiqa score"
-                f" --format {self._form}; give another file"
+                f"{self._path}: contains something other than rows of reiqa score"
+                f" --format {self._form}; choose another file"
             )
-        whole = data.rfind(b"\n") + 1
-        self._file.truncate(whole)
+        complete = data.rfind(b"\n") + 1
+        self._file.truncate(complete)
         self._file.seek(0, os.SEEK_END)
-        if not whole and (first := format_header(self._form)):
+        if not complete and (first := format_header(self._form)):
             self._write(first)
         rows = (parse_row(row, self._form) for row in text.split("\n")[:-1])
         return {record.image: record for record in rows if record}

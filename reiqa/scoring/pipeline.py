@@ -1,4 +1,4 @@
-"""Many images at once: each encoded alone on one thread, the rows in the order of the list."""
+"""Score many images in parallel, one image per thread, with ordered results."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,13 +12,13 @@ from reiqa.scoring.inputs import PreparedImage
 from reiqa.scoring.record import Record
 from reiqa.scoring.scorer import Score, Scorer
 
-# Images begun or waiting to be told of, for each thread.
-_AHEAD = 4
+# Number of images in progress or waiting to be yielded, per thread.
+_QUEUE_FACTOR = 4
 
-#: How a file's SHA-256 is shortened in a row.
+#: Number of digits of a file's SHA-256 in a row.
 DIGEST_LENGTH = 16
 
-Also = Callable[[ImageItem, PreparedImage, Score], None]
+ScoreCallback = Callable[[ImageItem, PreparedImage, Score], None]
 
 
 def score_images(
@@ -26,31 +26,31 @@ def score_images(
     items: Sequence[ImageItem],
     threads: int,
     known: Mapping[str, Record] | None = None,
-    also: Also | None = None,
+    callback: ScoreCallback | None = None,
 ) -> Iterator[Record]:
-    """Yield a row for each image, in order; an image that cannot be scored has an error there.
+    """Yield a row for each image, in order; the row of an unusable image contains an error.
 
-    Several images at a time make better use of processors than several threads on one image, and
-    the arithmetic of an image is then the same however many threads there are.
+    Scoring several images in parallel uses processors better than several threads per image, and
+    the result does not depend on the number of threads.
 
     Args:
-        scorer: what to score with.
-        items: which images.
-        threads: images at a time.
-        known: earlier rows; one of the same file and the same bundle is given again as it is.
-        also: called with each image that is scored, on its thread.
+        scorer: scorer to use.
+        items: images to score.
+        threads: number of images in parallel.
+        known: earlier rows; a row with the same file and bundle is reused.
+        callback: called with each scored image, on its thread.
     """
     earlier = known or {}
 
     def one(item: ImageItem) -> Record:
-        return _record(scorer, item, earlier.get(item.name), also)
+        return _record(scorer, item, earlier.get(item.name), callback)
 
     with devices.one_thread_workers(threads) as pool:
         running: deque[Future[Record]] = deque()
         try:
             for item in items:
                 running.append(pool.submit(one, item))
-                if len(running) >= threads * _AHEAD:
+                if len(running) >= threads * _QUEUE_FACTOR:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
@@ -59,7 +59,9 @@ def score_images(
                 future.cancel()
 
 
-def _record(scorer: Scorer, item: ImageItem, earlier: Record | None, also: Also | None) -> Record:
+def _record(
+    scorer: Scorer, item: ImageItem, earlier: Record | None, callback: ScoreCallback | None
+) -> Record:
     identity, digest = scorer.bundle.identity, ""
     try:
         if item.error:
@@ -68,11 +70,11 @@ def _record(scorer: Scorer, item: ImageItem, earlier: Record | None, also: Also 
         if earlier and not earlier.error and (earlier.sha256, earlier.bundle) == (digest, identity):
             return earlier
         height, width = images.read_size(item.path)
-        with scorer.budget.hold(height * width):
-            seen = scorer.prepare(item.path)
-            score = scorer.score_prepared(seen)
-            if also:
-                also(item, seen, score)
+        with scorer.budget.reserve(height * width):
+            prepared = scorer.prepare(item.path)
+            score = scorer.score_prepared(prepared)
+            if callback:
+                callback(item, prepared, score)
     except BadInputError as error:
         reason = str(error).removeprefix(f"{item.path}: ")
         return Record.failed(item.name, digest, identity, " ".join(reason.split()))

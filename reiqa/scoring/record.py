@@ -1,4 +1,4 @@
-"""A scored image as a line of text: in a table for people, as CSV, or as JSON lines."""
+"""A scored image as a line of text: aligned table, CSV or JSON lines."""
 
 import csv
 import io
@@ -13,17 +13,17 @@ RowFormat = Literal["table", "csv", "jsonl"]
 
 @dataclass(frozen=True)
 class Record:
-    """One row; numbers are None where there is an error.
+    """One row; numbers are None if there is an error.
 
     Attributes:
-        image: its path.
+        image: path of the image.
         score: points, 0 to 100, higher is better.
         low, high: expected range.
-        content, quality: what each expert adds to the mean photograph's points.
+        content, quality: contribution of each expert in points.
         width, height: in pixels.
-        sha256: how the file's digest begins; empty where it could not be read.
-        bundle: name and digest of what it was scored with.
-        error: one line; empty where there is a score.
+        sha256: first digits of the file's digest; empty if it could not be read.
+        bundle: identity of the bundle.
+        error: error message, or empty.
     """
 
     image: str
@@ -40,7 +40,7 @@ class Record:
 
     @classmethod
     def scored(cls, image: str, score: Score, sha256: str, bundle: str) -> Self:
-        """Make the row of a score, to a thousandth of a point."""
+        """Create the row of a score, rounded to a thousandth of a point."""
         return cls(
             image,
             _rounded(score),
@@ -57,7 +57,7 @@ class Record:
 
     @classmethod
     def failed(cls, image: str, sha256: str, bundle: str, error: str) -> Self:
-        """Make the row of an image that cannot be scored."""
+        """Create the row of an image that cannot be scored."""
         return cls(image, None, None, None, None, None, None, None, sha256, bundle, error)
 
 
@@ -67,12 +67,12 @@ _COUNTS = ("width", "height")
 
 
 def _rounded(number: float) -> float:
-    # The sum takes the sign off a zero.
+    # Adding zero turns -0.0 into 0.0.
     return round(float(number), 3) + 0.0
 
 
 def format_header(form: RowFormat) -> str:
-    """Return the line above the rows; empty where there is none."""
+    """Return the header line, or "" if the format has none."""
     match form:
         case "csv":
             return ",".join(_NAMES)
@@ -92,7 +92,7 @@ def format_row(record: Record, form: RowFormat) -> str:
 
 
 def parse_row(text: str, form: RowFormat) -> Record | None:
-    """Read what `line` wrote as CSV or JSON lines; None where it is not such a line."""
+    """Parse a row written by `format_row` as CSV or JSON; return None if it is invalid."""
     try:
         if form == "csv":
             (cells,) = csv.reader([text], strict=True)
@@ -102,10 +102,10 @@ def parse_row(text: str, form: RowFormat) -> Record | None:
         else:
             tree = json.loads(text)
         record = Record(**tree)
-        sound = all(isinstance(getattr(record, name), str) for name in _TEXTS)
+        texts_valid = all(isinstance(getattr(record, name), str) for name in _TEXTS)
     except (csv.Error, ValueError, TypeError):
         return None
-    return record if sound and (record.score is None) == bool(record.error) else None
+    return record if texts_valid and (record.score is None) == bool(record.error) else None
 
 
 def _csv(record: Record) -> str:

@@ -1,4 +1,4 @@
-"""``reiqa score``: from a command line to rows and maps."""
+"""``reiqa score``: score images and write rows and maps."""
 
 import os
 import sys
@@ -37,48 +37,48 @@ def score_paths(
     threads: int | None = None,
     processor: Device = "cpu",
 ) -> None:
-    """Score what the paths name and print or keep a row for each.
+    """Score images and print or save a row for each.
 
     Args:
         paths: files, folders, patterns, or ``-`` for a list on standard input.
-        bundle: name or folder.
-        form: of the rows; by the suffix of ``out`` if not given, else a table.
-        out: file to keep them in; rows already there are not made again.
-        order: sort the rows, which then come at the end; unsorted they come as they are made.
-        maps: folder for a picture of where each image is bad.
-        recursive: look into the folders of a folder.
-        threads: images at a time; one for each processor if not given.
-        processor: where to compute.
+        bundle: name or folder of the bundle.
+        form: output format; defaults to the suffix of ``out``, or a table.
+        out: output file; images already in it are skipped.
+        order: sort order; sorted rows are printed at the end, unsorted rows immediately.
+        maps: folder for quality maps.
+        recursive: search subfolders.
+        threads: number of images in parallel; defaults to the number of processors.
+        processor: device to compute on.
 
     Raises:
-        BadInputError: there is no such bundle, no image, or ``out`` holds something else.
-        WorkFailedError: some images could not be scored; their rows say why.
+        BadInputError: the bundle or images do not exist, or ``out`` has other content.
+        WorkFailedError: some images could not be scored; their rows contain the error.
     """
     form = form or _form(out)
     if out is not None and form == "table":
-        raise BadInputError(f"--out {out}: keeps csv or jsonl; a table is for reading")
+        raise BadInputError(f"--out {out}: a table cannot be saved; use --format csv or jsonl")
     if out is None and sys.stdout is None:
-        raise BadInputError("score: standard output is closed; keep the rows with --out FILE")
+        raise BadInputError("score: standard output is closed; use --out FILE")
     items = find_images(paths, _standard_input() if "-" in paths else (), recursive)
     at_once = threads or cpu_count()
     with device(ComputeParams(device=processor, threads=1)) as chosen:
         scorer = Scorer.load(bundle, chosen)
-        mapper = _mapper(scorer, maps, items)
+        map_writer = _map_writer(scorer, maps, items)
         with RowFile(out, form) if out else nullcontext() as table:
             known = table.known if table else {}
-            if mapper:
-                known = mapper.already_drawn(known)
-            rows = score_images(scorer, items, at_once, known, mapper)
+            if map_writer:
+                known = map_writer.already_drawn(known)
+            rows = score_images(scorer, items, at_once, known, map_writer)
             failed = _deliver(rows, len(items), form, table, order)
     if failed:
         raise WorkFailedError(
-            f"{failed} of {len(items)} images could not be scored; their rows say why"
+            f"{failed} of {len(items)} images could not be scored; see the errors in their rows"
         )
 
 
 def _standard_input() -> list[str]:
     if sys.stdin is None:
-        raise BadInputError("-: standard input is closed; give it a list of paths")
+        raise BadInputError("-: standard input is closed; pipe a list of paths to it")
     return read_list(sys.stdin.buffer.read())
 
 
@@ -86,11 +86,13 @@ def _form(out: Path | None) -> RowFormat:
     if out is None:
         return "table"
     if out.suffix not in _FORMS:
-        raise BadInputError(f"--out {out}: end it in .csv or .jsonl, or say --format")
+        raise BadInputError(f"--out {out}: unknown suffix; use .csv or .jsonl, or pass --format")
     return _FORMS[out.suffix]
 
 
-def _mapper(scorer: Scorer, folder: Path | None, items: Sequence[ImageItem]) -> "MapWriter | None":
+def _map_writer(
+    scorer: Scorer, folder: Path | None, items: Sequence[ImageItem]
+) -> "MapWriter | None":
     if folder is None:
         return None
     from reiqa.scoring.maps import MapWriter
@@ -101,23 +103,23 @@ def _mapper(scorer: Scorer, folder: Path | None, items: Sequence[ImageItem]) -> 
 def _deliver(
     rows: Iterable[Record], total: int, form: RowFormat, table: RowFile | None, order: Order | None
 ) -> int:
-    """Hand over the rows; return how many hold an error."""
+    """Save or print the rows; return the number of errors."""
     if table:
-        return _keep(rows, total, table, order)
-    return _print(rows, total, form, order)
+        return _save(rows, total, table, order)
+    return _print_rows(rows, total, form, order)
 
 
-def _keep(rows: Iterable[Record], total: int, table: RowFile, order: Order | None) -> int:
-    made = []
+def _save(rows: Iterable[Record], total: int, table: RowFile, order: Order | None) -> int:
+    saved = []
     for record in track(rows, "score", total):
         table.add(record)
-        made.append(record)
-    table.finish(_sorted(made, order))
-    return sum(bool(record.error) for record in made)
+        saved.append(record)
+    table.finish(_sorted(saved, order))
+    return sum(bool(record.error) for record in saved)
 
 
-def _print(rows: Iterable[Record], total: int, form: RowFormat, order: Order | None) -> int:
-    # On a terminal the rows themselves show how far it is, and a bar would break into them.
+def _print_rows(rows: Iterable[Record], total: int, form: RowFormat, order: Order | None) -> int:
+    # On a terminal the rows show the progress, and a progress bar would interrupt them.
     if order or not sys.stdout.isatty():
         rows = track(rows, "score", total)
     failed = 0
@@ -128,13 +130,13 @@ def _print(rows: Iterable[Record], total: int, form: RowFormat, order: Order | N
             failed += bool(record.error)
             print(format_row(record, form), flush=True)
     except BrokenPipeError:
-        # The reader has seen enough, as `head` does; nothing is left to be flushed at exit.
+        # The reader closed the pipe, as `head` does; avoid another error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return failed
 
 
 def _sorted(records: Sequence[Record], order: Order | None) -> list[Record]:
-    """Return rows in an order, errors last where it is one of scores."""
+    """Return sorted rows; when sorting by score, errors come last."""
 
     def key(record: Record) -> tuple[bool, float | str]:
         if order == "name":

@@ -1,6 +1,6 @@
-"""From Python: ``Scorer.load("lite")(photo)``.
+"""Python API: ``Scorer.load("lite")(photo)``.
 
-Every image is encoded alone, so that its score cannot depend on the company it comes in.
+Every image is encoded separately, so that its score does not depend on the rest of the batch.
 """
 
 import copy
@@ -26,19 +26,19 @@ from reiqa.scoring.module import ScorerModule, read_experts, read_head
 
 Result = TypeVar("Result")
 
-#: Pixels that are encoded at one time, unless they are of one image: some 200 bytes a pixel.
+#: Maximum number of pixels in flight, except for a single image; about 200 bytes per pixel.
 _IN_FLIGHT = 16_000_000
 
 
 class Score(float):
-    """Points, 0 to 100, higher is better: a number, with what else is known of it.
+    """Points from 0 to 100, higher is better: a float with attributes.
 
     Attributes:
-        low, high: expected range: where nine tenths of people's mean ratings lie.
-        content: points that the content expert adds to the mean photograph's.
-        quality: the same of the quality expert; the mean photograph's points and both shares make
-            the score.
-        height, width: of the image as it came.
+        low, high: expected range, which contains 90 % of mean opinion scores.
+        content: contribution of the content expert in points, relative to the mean photograph.
+        quality: contribution of the quality expert. The points of the mean photograph and both
+            contributions sum to the score.
+        height, width: size of the original image.
     """
 
     __slots__ = ("content", "height", "high", "low", "quality", "width")
@@ -57,7 +57,7 @@ class Score(float):
         shares: tuple[float, float],
         size: tuple[int, int],
     ) -> Self:
-        """Make one of points, expected range, shares (content, quality) and (height, width)."""
+        """Create from points, expected range, (content, quality) and (height, width)."""
         score = super().__new__(cls, points)
         score.low, score.high = expected
         score.content, score.quality = shares
@@ -67,22 +67,22 @@ class Score(float):
     def __reduce__(
         self,
     ) -> tuple[type[Self], tuple[float, tuple[float, float], tuple[float, float], tuple[int, int]]]:
-        """Let it pass between processes whole."""
+        """Support pickling with all attributes."""
         parts = (self.low, self.high), (self.content, self.quality), (self.height, self.width)
         return type(self), (float(self), *parts)
 
 
 class Scorer:
-    """Scores images with a bundle. One scorer may be used by many threads at once.
+    """Scores images with a bundle. A scorer is thread-safe.
 
-    Each image is computed on one thread, whatever ``torch.set_num_threads`` says, and a list of
-    images on as many threads as there are processors. These are threads of its own: torch's
-    settings in the caller's threads neither count nor change. On a GPU float32 is multiplied as
-    float32 (no TF32). It may be copied and pickled; a copy reads the bundle's folder again.
+    Each image is computed on one thread, independently of ``torch.set_num_threads``. A list of
+    images uses as many threads as there are processors. The scorer uses its own threads and neither
+    depends on nor changes torch's settings in the calling thread. On a GPU, TF32 is not used. A
+    scorer supports copying and pickling; a copy loads the bundle again.
 
     Attributes:
-        bundle: what it scores with.
-        budget: bounds the pixels in work at one time, over all threads.
+        bundle: bundle of the scorer.
+        budget: limits the pixels in flight over all threads.
 
     Example:
         >>> scorer = Scorer.load("lite")            # doctest: +SKIP
@@ -93,20 +93,20 @@ class Scorer:
     """
 
     def __init__(self, bundle: Bundle, device: str | torch.device = "cpu") -> None:
-        """Read a bundle's networks.
+        """Load the networks of a bundle.
 
         Args:
             bundle: see `load`.
-            device: where the experts compute: ``cpu``, ``cuda`` or ``cuda:N``.
+            device: device of the experts: ``cpu``, ``cuda`` or ``cuda:N``.
 
         Raises:
-            BadInputError: a part is not what the bundle tells of, or there is no such device.
+            BadInputError: a part does not match the manifest, or the device does not exist.
         """
         self.bundle = bundle
         self.budget = PixelBudget(_IN_FLIGHT)
         self._device = _checked_device(device)
         recipe = bundle.manifest.recipe
-        self._viewing = ResizePolicy(recipe.resize, recipe.max_pixels, batch=1)
+        self._policy = ResizePolicy(recipe.resize, recipe.max_pixels, batch=1)
         self._scales = recipe.scales
         with devices.default_torch_state():
             self._experts, self._head = read_experts(bundle), read_head(bundle)
@@ -124,19 +124,19 @@ class Scorer:
             if encoding.width != self._head.widths[name]:
                 raise BadInputError(
                     f"{bundle.folder}: {name} expert: {encoding.width} features;"
-                    f" the bundle tells of {self._head.widths[name]}"
+                    f" the manifest says {self._head.widths[name]}"
                 )
 
     @classmethod
     def load(cls, name: str | Path = "lite", device: str | torch.device = "cpu") -> Self:
-        """Read a bundle that is installed, or a folder.
+        """Load an installed bundle, or a bundle from a folder.
 
         Args:
             name: ``lite``, or a path.
-            device: where the experts compute, such as ``cuda``.
+            device: device of the experts, such as ``cuda``.
 
         Raises:
-            BadInputError: there is no such bundle, or it is damaged.
+            BadInputError: the bundle does not exist or is damaged.
         """
         return cls(bundles.load_bundle(name), device)
 
@@ -147,19 +147,19 @@ class Scorer:
     def __call__(self, picture: Sequence[Picture]) -> list[Score]: ...
 
     def __call__(self, picture: Picture | Sequence[Picture]) -> Score | list[Score]:
-        """Score an image, or each of several.
+        """Score one image or several.
 
         Args:
-            picture: a path; a binary file, read from its beginning; a Pillow image; numpy
-                ``(H, W, 3)`` or grey ``(H, W)``, uint8 or floats in [0, 1]; torch ``(3, H, W)``,
-                likewise; or a list or tuple of any of these. A torch batch ``(N, 3, H, W)`` counts
-                as a list of N.
+            picture: a path; a binary file, read from its beginning; a Pillow image; a numpy array
+                ``(H, W, 3)`` or grey ``(H, W)``, uint8 or floats in [0, 1]; a torch tensor
+                ``(3, H, W)`` likewise; or a list or tuple of these. A torch batch
+                ``(N, 3, H, W)`` counts as a list of N images.
 
         Returns:
-            A score, or a list of them where a list or a batch was given.
+            A score, or a list of scores for a list or batch.
 
         Raises:
-            BadInputError: a file cannot be read, or what is given is no image.
+            BadInputError: a file cannot be read, or the argument is not an image.
         """
         if isinstance(picture, Tensor) and picture.ndim == 4:
             inputs.check_tensor(picture)
@@ -169,20 +169,20 @@ class Scorer:
         return self._score_one(cast("Picture", picture))
 
     def __reduce__(self) -> tuple[Any, tuple[Bundle, str]]:
-        """Pass between processes, and be copied, as the name of what to read."""
+        """Support pickling and copying; the copy loads the bundle again."""
         return _reloaded, (self.bundle, str(self._device))
 
     def _score_one(self, picture: Picture) -> Score:
-        picture = self._in_reach(picture)
+        picture = self._to_cpu_if_needed(picture)
         return self._isolated(lambda: self._score_here(picture))
 
     def _score_here(self, picture: Picture) -> Score:
-        with self.budget.hold(inputs.pixel_count(picture)):
+        with self.budget.reserve(inputs.pixel_count(picture)):
             return self.score_prepared(self.prepare(picture))
 
     def _score_all(self, pictures: Sequence[Picture]) -> list[Score]:
-        # An object that is given several times is read once: two threads must not read one file.
-        unique = {id(picture): self._in_reach(picture) for picture in pictures}
+        # An object that occurs several times is read once, as file objects are not thread-safe.
+        unique = {id(picture): self._to_cpu_if_needed(picture) for picture in pictures}
         workers = min(len(unique), devices.cpu_count()) if self._device.type == "cpu" else 1
         if workers <= 1:
             scores = [self._score_one(picture) for picture in unique.values()]
@@ -192,91 +192,93 @@ class Scorer:
         score_of = dict(zip(unique, scores, strict=True))
         return [score_of[id(picture)] for picture in pictures]
 
-    def _in_reach(self, picture: Picture) -> Picture:
-        """Fetch a tensor from a GPU on the caller's thread, whose CUDA stream made it."""
+    def _to_cpu_if_needed(self, picture: Picture) -> Picture:
+        """Copy a GPU tensor to the CPU on the calling thread, because of its CUDA stream."""
         if isinstance(picture, Tensor) and picture.is_cuda and self._device.type == "cpu":
             return picture.cpu()
         return picture
 
     def _isolated(self, work: Callable[[], Result]) -> Result:
-        """Compute away from the caller's settings; on a GPU in its thread, whose stream counts."""
+        """Run on a separate thread on the CPU; on a GPU, on the calling thread and its stream."""
         return devices.on_one_thread(work) if self._device.type == "cpu" else work()
 
     def prepare(self, picture: Picture) -> PreparedImage:
-        """Read or convert one image, and bring it to the size that the experts see."""
-        return self._isolated(lambda: inputs.prepare_image(picture, self._viewing))
+        """Decode or convert one image and resize it."""
+        return self._isolated(lambda: inputs.prepare_image(picture, self._policy))
 
-    def score_prepared(self, seen: PreparedImage) -> Score:
-        """Score an image that has been read."""
+    def score_prepared(self, prepared: PreparedImage) -> Score:
+        """Score a prepared image."""
         with devices.ieee_float32(self._device):
-            points, content, quality = self._isolated(lambda: self._points_and_shares(seen.batch))
+            points, content, quality = self._isolated(
+                lambda: self._points_and_shares(prepared.batch)
+            )
         expected = self.bundle.manifest.residuals.expected_range(points)
-        return Score(points, expected, (content, quality), (seen.height, seen.width))
+        return Score(points, expected, (content, quality), (prepared.height, prepared.width))
 
     def as_module(self) -> ScorerModule:
-        """Return the scorer as a torch module: differentiable, usable as a loss.
+        """Return the scorer as a differentiable torch module, for example for use as a loss.
 
-        It takes ``(N, 3, H, W)`` floats in [0, 1] and gives ``(N,)`` points. Its weights are
-        frozen and it stays in evaluation mode; it is a copy, so moving it to a device leaves the
-        scorer where it is. It may be copied, pickled and saved like any module. Threads, autocast
-        and TF32 are the caller's.
+        It maps ``(N, 3, H, W)`` floats in [0, 1] to ``(N,)`` points. The weights are frozen and the
+        module stays in evaluation mode. It is a copy, so moving it to a device does not move the
+        scorer. It supports copying, pickling and saving. Threads, autocast and TF32 follow the
+        caller's settings.
         """
         pooling = self.bundle.manifest.recipe.pooling
         with devices.default_torch_state():
             experts = {
                 name: with_pooling(expert, pooling) for name, expert in self._experts.items()
             }
-            return copy.deepcopy(ScorerModule(experts, self._scales, self._head, self._viewing))
+            return copy.deepcopy(ScorerModule(experts, self._scales, self._head, self._policy))
 
     def expert_points(self, expert: ExpertName, batch: Tensor) -> Tensor:
         """Return the points that an expert alone adds to the mean photograph's, ``(N,)`` float64.
 
         Args:
-            expert: which.
-            batch: ``(N, 3, H, W)`` float32 in [0, 1], of the size that the experts see.
+            expert: name of the expert.
+            batch: ``(N, 3, H, W)`` float32 in [0, 1], after resizing.
         """
         with devices.ieee_float32(self._device):
             return self._isolated(lambda: self._share(expert, batch))
 
     @torch.inference_mode()
     def _share(self, expert: ExpertName, batch: Tensor) -> Tensor:
-        answer = self._expert_output(expert, scaled_views(batch.to(self._device), self._scales))
-        added: Tensor = self._head({expert: answer}) - self._head({})
+        output = self._expert_output(expert, scaled_views(batch.to(self._device), self._scales))
+        added: Tensor = self._head({expert: output}) - self._head({})
         return added
 
     @torch.inference_mode()
     def _points_and_shares(self, batch: Tensor) -> tuple[float, float, float]:
-        """Return points and both shares of one image, which is halved once for both experts."""
-        seen = scaled_views(batch.to(self._device), self._scales)
-        answers = {name: self._expert_output(name, seen) for name in EXPERTS}
-        shares = self._head.shares(answers)
-        return float(self._head(answers)), float(shares["content"]), float(shares["quality"])
+        """Return points and both contributions of one image; experts share the half scale."""
+        prepared = scaled_views(batch.to(self._device), self._scales)
+        outputs = {name: self._expert_output(name, prepared) for name in EXPERTS}
+        shares = self._head.shares(outputs)
+        return float(self._head(outputs)), float(shares["content"]), float(shares["quality"])
 
-    def _expert_output(self, expert: ExpertName, seen: list[Tensor]) -> Tensor:
-        rows = torch.from_numpy(self._encodings[expert].encode(seen))
-        return self._head.answer(expert, rows)
+    def _expert_output(self, expert: ExpertName, prepared: list[Tensor]) -> Tensor:
+        rows = torch.from_numpy(self._encodings[expert].encode(prepared))
+        return self._head.expert_output(expert, rows)
 
 
 def _reloaded(bundle: Bundle, device: str) -> Scorer:
-    """Read a bundle again.
+    """Load the bundle of a pickled scorer.
 
     Raises:
-        BadInputError: it is no longer there, or another one is.
+        BadInputError: the bundle no longer exists or has changed.
     """
     found = bundles.load_bundle(bundle.folder)
     if found.digest != bundle.digest:
         raise BadInputError(
-            f"{bundle.folder}: another bundle ({found.identity}) than the copied scorer's"
-            f" ({bundle.identity}); load it again"
+            f"{bundle.folder}: the bundle has changed from {bundle.identity} to {found.identity}."
+            " Create the scorer again."
         )
     return Scorer(found, device)
 
 
 def _checked_device(device: str | torch.device) -> torch.device:
-    """Return a device that this process can compute on.
+    """Return a device that is available to this process.
 
     Raises:
-        BadInputError: there is none of this name.
+        BadInputError: the device does not exist.
     """
     allowed = "allowed: cpu, cuda, cuda:N"
     try:

@@ -1,4 +1,4 @@
-"""Windows over an image, and a smooth surface through what was measured in them."""
+"""Sliding windows over an image, and smooth interpolation of their values."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ import numpy as np
 
 Surface: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
-# A window is a quarter of the shorter side, but no fewer pixels than the experts' deepest stage
-# needs to see something, and no more than keeps the map sharp.
-_SHARE, _LEAST, _MOST = 4, 96, 256
+# The side of a window is a quarter of the shorter side of the image, within limits: the last stage
+# of the experts needs a minimum, and large windows blur the map.
+_DIVISOR, _MIN_SIDE, _MAX_SIDE = 4, 96, 256
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class WindowGrid:
     """Windows of one size on a regular grid, from border to border.
 
     Attributes:
-        height, width: of the image.
-        side: of a window, at most; an image smaller than that is one window.
+        height, width: size of the image.
+        side: maximum side of a window; a smaller image is one window.
         tops: first row of each row of windows.
         lefts: first column of each column of windows.
     """
@@ -32,33 +32,33 @@ class WindowGrid:
 
     @classmethod
     def over(cls, height: int, width: int) -> "WindowGrid":
-        """Lay windows over an image, each half over the next."""
-        side = min(max(min(height, width) // _SHARE, _LEAST), _MOST)
+        """Cover an image with windows that overlap by half."""
+        side = min(max(min(height, width) // _DIVISOR, _MIN_SIDE), _MAX_SIDE)
         return cls(height, width, side, _starts(height, side), _starts(width, side))
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of windows."""
+        """Number of rows and columns of windows."""
         return len(self.tops), len(self.lefts)
 
     def boxes(self) -> Iterator[tuple[slice, slice]]:
-        """Yield rows and columns of each window, line by line."""
+        """Yield the row and column slices of each window in row-major order."""
         for top in self.tops:
             for left in self.lefts:
                 yield slice(top, top + self.side), slice(left, left + self.side)
 
 
-def interpolate_grid(plan: WindowGrid, values: Surface, height: int, width: int) -> Surface:
-    """Lay a smooth surface through the windows' values: their Gaussian mean about each place.
+def interpolate_grid(grid: WindowGrid, values: Surface, height: int, width: int) -> Surface:
+    """Interpolate the values of windows with a Gaussian kernel.
 
     Args:
-        plan: the windows.
-        values: ``plan.shape``.
-        height: of the surface, which covers the whole image.
-        width: of the surface.
+        grid: the windows.
+        values: values of shape ``grid.shape``.
+        height: height of the surface, which covers the full image.
+        width: width of the surface.
     """
-    down = _nearness(plan.tops, plan.side, plan.height, height)
-    across = _nearness(plan.lefts, plan.side, plan.width, width)
+    down = _kernel_weights(grid.tops, grid.side, grid.height, height)
+    across = _kernel_weights(grid.lefts, grid.side, grid.width, width)
     smooth: Surface = down @ values @ across.T
     return smooth
 
@@ -70,8 +70,8 @@ def _starts(length: int, side: int) -> tuple[int, ...]:
     return tuple(round(start) for start in np.linspace(0, length - side, count).tolist())
 
 
-def _nearness(starts: tuple[int, ...], side: int, length: int, places: int) -> Surface:
-    """Return the share of each window in each place, ``(places, windows)``; rows sum to one."""
+def _kernel_weights(starts: tuple[int, ...], side: int, length: int, places: int) -> Surface:
+    """Return the weight of each window at each position, ``(places, windows)``; rows sum to one."""
     centres = np.array(starts) + min(side, length) / 2
     at = (np.arange(places) + 0.5) * (length / places)
     distance = (at[:, None] - centres) / (side / 3)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.offered import Server
+from support.archive_server import Server
 
 from reiqa import catalog
 from reiqa.catalog import DatasetEntry, Source, SourceFile

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support import miniature
-from support.offered import picture
+from support.archive_server import picture
 
 from reiqa import catalog, layout, store
 from reiqa.catalog import DatasetEntry, RatingsSpec
@@ -186,7 +186,7 @@ def test_an_entry_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "catalog.yaml"
     path.write_text("mirrors: {}\ndatasets:\n  a: {title: A}\n  a: {title: B}\n")
     monkeypatch.setattr(catalog, "FILE", path)
-    with pytest.raises(BadInputError, match="the key 'a' is given twice"):
+    with pytest.raises(BadInputError, match="duplicate key 'a'"):
         catalog.load_catalog.__wrapped__()
 
 

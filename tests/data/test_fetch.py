@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from support.offered import SMALL, Server, picture, tgz, zipped
+from support.archive_server import SMALL, Server, picture, tgz, zipped
 
 from reiqa import catalog, layout, store
 from reiqa.catalog import DatasetEntry, Source, SourceFile
@@ -67,7 +67,7 @@ def test_the_receipt_of_the_same_files_is_the_same_file(
     assert fetch.fetch("small", force=True, patience=patience).read_bytes() == first
 
 
-def test_a_whole_set_is_not_brought_again_but_a_damaged_one_is(
+def test_a_complete_dataset_is_not_fetched_again_but_a_damaged_one_is(
     archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
@@ -127,7 +127,7 @@ def test_a_download_goes_on_after_the_process_was_killed(
 
 
 @pytest.mark.parametrize("fault", ["no range", "changed", "416"])
-def test_a_part_that_cannot_be_continued_is_begun_anew(
+def test_a_partial_download_that_cannot_resume_is_restarted(
     fault: str, archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
@@ -231,7 +231,7 @@ def test_a_damaged_first_sight_does_not_become_the_measure(
 ) -> None:
     small_set(ARCHIVE)
     archives.faults[ARCHIVE] = ["says less"]
-    with pytest.raises(WorkFailedError, match="cut off"):
+    with pytest.raises(WorkFailedError, match="truncated"):
         fetch.fetch("small", patience=patience)
     fetch.fetch("small", patience=patience)
     assert whole()
@@ -261,7 +261,7 @@ def test_hub_and_drive_addresses_are_spelled_out(monkeypatch: pytest.MonkeyPatch
     )
 
 
-def test_a_drive_file_is_brought_under_its_name(
+def test_a_drive_file_is_downloaded_under_its_name(
     archives: Server, small_set: MakeSet, patience: RetryPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = small_set(ARCHIVE)
@@ -293,7 +293,7 @@ def test_pieces_are_put_together_and_none_may_fail(
     assert len(archives.ranges(ARCHIVE)) == 1, "what had come is not brought anew"
 
 
-def test_links_that_are_left_out_are_told_and_kept_in_the_receipt(
+def test_skipped_links_are_reported_and_recorded_in_the_receipt(
     archives: Server, small_set: MakeSet, patience: RetryPolicy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small_set(ARCHIVE)
@@ -341,7 +341,7 @@ def test_a_web_page_is_not_taken_for_a_plain_file(
     assert archives.ranges("/d/labels.csv") == [""]
 
 
-def test_a_plain_file_of_no_told_length_does_not_become_the_measure(
+def test_the_digest_of_an_unverified_file_is_not_recorded(
     archives: Server, labelled: DatasetEntry, patience: RetryPolicy
 ) -> None:
     archives.faults[LABELS] = ["unsized"]
@@ -418,7 +418,7 @@ def test_a_walled_set_says_what_to_do_and_is_then_taken_from_there(
     assert image.exists(), "to fetch again removes the link, never what it leads to"
 
 
-def test_the_way_by_hand_is_told_where_no_source_of_a_walled_set_answers(
+def test_manual_steps_are_logged_if_all_sources_fail(
     archives: Server,
     small_set: MakeSet,
     patience: RetryPolicy,
@@ -480,7 +480,7 @@ def test_a_broken_table_of_digests_is_one_line(
 
 
 @pytest.mark.parametrize("broken", ["[]", '{"images": 3}', "{"])
-def test_a_broken_receipt_vouches_for_nothing(
+def test_a_broken_receipt_is_not_trusted(
     broken: str, archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)
@@ -532,7 +532,7 @@ def test_two_processes_that_want_one_set_bring_it_once(
     assert whole() and len(archives.asked) == 1
 
 
-def test_no_receipt_stands_while_the_folder_is_exchanged(
+def test_no_receipt_exists_while_the_folder_is_replaced(
     archives: Server, small_set: MakeSet, patience: RetryPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_set(ARCHIVE)
@@ -581,7 +581,7 @@ def test_an_unknown_set_and_an_absent_mirror_are_named(project: Path) -> None:
         fetch.fetch("demo", Path("nowhere"))
 
 
-def test_what_came_with_a_clone_is_not_brought_again(
+def test_files_from_a_clone_are_not_downloaded_again(
     archives: Server, small_set: MakeSet, patience: RetryPolicy
 ) -> None:
     small_set(ARCHIVE)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.offered import Server, picture, spreadsheet, tgz, zipped
-from support.true_shapes import SHAPES, labels_of, miniature, rows_of
+from support.archive_layouts import SHAPES, labels_of, miniature, rows_of
+from support.archive_server import Server, picture, spreadsheet, tgz, zipped
 
 from reiqa import catalog, layout
 from reiqa.catalog import DatasetEntry, SourceFile
@@ -247,7 +247,7 @@ def test_a_split_whose_file_is_absent_is_said_to_be_so(project: Path) -> None:
         (lambda text: text.rstrip().rpartition("\n")[0], "1 of 10,073 images have no part"),
     ],
 )
-def test_a_split_file_that_is_damaged_is_refused_with_the_mend(
+def test_a_damaged_split_file_is_refused_with_the_remedy(
     damage: Callable[[str], str], fault: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend("koniq10k", monkeypatch)
@@ -258,7 +258,7 @@ def test_a_split_file_that_is_damaged_is_refused_with_the_mend(
             index.build_index("koniq10k", allow_missing=allowed)
 
 
-def test_a_split_cut_off_beside_missing_images_gives_way_and_says_so(project: Path) -> None:
+def test_a_truncated_split_with_missing_images_falls_back_with_a_note(project: Path) -> None:
     put("koniq10k", miniature("koniq10k", 900))
     ((title, text),) = labels_of("koniq10k").items()
     put("koniq10k", {title: text[: len(text) // 2].rpartition("\n")[0].encode()})
@@ -297,7 +297,7 @@ def test_a_corpus_is_measured_and_its_copies_are_counted(project: Path) -> None:
     assert index.read_header(layout.index("kodak"))["copies_first"] == ["kodim23.png = kodim22.png"]
 
 
-def test_a_corpus_that_lacks_photographs_fails_unless_allowed(project: Path) -> None:
+def test_an_incomplete_corpus_fails_unless_allowed(project: Path) -> None:
     put("kodak", {"kodim01.png": picture("a.png")})
     with pytest.raises(BadInputError, match="23 missing"):
         index.build_index("kodak")
@@ -347,7 +347,7 @@ def test_an_index_that_is_none_is_refused_in_one_line(project: Path) -> None:
             index.read_index(path)
 
 
-def test_a_set_that_is_not_fetched_is_named_with_the_mend(project: Path) -> None:
+def test_an_unfetched_dataset_error_names_the_remedy(project: Path) -> None:
     with pytest.raises(BadInputError, match="reiqa fetch --dataset spaq"):
         index.build_index("spaq")
 
@@ -358,7 +358,7 @@ listed = st.lists(segment, max_size=3).map(lambda folders: "/".join([*folders, "
 
 @settings(deadline=None)
 @given(st.lists(listed, min_size=1, max_size=6, unique=True), listed)
-def test_the_longest_tail_wins_and_a_tie_is_told(paths: list[str], wanted: str) -> None:
+def test_the_longest_tail_wins_and_a_tie_is_reported(paths: list[str], wanted: str) -> None:
     def agreement(path: str) -> int:
         one, other = path.lower().split("/")[::-1], wanted.lower().split("/")[::-1]
         return next(

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from support.offered import picture
+from support.archive_server import picture
 
 from reiqa import catalog, layout
 from reiqa.data import fetch, index, status

@@ -14,7 +14,7 @@ import py7zr
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.offered import SMALL, seven_of, seven_parts, tgz, zipped
+from support.archive_server import SMALL, seven_of, seven_parts, tgz, zipped
 
 from reiqa.data import unpack as unpacking
 from reiqa.data.unpack import ArchiveError, unpack
@@ -195,7 +195,7 @@ def test_a_7z_with_a_link_is_refused(around: Path) -> None:
         unpack(around / "packed/x.7z", around / "into")
 
 
-def test_a_7z_whose_table_is_spoilt_is_refused_or_unpacked_and_nothing_else(around: Path) -> None:
+def test_a_7z_with_a_corrupted_table_is_refused_or_unpacked(around: Path) -> None:
     packed, table = seven_parts({"d/a.bin": b"pixels" * 10})
     places, largest, refused = range(len(table)), b"\xff" * 9, 0
     flipped = [table[:at] + bytes([table[at] ^ 1 << at % 8]) + table[at + 1 :] for at in places]

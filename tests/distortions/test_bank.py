@@ -84,7 +84,7 @@ def test_the_mean_does_not_darken(name: str) -> None:
 
 
 def test_wrong_input_is_refused_in_one_line(image: Tensor) -> None:
-    with pytest.raises(BadInputError, match="no type named fog"):
+    with pytest.raises(BadInputError, match="unknown type fog"):
         distort(image, ["fog"], [1], [0])
     with pytest.raises(BadInputError, match="level 6"):
         distort(image, ["jpeg"], [6], [0])

@@ -39,7 +39,7 @@ def test_a_row_is_mean_and_deviation_of_every_stage_in_order() -> None:
     torch.testing.assert_close(row, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_the_pooled_last_stage_stands_at_the_end_where_it_is_no_stages_mean() -> None:
+def test_the_output_is_appended_if_it_is_not_the_mean_of_a_stage() -> None:
     encoder = encoders.build_encoder("efficientnet_lite0", "content").eval()
     image = torch.rand(1, 3, 96, 64)
     whole = encoders.with_pooling(encoder, "stages")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from faults import ledger
 from faults.ledger import CorruptReadError, Ledger
-from support import disturbed, stages
-from support.disturbed import Ended, Fault
+from support import fault_injection, stages
+from support.fault_injection import Ended, Fault
 from support.stages import Stage
 
 from reiqa.store import file_digest, revision
@@ -39,17 +39,17 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    folder = disturbed.project(tmp_path_factory.mktemp("finished") / "project")
+    folder = fault_injection.project(tmp_path_factory.mktemp("finished") / "project")
     # Whoever is first waits for the fork server to import everything.
-    assert disturbed.run(folder, "datasets").code == 0
+    assert fault_injection.run(folder, "datasets").code == 0
     made = Finished(folder, {})
     tally = folder / "work" / "tally"
     for stage in stages.ALL:
-        ended = disturbed.run(folder, *stage.argv, fault=Fault(tally=tally))
+        ended = fault_injection.run(folder, *stage.argv, fault=Fault(tally=tally))
         assert ended.code == 0, f"{stage.name}: {ended.said}"
         made.seconds[stage.name], made.changes[stage.name] = ended.seconds, int(tally.read_text())
         tally.unlink()
-    made.contents = disturbed.contents(folder)
+    made.contents = fault_injection.contents(folder)
     return made
 
 
@@ -61,7 +61,7 @@ class Disturbed:
         self.folder, self.finished = folder, finished
 
     def run(self, stage: Stage, *more: str, **how: Any) -> Ended:
-        return disturbed.run(self.folder, *stage.argv, *more, **how)
+        return fault_injection.run(self.folder, *stage.argv, *more, **how)
 
     def mends(self, stage: Stage) -> None:
         """The verb run again ends well, in the bytes of an undisturbed run."""
@@ -70,7 +70,7 @@ class Disturbed:
         self.is_as_undisturbed()
 
     def is_as_undisturbed(self) -> None:
-        found, wanted = disturbed.contents(self.folder), self.finished.contents
+        found, wanted = fault_injection.contents(self.folder), self.finished.contents
         other = sorted(name for name in found if found[name] != wanted.get(name, found[name]))
         if other:
             raise CorruptReadError(f"not the bytes of an undisturbed run: {other}")

@@ -167,7 +167,7 @@ def _binary_readers() -> Iterator[Reader]:
     import numpy as np
     import torch
     from safetensors.torch import save
-    from support.offered import seven_of, seven_parts
+    from support.archive_server import seven_of, seven_parts
     from torch import nn
 
     from reiqa import distortions, encoders

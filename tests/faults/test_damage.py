@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from faults.ledger import CorruptReadError
 from support import stages
-from support.disturbed import Fault, Running, refused
+from support.fault_injection import Fault, Running, refused
 
 from reiqa import seeds
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support import stages
-from support.disturbed import Fault, refused
+from support.fault_injection import Fault, refused
 from support.stages import Stage
 
 pytestmark = [pytest.mark.xdist_group("faults")]

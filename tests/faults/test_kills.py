@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 from support import stages
-from support.disturbed import Fault
+from support.fault_injection import Fault
 from support.stages import Stage
 
 from reiqa import seeds

@@ -30,7 +30,7 @@ def test_a_corrupt_read_passes_on_as_the_failure_it_is() -> None:
         raise CorruptReadError("other bytes")
 
 
-def test_a_test_run_anew_replaces_what_the_ledger_kept_of_it(tmp_path: Path) -> None:
+def test_rerunning_a_test_replaces_its_ledger_entries(tmp_path: Path) -> None:
     kept = tmp_path / "below" / "ledger.jsonl"
     failed = ledger.line("a", False, "r1", _counted(AssertionError()))
     ledger.append(kept, failed)

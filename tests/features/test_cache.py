@@ -57,7 +57,7 @@ def test_a_cache_cut_off_anywhere_is_refused_in_one_line(tmp_path, share):
     cache.write_features(path, content(600, 20))
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(BadInputError, match=r"f\.h5: .*delete it") as caught:
+    with pytest.raises(BadInputError, match=r"f\.h5: .*Delete it") as caught:
         read_features(path)
     assert "\n" not in str(caught.value)
 
@@ -70,7 +70,7 @@ def test_a_cache_with_a_flipped_bit_among_its_numbers_is_refused(tmp_path):
     place = data.index(expected.values[300].tobytes())
     data[place] ^= 1
     path.write_bytes(data)
-    with pytest.raises(BadInputError, match="delete it"):
+    with pytest.raises(BadInputError, match="Delete it"):
         read_features(path)
 
 

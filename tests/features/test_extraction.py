@@ -270,7 +270,7 @@ def sealed(project: list[str]) -> list[str]:
     return project
 
 
-def test_what_was_let_pass_once_is_fatal_to_a_strict_run_and_mended_with_force(sealed):
+def test_a_strict_run_rejects_error_rows_and_force_replaces_them(sealed):
     bad = layout.raw("clive") / sealed[2]
     whole = bad.read_bytes()
     bad.write_bytes(whole[:200])

@@ -169,7 +169,7 @@ def test_compiling_without_a_compiler_is_one_line(project, patterns, make, monke
     settings = make()
     compute = settings.compute.model_copy(update={"compile": True})
     with pytest.raises(
-        BadInputError, match=r"compute\.compile: no C\+\+ compiler no-such-compiler"
+        BadInputError, match=r"compute\.compile: C\+\+ compiler no-such-compiler not found"
     ):
         pretrain("quality", settings.model_copy(update={"compute": compute}))
 

@@ -86,7 +86,7 @@ def test_making_views_leaves_the_callers_randomness(corpus, settings):
     assert torch.equal(torch.rand(2), wanted)
 
 
-def test_quality_views_are_the_chunks_pairs_drawn_anew_each_turn(corpus, settings):
+def test_quality_views_are_chunk_pairs_redrawn_each_repeat(corpus, settings):
     from reiqa import catalog
     from reiqa.chunks import shards
 

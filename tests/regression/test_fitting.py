@@ -135,7 +135,7 @@ def test_the_alpha_path_holds_the_mean_validation_srcc(make_set, params):
     assert max(float(row["both"]) for row in rows) > 0.9
 
 
-def test_distortions_and_levels_are_told_of_a_synthetic_set(make_set, params):
+def test_distortions_and_levels_of_a_synthetic_dataset_are_reported(make_set, params):
     make_set("live", count=96, references=12)
     result = result_of(fit("live", params))
     assert result["references"] == 12
@@ -155,7 +155,7 @@ def test_distortions_and_levels_are_told_of_a_synthetic_set(make_set, params):
     assert parts["jpeg"]["n"] == len({row["image"] for row in rows})
 
 
-def test_the_published_numbers_stand_beside(make_set, params):
+def test_published_numbers_are_shown_next_to_results(make_set, params):
     make_set("clive")
     variants = result_of(fit("clive", params))["variants"]
     assert variants["both"]["paper"] == {"srcc": 0.84, "plcc": 0.854}
@@ -243,11 +243,11 @@ def test_a_rating_that_is_nan_is_dropped_and_counted(make_set, params):
 
 
 def test_an_image_that_failed_in_one_expert_is_dropped_for_all_and_named(make_set, params):
-    make_set("clive", errors={"quality": {5: "0005.png: damaged or cut off"}})
+    make_set("clive", errors={"quality": {5: "0005.png: damaged or truncated"}})
     result = result_of(fit("clive", params))
     assert result["n"] == 59
     assert result["errors"] == [
-        {"image": "Images/0005.png", "expert": "quality", "error": "0005.png: damaged or cut off"}
+        {"image": "Images/0005.png", "expert": "quality", "error": "0005.png: damaged or truncated"}
     ]
     assert result["variants"]["content"]["srcc"]["median"] is not None
 
@@ -278,7 +278,7 @@ def test_a_cache_that_is_cut_off_is_a_clear_line(make_set, params):
     make_set("clive")
     path = layout.features("clive", "quality")
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(BadInputError, match=r"quality\.h5: .*delete it"):
+    with pytest.raises(BadInputError, match=r"quality\.h5: .*Delete it"):
         fit("clive", params)
     assert not layout.result("clive").exists()
 
@@ -297,7 +297,7 @@ def test_features_of_the_other_expert_are_a_clear_line(make_set, params):
     layout.features("clive", "quality").write_bytes(
         layout.features("clive", "content").read_bytes()
     )
-    with pytest.raises(BadInputError, match="features of content, not quality"):
+    with pytest.raises(BadInputError, match="features of content, not of quality"):
         fit("clive", params)
 
 

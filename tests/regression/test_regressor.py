@@ -60,7 +60,7 @@ def test_the_reach_of_features_is_kept(tmp_path):
 
 
 def test_features_of_another_width_are_refused():
-    with pytest.raises(BadInputError, match="width 5"):
+    with pytest.raises(BadInputError, match="got 5 features"):
         made(4).predict(np.zeros((2, 5), dtype=np.float32))
 
 

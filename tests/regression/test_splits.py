@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.true_shapes import SHAPES, labels_of, rows_of
+from support.archive_layouts import SHAPES, labels_of, rows_of
 
 from reiqa import catalog
 from reiqa.data.index import Index
@@ -159,7 +159,7 @@ def test_the_order_in_which_a_table_was_listed_does_not_matter() -> None:
 def test_splits_are_the_same_for_every_hash_seed() -> None:
     code = (
         "import sys, hashlib; sys.path.insert(0, sys.argv[1])\n"
-        "from support.true_shapes import rows_of\n"
+        "from support.archive_layouts import rows_of\n"
         "import numpy as np\n"
         "from reiqa.data.index import Index\n"
         "from reiqa.regression.splits import make_splits\n"
@@ -273,7 +273,7 @@ def test_a_split_of_ones_own_may_leave_the_validation_to_reiqa(tmp_path: Path) -
         ),
     ],
 )
-def test_a_split_of_ones_own_that_leaks_or_lacks_is_refused(
+def test_a_custom_split_that_leaks_or_is_incomplete_is_refused(
     text: str, fault: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "own.csv"

@@ -22,7 +22,7 @@ from reiqa.regression.statistics import (
         st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 3)), min_size=2, max_size=30
     )
 )
-def test_weights_stand_for_repetition(rows):
+def test_weights_are_equivalent_to_repetition(rows):
     first, second, weights = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     repeats = weights.astype(int)
     expected = metrics.srcc(np.repeat(first, repeats), np.repeat(second, repeats))

@@ -174,7 +174,7 @@ def test_a_large_scatter_is_a_picture_inside_the_drawing_not_ten_thousand_marks(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_colour_stands_out_from_every_ground_at_least_4_5_to_1(scheme):
+def test_every_text_colour_has_contrast_of_at_least_4_5_to_1(scheme):
     css = (Path(params.__file__).parent / "report" / "style.css").read_text()
     light, dark = css.split("@media (prefers-color-scheme: dark)")
     block = light if scheme == "light" else dark.split("\n}\n")[0]

@@ -57,7 +57,7 @@ def test_rows_follow_the_parameters_order_and_hold_the_medians(project):
             assert getattr(line, f"{metric}_std") == found[metric]["std"]
 
 
-def test_the_papers_value_and_the_difference_stand_only_where_it_was_published(project):
+def test_paper_value_and_difference_are_shown_only_if_published(project):
     for line in tables_of(project):
         if (line.dataset, line.variant) == ("clive", "both"):
             assert line.paper_srcc == 0.84
@@ -116,7 +116,7 @@ def test_plain_text_has_no_escape_codes_and_coloured_text_the_same_numbers(writt
 
 
 @pytest.mark.parametrize("spoil", ["missing", "cut", "empty"])
-def test_a_spoilt_result_is_one_line_that_names_the_file(project, spoil):
+def test_a_corrupted_result_error_names_the_file(project, spoil):
     path = layout.result("clive")
     if spoil == "missing":
         path.unlink()
@@ -136,7 +136,7 @@ def test_the_table_of_a_folder_without_results_says_what_to_run(tmp_path, monkey
 
 def test_a_foreign_csv_is_refused_by_name(project):
     layout.ALL_SRCC.write_text("a,b\n1,2\n")
-    with pytest.raises(BadInputError, match=r"all_srcc\.csv: not a results table"):
+    with pytest.raises(BadInputError, match=r"all_srcc\.csv: not a valid results table"):
         report.table_text(False)
 
 

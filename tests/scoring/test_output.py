@@ -105,7 +105,7 @@ def test_the_newest_row_of_an_image_counts(tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_left_as_it_is(form, text: str, tmp_path: Path) -> None:
     path = tmp_path / "mine"
     path.write_text(text)
-    with pytest.raises(BadInputError, match="something else"):
+    with pytest.raises(BadInputError, match="something other"):
         RowFile(path, form)
     assert path.read_text() == text
 

@@ -120,7 +120,7 @@ def test_a_copy_refuses_a_folder_that_holds_another_bundle_now(
     packed = pickle.dumps(Scorer.load(folder))
     manifest = folder / "bundle.json"
     manifest.write_bytes(manifest.read_bytes() + b"\n")
-    with pytest.raises(BadInputError, match="another bundle"):
+    with pytest.raises(BadInputError, match="the bundle has changed"):
         pickle.loads(packed)
 
 

@@ -26,7 +26,7 @@ def test_its_card_tells_the_correlations_that_its_manifest_holds() -> None:
         assert f"| {lite.manifest.metrics[0]['variants'][variant]['srcc']['median']:.3f} |" in told
 
 
-def test_a_photograph_scores_above_its_spoilt_copies(lite: Scorer) -> None:
+def test_a_photograph_scores_above_its_degraded_copies(lite: Scorer) -> None:
     photograph = Image.fromarray(data.coffee())
     small = photograph.resize((photograph.width // 8, photograph.height // 8))
     spoilt = [

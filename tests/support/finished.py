@@ -38,7 +38,7 @@ def artifacts(
     """Path, stage, item, inputs and companions of every artifact, inputs first."""
     for stage, item in stages.artifacts(tree):
         path = stage.path(item)
-        yield path, stage.name, item, stage.reads(tree, item), stage.beside(path)
+        yield path, stage.name, item, stage.reads(tree, item), stage.companion_paths(path)
 
 
 def _put(

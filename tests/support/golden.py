@@ -223,13 +223,13 @@ def run_all() -> Values:
     with mock.patch.multiple(
         reiqa.probe.run, _WINDOWS_PER_PHOTOGRAPH=1, _SIDE=64, _embedded=lambda: photographs
     ):
-        pipeline.make("probe", params)
+        pipeline.run_stage("probe", params)
     for name in ("views", "walls", "views_degraded"):
         pipeline.features(name, params)
     for name in _REFERENCES:
         pipeline.fit(name, params)
-    pipeline.make("cross", params)
-    pipeline.make("report", params)
+    pipeline.run_stage("cross", params)
+    pipeline.run_stage("report", params)
     build.build_bundle("views", Path("bundles/views"), None, [])
     return found | {
         "probe": {"probe": _leaves(json.loads(layout.PROBE.read_text()))},

@@ -11,9 +11,9 @@ import numpy as np
 import yaml
 from PIL import Image, ImageFilter, ImageOps
 from skimage import data
-from support.offered import spreadsheet, tgz, zipped
+from support.archive_layouts import SHAPES, labels_of, rows_of
+from support.archive_server import spreadsheet, tgz, zipped
 from support.project import ROOT
-from support.true_shapes import SHAPES, labels_of, rows_of
 
 #: Width and height of rated images, and of the photographs to learn from.
 RATED, LEARNT = (256, 208), (600, 448)

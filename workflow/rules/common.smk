@@ -104,7 +104,7 @@ def stamp_of(stage):
 def outputs_of(stage):
     """The files that a job of this stage makes, with wildcards."""
     pattern = STAGES[stage].pattern()
-    return [pattern, *STAGES[stage].beside(Path(pattern))]
+    return [pattern, *STAGES[stage].companion_paths(Path(pattern))]
 
 
 def needs_of(stage):

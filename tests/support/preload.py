@@ -5,7 +5,7 @@ import os
 import sys
 
 import torch
-from support import disturbed
+from support import fault_injection
 
 import reiqa.encoders
 import reiqa.features
@@ -40,7 +40,7 @@ _PARCEL = DatasetEntry(
     citation="none",
     licence="none",
     folders=("nowhere",),
-    parts=(SourceFile(sources=(Source(url=f"https://example.org/{disturbed.ARCHIVE}"),)),),
+    parts=(SourceFile(sources=(Source(url=f"https://example.org/{fault_injection.ARCHIVE}"),)),),
 )
 _entries = dict(catalog.load_catalog()) | {"parcel": _PARCEL}
 for _name, _count in {"demo": 4 * 31, "demo_mixed": 3 * 5}.items():

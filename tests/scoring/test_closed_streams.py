@@ -68,10 +68,10 @@ def test_names_that_no_file_can_have_are_rows_with_errors(folder: Path) -> None:
     ("line", "says"),
     [
         ("reiqa score - <&-", "standard input is closed"),
-        ("reiqa score a.jpg >&-", "standard output is closed; keep the rows with --out"),
+        ("reiqa score a.jpg >&-", "standard output is closed; use --out"),
     ],
 )
-def test_a_closed_stream_that_is_needed_is_told_in_one_line(
+def test_a_required_closed_stream_is_reported_in_one_line(
     folder: Path, line: str, says: str
 ) -> None:
     done = shell(folder, line)

@@ -37,7 +37,7 @@ def test_processes_share_each_step_in_order():
 
 
 def test_a_step_that_cannot_be_shared_evenly_is_refused():
-    with pytest.raises(BadInputError, match=r"training\.images: 5"):
+    with pytest.raises(BadInputError, match=r"training\.batch_size: 5"):
         EpochSampler(20, 5, 0, 0, 2)
 
 

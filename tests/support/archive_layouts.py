@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.offered import picture
+from support.archive_server import picture
 
 
 @dataclass(frozen=True)

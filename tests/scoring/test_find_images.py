@@ -56,7 +56,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file() -> None:
     assert paths("d/a[1].png") == ["d/a[1].png"]
 
 
-def test_a_pattern_that_matches_nothing_is_told_of() -> None:
+def test_a_pattern_without_matches_is_reported() -> None:
     touch("a.png")
     (none, _) = find_images(["x*.png", "a.png"], ())
     assert none.error == "no file matches this pattern"
@@ -100,7 +100,7 @@ def test_what_is_no_file_is_not_waited_for() -> None:
 
 def test_no_image_at_all_is_bad_input() -> None:
     Path("empty").mkdir()
-    with pytest.raises(BadInputError, match="empty: no image here"):
+    with pytest.raises(BadInputError, match="empty: no image found"):
         find_images(["empty"], ())
 
 

@@ -82,7 +82,7 @@ def test_few_images_are_at_hand_however_long_the_list(run, scorer, judged) -> No
     rows = pipeline.score_images(scorer, several, 2)
     next(rows)
     time.sleep(0.3)
-    assert len(judged) <= 2 * pipeline._AHEAD
+    assert len(judged) <= 2 * pipeline._QUEUE_FACTOR
     rows.close()
     assert len(judged) < len(several) // 4
 

@@ -91,7 +91,7 @@ def test_a_run_with_out_keeps_what_it_has(run, photos, monkeypatch) -> None:
     [
         ({"out": Path("a.txt")}, "--out a.txt"),
         ({"out": Path("a.csv"), "form": "table"}, "csv or jsonl"),
-        ({"out": Path("photos/a.png"), "form": "csv"}, "something else"),
+        ({"out": Path("photos/a.png"), "form": "csv"}, "something other"),
     ],
 )
 def test_an_out_that_cannot_be_is_refused(run, photos, options, words) -> None:
@@ -124,7 +124,7 @@ def fill_with_bad_ones(folder: Path) -> dict[str, str]:
     (folder / "round/back").symlink_to(folder.absolute())
     (folder / "nowhere.png").symlink_to("absent.png")
     (folder / "folder.png").mkdir()
-    unreadable = {"phone.heic": "read", "cut.jpg": "cut off", "empty.jpg": "", "header.png": ""}
+    unreadable = {"phone.heic": "read", "cut.jpg": "truncated", "empty.jpg": "", "header.png": ""}
     return unreadable | {"words.png": "not an image", "nowhere.png": "No such file"}
 
 
@@ -172,11 +172,11 @@ def test_the_process_says_how_it_ended(run, photos) -> None:
     assert done.returncode == 1
     assert len(done.stdout.splitlines()) == 6
     assert done.stderr.splitlines() == [
-        "reiqa: 1 of 5 images could not be scored; their rows say why"
+        "reiqa: 1 of 5 images could not be scored; see the errors in their rows"
     ]
     done = reiqa("photos", "--bundle", "absent")
     assert (done.returncode, done.stdout) == (2, "")
-    assert len(done.stderr.splitlines()) == 1 and "absent: no bundle" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "absent: bundle not found" in done.stderr
 
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly(run, photos) -> None:

@@ -24,7 +24,7 @@ def photographs(folder: Path, count: int) -> Path:
     return folder
 
 
-def test_a_ladder_is_an_original_and_every_level_of_every_type(tmp_path: Path) -> None:
+def test_degraded_copies_are_an_original_and_every_level_of_every_type(tmp_path: Path) -> None:
     source, made = photographs(tmp_path / "raw", 3), tmp_path / "made"
     made.mkdir()
     assert degraded.make_degraded(source, 2 * EACH, made)["photographs"] == 2

@@ -84,7 +84,7 @@ def test_a_shifted_system_is_solved_whatever_its_size_and_bandwidth(size, bandwi
         np.testing.assert_allclose(found[:, column], expected, rtol=1e-7, atol=1e-10)
 
 
-def test_a_shift_below_rounding_gives_nan_and_the_others_stand():
+def test_a_shift_below_rounding_gives_nan_only_in_its_column():
     vector = np.arange(1.0, 41.0)[:, None]
     matrix = 1e12 * vector @ vector.T
     found = ridge_path.ShiftedSystem(matrix.copy(), 4).solve(vector, [1e-30, 1e6])
@@ -113,7 +113,7 @@ def test_an_elastic_net_without_its_first_norm_is_ridge():
 
 
 def test_an_elastic_net_that_does_not_converge_says_so(monkeypatch):
-    monkeypatch.setattr(ridge_path, "_ITERATIONS", 1)
+    monkeypatch.setattr(ridge_path, "_MAX_ITERATIONS", 1)
     values, ratings = sample(40, 60)
     path = fit_path(standardised(values), ratings, [Penalty(1e-4, 0.5)])
     assert "did not converge" in path.notes[0]

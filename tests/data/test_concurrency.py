@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from support.offered import SMALL, Server, tgz
+from support.archive_server import SMALL, Server, tgz
 from typer.testing import CliRunner, Result
 
 from reiqa import layout
@@ -72,7 +72,7 @@ def whole(name: str) -> bool:
     )
 
 
-def test_sets_are_brought_side_by_side_and_not_all_at_once(
+def test_datasets_are_fetched_in_parallel_up_to_a_limit(
     sets: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in NAMES:
@@ -116,7 +116,7 @@ def test_one_that_fails_stops_no_other_and_each_failure_is_one_line_at_the_end(
     assert sorted(path for path, _ in sets.asked) == [path_of("four"), path_of("one")]
 
 
-def test_an_unknown_name_is_refused_before_anything_is_brought(sets: Server) -> None:
+def test_an_unknown_name_is_refused_before_any_download(sets: Server) -> None:
     done = reiqa_fetch(["one", "noone"])
     assert "noone: no such dataset" in str(done.exception)
     assert not sets.asked
@@ -130,7 +130,7 @@ def test_a_set_behind_a_wall_and_a_broken_one_end_in_the_code_of_failed_work(set
     assert sum(line.startswith("reiqa: ") for line in done.stderr.splitlines()) == 2
 
 
-def test_one_mistake_of_all_is_told_once(sets: Server) -> None:
+def test_a_common_error_is_reported_once(sets: Server) -> None:
     done = CliRunner().invoke(
         app, ["fetch", "--dataset=one", "--dataset=two", "--mirror", "nowhere"]
     )
@@ -138,7 +138,7 @@ def test_one_mistake_of_all_is_told_once(sets: Server) -> None:
     assert done.stderr == "reiqa: nowhere: the mirror is not a folder\n"
 
 
-def test_a_name_given_twice_is_brought_once(sets: Server) -> None:
+def test_a_duplicate_name_is_fetched_once(sets: Server) -> None:
     assert reiqa_fetch(["one", "one"]).exit_code == 0
     assert len(sets.asked) == 1
 

@@ -113,7 +113,7 @@ def test_only_copies_of_training_photographs_teach(rated, pairs):
     assert not np.array_equal(first.predictions, later.predictions)
 
 
-def test_the_order_is_judged_on_copies_of_test_photographs(rated, pairs):
+def test_the_order_is_evaluated_on_copies_of_test_photographs(rated, pairs):
     values, ratings, split = rated
     trial = run_split(values, ratings, split, [Penalty(1.0, 0.0)], SETTINGS, pairs)
     assert trial.in_order in (0.0, 1.0)
@@ -161,5 +161,5 @@ def test_a_fit_with_copies_puts_them_in_order_and_says_so(
 
 
 def test_an_elastic_net_has_no_order():
-    with pytest.raises(ValueError, match="ridge only"):
+    with pytest.raises(ValueError, match="only supported with model ridge"):
         RegressionParams(model="elasticnet", ranking=ORDER)

@@ -165,12 +165,12 @@ def _forks() -> Any:
     here = str(Path(__file__).parents[1])
     os.environ["PYTHONPATH"] = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
     os.environ.pop("REIQA_MIRROR", None)
-    context.set_forkserver_preload(["pytest", "support.kitchen"])
+    context.set_forkserver_preload(["pytest", "support.preload"])
     return context
 
 
 def _child(folder: Path, argv: tuple[str, ...], fault: Fault, terminal: Any) -> None:
-    from support import kitchen
+    from support import preload
 
     os.chdir(folder)
     os.dup2(terminal.fileno(), 1)
@@ -178,7 +178,7 @@ def _child(folder: Path, argv: tuple[str, ...], fault: Fault, terminal: Any) -> 
     terminal.close()
     os.environ["HOME"] = str(folder)
     _meet(fault, str(folder))
-    kitchen.main(list(argv))
+    preload.main(list(argv))
 
 
 def _meet(fault: Fault, folder: str) -> None:
