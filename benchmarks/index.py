@@ -119,7 +119,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to lay it out; a temporary one if not")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help=f"to {OUT.name} in docs/log/benchmarks")
+    parser.add_argument(
+        "--write", action="store_true", help=f"to {OUT.name} in docs/log/benchmarks"
+    )
     add_option(parser)
     chosen = parser.parse_args()
     os.sched_setaffinity(0, {chosen.core})

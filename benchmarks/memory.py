@@ -124,7 +124,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to lay it out; a temporary one if not")
     parser.add_argument("--count", type=int, help="photographs, the first so many; all if not")
     parser.add_argument("--full", type=int, default=40, help="of them at 1024x768")
-    parser.add_argument("--write", action="store_true", help=f"to {OUT.name} in docs/log/benchmarks")
+    parser.add_argument(
+        "--write", action="store_true", help=f"to {OUT.name} in docs/log/benchmarks"
+    )
     add_option(parser)
     chosen = parser.parse_args()
     paths = [row["dis_img_path"] for row in listed("KonIQ-10k")][: chosen.count]

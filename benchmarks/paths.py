@@ -139,7 +139,9 @@ def measured() -> tuple[str, Ratio]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help=f"to {OUT.name} in docs/log/benchmarks")
+    parser.add_argument(
+        "--write", action="store_true", help=f"to {OUT.name} in docs/log/benchmarks"
+    )
     add_option(parser)
     given = parser.parse_args()
     with device(ComputeParams(device="cpu", threads=1)):
