@@ -76,7 +76,7 @@ def main() -> None:
 def measured(run: loop.PretrainingRun, steps: int) -> dict[str, object]:
     """Take ``steps`` steps after three to warm up, and tell where the time went."""
     waits, renders, learns, bares = [], [], [], []
-    loaded = iter(run.loaded())
+    loaded = iter(run.load_batches())
     for number in range(steps + 3):
         wait, read = timed(lambda: next(loaded), run.device)
         render, (query, key) = timed(
@@ -166,9 +166,9 @@ def told(part: str, rows: list[dict[str, object]], write: bool) -> None:
 def encoders_alone(run: loop.PretrainingRun, query: Tensor, key: Tensor) -> None:
     """Do what no contrastive step can do without; leaves no gradient behind."""
     with run.precision():
-        run.query(run.laid_out(query)).sum().backward()
+        run.query(run.to_batch(query)).sum().backward()
         with torch.no_grad():
-            run.moco.key(run.laid_out(key))
+            run.moco.key(run.to_batch(key))
     run.optimiser.zero_grad(set_to_none=True)
 
 

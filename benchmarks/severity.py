@@ -2,7 +2,7 @@
 
     python benchmarks/severity.py                       the photographs that libraries ship
     python benchmarks/severity.py --mirror DIR          and those of DIR/pristine
-    python benchmarks/severity.py --mirror DIR --write  and write the tables of the docs' page
+    python benchmarks/severity.py --mirror DIR --write  and put the tables into docs/explanation/distortions.md
 
 Each photograph is judged on a window of 256 x 256 pixels in its middle, rendered in its frame.
 Exits 1 where severity does not rise strictly with the level, or level 1 is over 40 dB.
@@ -219,7 +219,9 @@ def main() -> int:
     parser.add_argument("--mirror", type=Path, help="folder that holds pristine/")
     parser.add_argument("--every", type=int, default=1, help="take one pristine photograph in N")
     parser.add_argument("--types", nargs="*", default=list(TYPES), metavar="TYPE")
-    parser.add_argument("--write", action="store_true", help=f"rewrite {DOCS.name}")
+    parser.add_argument(
+        "--write", action="store_true", help="rewrite docs/explanation/distortions.md"
+    )
     # The tests load this file by its path, from where its neighbours are not found.
     from ratios import Ratio, add_option, put
 

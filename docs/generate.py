@@ -341,7 +341,7 @@ def stages_page() -> str:
         "The stage table, `reiqa/stages.py`. An artifact becomes stale when one of its parameters,"
         " one of its inputs or the format number changes"
         " ([staleness](../explanation/staleness.md)). For some stages, facts of the dataset's"
-        " catalog entry count as parameters too (`_FACTS` in `reiqa/data/catalog.py`).",
+        " catalog entry count as parameters too (`_FACTS` in `reiqa/catalog.py`).",
         table(("stage", "what it does", "inputs", "output", "Snakemake target"), rows),
         *details,
     ]

@@ -8,7 +8,7 @@ is cut off resumes from its checkpoint.
 import math
 from dataclasses import dataclass
 
-from reiqa.data import catalog
+from reiqa import catalog
 from reiqa.params import EXPERTS, ExpertName, Params
 
 #: Python with torch and the project's libraries, and a photograph or two, resident, in MB.

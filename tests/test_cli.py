@@ -106,7 +106,7 @@ def test_a_wrong_parameter_is_one_line_that_names_the_key_and_what_is_allowed(
         (("fetch", "--dataset", "koniq"), ("koniq", "koniq10k")),
         (("index", "--dataset", "demo"), ("data/raw/demo.json", "not made yet")),
         (("fit", "--dataset", "demo"), ("data/index/demo.csv", "reiqa index --dataset demo")),
-        (("fit", "--dataset", "demo_corpus"), ("not a rated set", "koniq10k")),
+        (("fit", "--dataset", "demo_corpus"), ("not a rated dataset", "koniq10k")),
         (("features", "--dataset", "demo"), ("models/content.safetensors", "reiqa pretrain")),
         (("features",), ("--dataset", "--images")),
         (("chunks", "--shard", "7/3"), ("--shard 7/3", "0/3")),

@@ -220,7 +220,7 @@ def is_catalog_entry(tree: dict[str, Any]) -> bool:
 def test_a_yaml_block_is_valid(block: Block) -> None:
     tree = yaml.safe_load(block.text)
     if is_catalog_entry(tree):
-        from reiqa.data.catalog import DatasetEntry
+        from reiqa.catalog import DatasetEntry
 
         for name, fields in tree.items():
             DatasetEntry.model_validate({**fields, "name": name})

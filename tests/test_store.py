@@ -131,7 +131,7 @@ def test_a_path_at_which_no_file_can_be_is_refused_by_name_and_nothing_is_left()
     for name, reason in (("folder", "is a folder"), ("file/a/b.txt", "file is a file, not a")):
         with pytest.raises(BadInputError, match=rf"^{name}: .*{reason}"):
             store.write_text(Path(name), "new")
-    with pytest.raises(BadInputError, match=r"^a\.jpg: .* a\.png is$"):
+    with pytest.raises(BadInputError, match=r"^a\.jpg: .* use a\.png$"):
         store.check_target(Path("a.jpg"), ".png")
     store.check_target(Path("not/yet/a.PNG"), ".png")
     assert sorted(path.name for path in Path().rglob("*")) == ["file", "folder"]
@@ -141,7 +141,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused(monkeypatch):
     Path("kept").mkdir()
     # Root, as whom tests may run, may write anywhere.
     monkeypatch.setattr("os.access", lambda path, mode: path.name != "kept")
-    with pytest.raises(BadInputError, match="kept may not be written to"):
+    with pytest.raises(BadInputError, match="kept is not writable"):
         store.write_text(Path("kept/a.txt"), "new")
 
 
@@ -174,7 +174,7 @@ def work():
     time.sleep(1)
     with open("log", "a") as log: log.write("made\\n")
     store.write_text(Path("x"), "x")
-store.make(Path("x"), "index", "demo", lookup(Params.model_validate({TREE!r})), [], work)
+store.make_artifact(Path("x"), "index", "demo", lookup(Params.model_validate({TREE!r})), [], work)
 """
     pair = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     assert [child.wait(60) for child in pair] == [0, 0]
@@ -326,7 +326,7 @@ def _flip(path: Path) -> None:
 def test_a_damaged_input_is_one_line_before_any_work():
     run_chain()
     _flip(CACHE)
-    with pytest.raises(BadInputError, match=r"^cache\.h5: damaged .*; delete it and run: "):
+    with pytest.raises(BadInputError, match=r"^cache\.h5: corrupted .* Delete it and run: "):
         store.make_artifact(RESULT, "fit", "demo", lookup(PARAMS), [CACHE], pytest.fail, force=True)
     assert store.Freshness(lookup(PARAMS)).is_fresh(RESULT), (
         "what was made of it before still stands"
@@ -338,7 +338,7 @@ def test_a_damaged_artifact_is_made_anew_and_is_then_what_it_was(capsys):
     before = CACHE.read_bytes(), store.sidecar(CACHE).read_bytes()
     _flip(CACHE)
     assert run_chain() == ["features"]
-    assert "cache.h5: damaged" in capsys.readouterr().err
+    assert "cache.h5: corrupted" in capsys.readouterr().err
     assert (CACHE.read_bytes(), store.sidecar(CACHE).read_bytes()) == before
 
 
@@ -362,7 +362,7 @@ def test_what_lies_beside_an_artifact_is_held_to_its_digest_too():
     )
     assert make(force=True) and not make()
     _flip(beside)
-    with pytest.raises(BadInputError, match=r"^result\.csv: damaged"):
+    with pytest.raises(BadInputError, match=r"^result\.csv: corrupted"):
         store.verified_digest(RESULT)
     assert make() and not make()
 
@@ -388,7 +388,7 @@ def test_a_library_that_fails_on_a_full_disk_is_an_error_of_the_system(monkeypat
 def test_a_sidecar_from_before_companions_had_digests_still_stands():
     run_chain()
     told = json.loads(store.sidecar(RESULT).read_text())
-    del told["companion_digests"], told["seal"]
+    del told["companion_digests"], told["checksum"]
     store.write_json(store.sidecar(RESULT), told)
     assert run_chain() == []
 
@@ -397,14 +397,14 @@ def test_a_sidecar_that_names_its_own_artifact_as_input_is_stale():
     run_chain()
     told = json.loads(store.sidecar(RESULT).read_text())
     told["inputs"][str(RESULT)] = told["digest"]
-    del told["seal"]
+    del told["checksum"]
     store.write_json(store.sidecar(RESULT), told)
     assert not store.Freshness(lookup(PARAMS)).is_fresh(RESULT)
 
 
 def test_a_large_file_is_read_once_while_nobody_writes_to_it(monkeypatch):
     run_chain()
-    monkeypatch.setattr(store.files, "_LARGE", 0)
+    monkeypatch.setattr(store.files, "_CACHED_SIZE", 0)
     read: list[Path] = []
     real = store.file_digest
     monkeypatch.setattr(store.files, "file_digest", lambda path: read.append(path) or real(path))
@@ -412,7 +412,7 @@ def test_a_large_file_is_read_once_while_nobody_writes_to_it(monkeypatch):
     assert len(read) == 1
     time.sleep(0.02)  # a file's times are told apart by ticks of the system's clock
     _flip(CACHE)
-    with pytest.raises(BadInputError, match="damaged"):
+    with pytest.raises(BadInputError, match="corrupted"):
         store.verified_digest(CACHE)
 
 
@@ -431,7 +431,7 @@ def test_a_stale_input_is_taken_but_said(capsys):
     run_chain()
     newer = changed("features", max_pixels=70_000)
     store.make_artifact(RESULT, "fit", "demo", lookup(newer), [CACHE], lambda: None, force=True)
-    assert "cache.h5: taken as it is" in capsys.readouterr().err
+    assert "cache.h5: used although it is stale" in capsys.readouterr().err
     assert not store.Freshness(lookup(newer)).is_fresh(RESULT)
 
 

@@ -1,6 +1,7 @@
-"""The verbs of ``reiqa``: each reads params.yaml, calls one function, writes one kind of file.
+"""The command line of ``reiqa``. Each verb reads params.yaml and calls one function.
 
-Nothing heavy is imported at the top of a module here: ``reiqa --help`` must answer at once.
+The modules of this package import heavy dependencies inside functions, to keep ``reiqa --help``
+fast.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ from reiqa.progress import log
 
 
 class _Verbs(TyperGroup):
-    """A group of verbs that explains itself when none is named."""
+    """A command group that prints its help when no verb is given."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args or ["--help"])
@@ -43,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-weights = typer.Typer(cls=_Verbs, help="Bring in weights that others have published.")
+weights = typer.Typer(cls=_Verbs, help="Download and import published weights.")
 app.add_typer(weights, name="weights")
 
 
@@ -65,7 +66,7 @@ def _options(
     pass
 
 
-# In the order of the work, which is that of the help.
+# In the order of the pipeline; the help lists the verbs in this order.
 for _verb in (
     *(project.preset, data.datasets, data.fetch, data.index, data.distort, data.chunks),
     *(experts.pretrain, stages.verb("probe"), results.features, results.fit),
@@ -77,11 +78,11 @@ weights.command("import")(experts.weights_import)
 weights.command("fetch")(experts.weights_fetch)
 
 
-def _mend_streams() -> None:
-    """Keep closed or narrow standard streams from ending a run.
+def _repair_streams() -> None:
+    """Make runs robust against closed standard streams and limited terminal encodings.
 
-    A closed descriptor would be given to the next file that is opened, which messages of libraries
-    would then be written into; a name that the terminal cannot show is shown escaped.
+    A closed descriptor would be reused by the next opened file, and libraries would write messages
+    into that file. Characters that the terminal cannot encode are escaped.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -92,16 +93,16 @@ def _mend_streams() -> None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Where a stream was a file and has become a pipe, Python asks for its position in vain.
+            # Python cannot query the position of a stream that was a file and became a pipe.
             with contextlib.suppress(OSError):
                 stream.reconfigure(errors="backslashreplace")
 
 
 def main() -> NoReturn:
-    """Run a verb; end with 0 for done, 1 for failed work, 2 for bad input, 130 for Ctrl-C."""
+    """Run a verb. Exit codes: 0 success, 1 failed work, 2 bad input, 130 Ctrl-C."""
     signal.signal(signal.SIGINT, on_interrupt)
-    _mend_streams()
-    # A stranger's photograph is read or refused; what Pillow thinks of its tags is of no use here.
+    _repair_streams()
+    # Images are either read or rejected; Pillow's warnings about their tags do not help the user.
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     code: int | None = INTERRUPTED

@@ -1,4 +1,4 @@
-"""Verbs from names to windows: fetch, index, the bank, chunks."""
+"""Verbs for data: datasets, fetch, index, distort and chunks."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,10 +15,10 @@ from reiqa.progress import log
 
 def datasets(
     form: Annotated[
-        Literal["table", "json"], typer.Option("--format", help="How it is printed.")
+        Literal["table", "json"], typer.Option("--format", help="Output format.")
     ] = "table",
 ) -> None:
-    """List every dataset and corpus: here or not, how large, under which licence, what to do next.
+    """List all datasets and corpora with state, size, licence and the next command to run.
 
     Example: `reiqa datasets --format json`
     """
@@ -34,9 +34,9 @@ def fetch(
     file: ParamsFile = layout.PARAMS,
     force: Force = False,
 ) -> None:
-    """Download datasets or corpora, or copy them from a mirror, check them, unpack to data/raw.
+    """Download datasets, or copy them from a mirror, and unpack them to data/raw.
 
-    Several are brought at once; one that fails does not stop the others.
+    Several datasets are fetched in parallel. One that fails does not stop the others.
 
     Example: `reiqa fetch --dataset koniq10k --dataset csiq --mirror /mnt/iqa`
     """
@@ -56,13 +56,15 @@ def fetch(
 def index(
     dataset: Dataset,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Index what is there, and say what is not.")
+        bool, typer.Option("--allow-missing", help="Index existing images and report missing ones.")
     ] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Read every image's header.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read the header of every image.")
+    ] = False,
     file: ParamsFile = layout.PARAMS,
     force: Force = False,
 ) -> None:
-    """Line up images and ratings into one checked table, data/index/NAME.csv.
+    """Match images and ratings, and write the checked table data/index/NAME.csv.
 
     Example: `reiqa index --dataset koniq10k --verify`
     """
@@ -73,14 +75,14 @@ def index(
 
 def distort(
     image: Annotated[Path | None, typer.Argument(help="A photograph.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Image file to write.")] = Path(
         "gallery.png"
     ),
     listing: Annotated[bool, typer.Option("--list", help="Print the bank as a table.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the random types.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of random distortions.")] = 0,
     file: ParamsFile = layout.PARAMS,
 ) -> None:
-    """Show the whole bank on one photograph: every type at each of its five levels.
+    """Draw every distortion type at each of its five levels, applied to one photograph.
 
     Example: `reiqa distort photo.jpg -o gallery.png`
     """
@@ -92,8 +94,8 @@ def distort(
         typer.echo(text.align_columns(heads, gallery.bank_table()))
         return
     if image is None:
-        raise BadInputError("distort: name a photograph, or ask for --list")
-    # Without a project the published bank is shown; a file that was named must be there.
+        raise BadInputError("distort: no photograph given; name one, or use --list")
+    # Outside a project, use the published bank. A parameter file named by the user must exist.
     named = file.exists() or file != layout.PARAMS
     bank = pipeline.load_params(file).bank if named else BankParams()
     gallery.draw_gallery(image, out, resolve(bank), seed)
@@ -101,19 +103,21 @@ def distort(
 
 
 def chunks(
-    corpus: Annotated[str | None, typer.Option(help="A corpus of: reiqa datasets.")] = None,
+    corpus: Annotated[
+        str | None, typer.Option(help="Name of a corpus (see: reiqa datasets).")
+    ] = None,
     shard: Annotated[
-        str, typer.Option(help="Only this shard, counted from 0; I/N checks that there are N.")
+        str, typer.Option(help="Only this shard, from 0; I/N also checks that there are N.")
     ] = "",
-    show: Annotated[int | None, typer.Option(help="Draw this chunk as a picture instead.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The picture.")] = Path("chunk.png"),
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Check every byte of the shards instead.")
-    ] = False,
+    show: Annotated[int | None, typer.Option(help="Draw this chunk as an image instead.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Image file to write.")] = Path(
+        "chunk.png"
+    ),
+    verify: Annotated[bool, typer.Option("--verify", help="Verify the shards instead.")] = False,
     file: ParamsFile = layout.PARAMS,
     force: Force = False,
 ) -> None:
-    """Cut a corpus into windows with recipes, from which pretraining renders its chunks.
+    """Cut a corpus into windows and distortion recipes, from which pretraining renders chunks.
 
     Example: `reiqa chunks --corpus demo_corpus --shard 0`
     """
@@ -122,7 +126,7 @@ def chunks(
     from reiqa.stages import STAGES, shards
 
     if show is not None and verify:
-        raise BadInputError("chunks: --show and --verify do different things; give one of them")
+        raise BadInputError("chunks: --show and --verify are mutually exclusive; use one of them")
     params = pipeline.load_params(file)
     corpus = corpus or params.chunks.corpora[0]
     items = shards(params, corpus)
@@ -144,21 +148,21 @@ def _shard_numbers(given: str, count: int) -> list[int]:
         return list(range(count))
     number, _, of = given.partition("/")
     if not number.isdecimal() or int(number) >= count or of not in ("", str(count)):
-        raise BadInputError(f"--shard {given}: allowed here: 0 to {count - 1}")
+        raise BadInputError(f"--shard {given}: invalid; allowed: 0 to {count - 1}")
     return [int(number)]
 
 
 def _verify(paths: list[Path]) -> None:
-    """Say of each shard whether it is whole; one that is not does not hide the next."""
+    """Verify each shard; check all of them even if some are corrupted."""
     from reiqa.chunks import shards
 
     faults: dict[Path, BadInputError] = {}
     for path in paths:
         try:
-            typer.echo(f"{path}: {shards.verify_shard(path)} windows, all as written")
+            typer.echo(f"{path}: {shards.verify_shard(path)} windows, verified")
         except BadInputError as fault:
             faults[path] = fault
     if faults:
         first, *others = faults
-        also = f"; likewise {', '.join(path.name for path in others)}" if others else ""
+        also = f"; also {', '.join(path.name for path in others)}" if others else ""
         raise BadInputError(f"{faults[first]}{also}")

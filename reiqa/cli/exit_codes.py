@@ -1,4 +1,4 @@
-"""How a verb ends: with one line for a person, and an exit code for the shell."""
+"""Error messages and exit codes of the command line."""
 
 import os
 import signal
@@ -11,30 +11,30 @@ from reiqa import store, text
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.progress import log
 
-#: The root of click's usage errors; typer has its own copy of click, and had not always.
+#: Base class of click's usage errors. Some versions of typer vendor click, others import it.
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 
-#: What is told in a line; anything else is a fault of this program, and shows where.
+#: Errors reported as one line. Any other exception is a bug and shows its traceback.
 EXPECTED = (BadInputError, WorkFailedError, OSError)
 
-#: Exit code after Ctrl-C, as shells have it.
+#: Exit code after Ctrl-C, as in shells.
 INTERRUPTED = 130
 
 
 def on_interrupt(_number: int, _frame: object) -> NoReturn:
-    """Handle Ctrl-C: say what becomes of the work, and end it.
+    """Handle Ctrl-C: log how to resume, and stop.
 
     Raises:
         KeyboardInterrupt: always.
     """
-    # A second Ctrl-C ends the process whatever it does.
+    # A second Ctrl-C kills the process immediately.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    log("reiqa: interrupted; what is finished is kept, the same command goes on from there")
+    log("reiqa: interrupted; finished work is kept. Run the same command again to resume.")
     raise KeyboardInterrupt
 
 
 def exit_now(code: int) -> NoReturn:
-    """End at once: threads that wait for a server would hold an orderly end up for minutes."""
+    """Exit without joining threads, which could wait minutes for a server."""
     if sys.stdout is not None:
         sys.stdout.flush()
     sys.stderr.flush()
@@ -42,20 +42,20 @@ def exit_now(code: int) -> NoReturn:
 
 
 def message_and_code(error: BaseException) -> tuple[str, int]:
-    """Return the line and the exit code that an expected error comes to."""
+    """Return the message line and the exit code of an expected error."""
     if isinstance(error, USAGE_ERROR):
-        told, code = _usage(error), 2
+        message, code = _usage(error), 2
     elif isinstance(error, OSError):
-        # Disk full, no permission, a folder in the way: the system's words say it best.
-        told, code = f"{error.filename or 'the system'}: {error.strerror or error}", 1
-        told += "; make room and run again" * (error.errno in store.DISK_FULL_ERRORS)
+        # Disk full, no permission and the like: the system's message is the clearest.
+        message, code = f"{error.filename or 'the system'}: {error.strerror or error}", 1
+        message += ". Free disk space and rerun." * (error.errno in store.DISK_FULL_ERRORS)
     else:
-        told, code = str(error), 2 if isinstance(error, BadInputError) else 1
-    return f"reiqa: {text.escape_control_characters(' '.join(told.split()))}", code
+        message, code = str(error), 2 if isinstance(error, BadInputError) else 1
+    return f"reiqa: {text.escape_control_characters(' '.join(message.split()))}", code
 
 
 def _usage(error: Any) -> str:
-    """Say in one line what is wrong with the words of a command, and where they are explained."""
+    """Return a one-line description of a usage error, with a pointer to the help."""
     command = error.ctx.command_path if error.ctx else " ".join(["reiqa", *sys.argv[1:2]])
     verb = command.removeprefix("reiqa").strip()
     what = error.format_message().replace("Value error, ", "").replace("(s)", "").rstrip(".")

@@ -1,4 +1,4 @@
-"""Verbs that make the two experts: pretraining, and weights of others."""
+"""Verbs that make the two experts: pretraining and published weights."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ from reiqa.params import ExpertName
 
 
 def pretrain(
-    expert: Annotated[ExpertName, typer.Option(help="Which encoder.")],
+    expert: Annotated[ExpertName, typer.Option(help="Expert to train.")],
     file: ParamsFile = layout.PARAMS,
     force: Force = False,
 ) -> None:
@@ -26,23 +26,23 @@ def pretrain(
     source = params.expert(expert).source
     if source != "pretrain":
         raise BadInputError(
-            f"{file}: {expert}.source is {source}, so it is not trained;"
-            f" make it with: reiqa weights import --expert {expert}"
+            f"{file}: {expert}.source is {source}, so it is not trained."
+            f" Run: reiqa weights import --expert {expert}"
         )
     pipeline.make_expert(expert, params, force)
 
 
 def weights_import(
-    expert: Annotated[ExpertName, typer.Option(help="Which encoder it becomes.")],
+    expert: Annotated[ExpertName, typer.Option(help="Expert to create.")],
     checkpoint: Annotated[
-        Path | None, typer.Argument(help="A published checkpoint; params.yaml's own if not given.")
+        Path | None, typer.Argument(help="Published checkpoint; default: the file in params.yaml.")
     ] = None,
     file: ParamsFile = layout.PARAMS,
     force: Force = False,
 ) -> None:
-    """Turn a checkpoint (Re-IQA, MoCo-v2, torchvision, or a step of a run here) into an expert.
+    """Convert a checkpoint (Re-IQA, MoCo-v2, torchvision or reiqa pretrain) into an expert.
 
-    With `source: package` in params.yaml, the weights that a package ships.
+    With `source: package` in params.yaml, it uses the weights of an installed package.
 
     Example: `reiqa weights import quality.pth --expert quality`
     """
@@ -56,8 +56,9 @@ def weights_import(
     if section.source == "pretrain" or other:
         wanted = checkpoint or "FILE"
         raise BadInputError(
-            f"{file}: set {expert}.source to import and {expert}.file to {wanted},"
-            " or the next run of the pipeline would undo this"
+            f"{file}: {expert}.source and {expert}.file do not name this checkpoint, so the next"
+            f" pipeline run would undo the import. Set {expert}.source to import and"
+            f" {expert}.file to {wanted}."
         )
     pipeline.make_expert(expert, params, force)
 
@@ -65,7 +66,7 @@ def weights_import(
 def weights_fetch(
     name: Annotated[str, typer.Argument(help="reiqa_quality, reiqa_content or moco_v2_800ep.")],
 ) -> None:
-    """Download a published checkpoint to data/weights, or check the one that is there.
+    """Download a published checkpoint to data/weights, or verify an existing one.
 
     Example: `reiqa weights fetch moco_v2_800ep`
     """

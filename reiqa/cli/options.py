@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the check of what they name."""
+"""Options that several verbs share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,24 +7,24 @@ import typer
 
 from reiqa.errors import BadInputError
 
-ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
-Dataset = Annotated[str, typer.Option("--dataset", help="A name of: reiqa datasets.")]
+ParamsFile = Annotated[Path, typer.Option("--params", help="Parameter file.")]
+Dataset = Annotated[str, typer.Option("--dataset", help="Name of a dataset (see: reiqa datasets).")]
 Force = Annotated[bool, typer.Option("--force", help="Make it again even if it is up to date.")]
 Mirror = Annotated[
     Path | None,
-    typer.Option("--mirror", envvar="REIQA_MIRROR", help="Folder to look in before any download."),
+    typer.Option("--mirror", envvar="REIQA_MIRROR", help="Folder to search before downloading."),
 ]
 
 
 def require_rated_dataset(name: str) -> None:
-    """Refuse a name that is not of a set to evaluate on.
+    """Check that a name is that of a rated dataset.
 
     Raises:
         BadInputError: it is not.
     """
-    from reiqa.data import catalog
+    from reiqa import catalog
 
     if name not in catalog.rated_names():
         raise BadInputError(
-            f"--dataset {name}: not a rated set; allowed: {', '.join(catalog.rated_names())}"
+            f"--dataset {name}: not a rated dataset; allowed: {', '.join(catalog.rated_names())}"
         )

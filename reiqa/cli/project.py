@@ -1,4 +1,4 @@
-"""Verbs about a whole project: its presets, its state, its environment."""
+"""Verbs for a project: preset, status and doctor."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +14,8 @@ from reiqa.progress import log
 
 def preset(
     name: Annotated[str, typer.Argument(help="demo, biq2021 or paper.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write it.")] = layout.PARAMS,
-    force: Annotated[bool, typer.Option("--force", help="Even over a file you changed.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = layout.PARAMS,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a modified file.")] = False,
 ) -> None:
     """Write a preset to params.yaml.
 
@@ -26,18 +26,18 @@ def preset(
     if name not in texts:
         raise BadInputError(f"preset {name!r}: no such preset; allowed: {', '.join(sorted(texts))}")
     if out.exists() and not force and out.read_text(encoding="utf-8") not in texts.values():
-        raise BadInputError(f"{out}: holds changes of your own; keep them, or say --force")
+        raise BadInputError(f"{out}: the file has been modified; pass --force to overwrite it")
     store.write_text(out, texts[name])
-    log(f"{out}: now the preset {name}")
+    log(f"{out}: preset {name} written")
 
 
 def status(
     everything: Annotated[
-        bool, typer.Option("--all", help="List what is up to date as well.")
+        bool, typer.Option("--all", help="List up-to-date artifacts too.")
     ] = False,
     file: ParamsFile = layout.PARAMS,
 ) -> None:
-    """Say which artifacts are stale or missing, and why.
+    """List artifacts that are stale or missing, with the reason.
 
     Example: `reiqa status`
     """
@@ -53,15 +53,15 @@ def status(
 
 def doctor(
     results: Annotated[
-        bool, typer.Option("--results", help="Walk back from the results to what they came from.")
+        bool, typer.Option("--results", help="Check the lineage of the results.")
     ] = False,
     file: ParamsFile = layout.PARAMS,
 ) -> None:
-    """Say what works on this machine and what does not.
+    """Check the installation and the hardware of this machine.
 
     Example: `reiqa doctor --results`
     """
     from reiqa import doctor as checks
 
-    sound = checks.check_lineage(layout.ALL_SRCC) if results else checks.check_environment(file)
-    raise typer.Exit(0 if sound else 1)
+    passed = checks.check_lineage(layout.ALL_SRCC) if results else checks.check_environment(file)
+    raise typer.Exit(0 if passed else 1)

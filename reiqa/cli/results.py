@@ -1,4 +1,4 @@
-"""Verbs from photographs to tables: features, fit, report."""
+"""Verbs from images to results: features, fit and report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,17 +13,25 @@ from reiqa.progress import log
 
 
 def features(
-    dataset: Annotated[str | None, typer.Option(help="A rated set of: reiqa datasets.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Any folder of images instead.")] = None,
-    expert: Annotated[ExpertName | None, typer.Option(help="Both if not given.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="With --images.")] = Path("features.h5"),
+    dataset: Annotated[
+        str | None, typer.Option(help="Name of a rated dataset (see: reiqa datasets).")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of images, instead of --dataset.")
+    ] = None,
+    expert: Annotated[
+        ExpertName | None, typer.Option(help="Only this expert; default: both.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output file for --images.")] = Path(
+        "features.h5"
+    ),
     strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
     file: ParamsFile = layout.PARAMS,
     force: Force = False,
 ) -> None:
-    """Turn images into features with the frozen experts, cached as HDF5.
+    """Extract features of images with the frozen experts and cache them as HDF5.
 
-    What the dataset still lacks (photographs, index) is made first; the experts must be there.
+    Missing images and indexes are fetched and built first. The experts must exist.
 
     Example: `reiqa features --dataset demo`
     """
@@ -32,7 +40,7 @@ def features(
     params = pipeline.load_params(file)
     experts: list[ExpertName] = [expert] if expert else list(EXPERTS)
     if (dataset is None) == (images is None):
-        raise BadInputError("features: give either --dataset NAME or --images DIR")
+        raise BadInputError("features: pass either --dataset NAME or --images DIR")
     if dataset is not None:
         require_rated_dataset(dataset)
         pipeline.features(dataset, params, experts, strict, force)
@@ -43,11 +51,11 @@ def features(
 
 def fit(
     dataset: Dataset,
-    splits: Annotated[Path | None, typer.Option(help="A table of splits of your own.")] = None,
+    splits: Annotated[Path | None, typer.Option(help="Table with your own splits.")] = None,
     file: ParamsFile = layout.PARAMS,
     force: Force = False,
 ) -> None:
-    """Fit the regressor of a dataset by the protocol, and measure it.
+    """Fit the regressor of a dataset and evaluate it by the protocol.
 
     Example: `reiqa fit --dataset demo`
     """
@@ -58,7 +66,7 @@ def fit(
 
 
 def report(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:
-    """Gather all results into results/all_srcc.csv and one page, results/report.html.
+    """Collect all results into results/all_srcc.csv and the page results/report.html.
 
     Example: `reiqa report`
     """

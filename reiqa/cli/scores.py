@@ -1,4 +1,4 @@
-"""Verbs that make a scorer to give away, and use one."""
+"""Verbs for scorers: bundle and score."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,30 +13,33 @@ from reiqa.progress import log
 
 def bundle(
     dataset: Annotated[
-        str | None, typer.Option(help="Make a bundle of the run on this rated set.")
+        str | None, typer.Option(help="Bundle the regressor of this rated dataset.")
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Its folder; the bundle is named as it is.")
+        Path,
+        typer.Option("--out", "-o", help="Folder of the bundle; its name is the bundle's name."),
     ] = Path("bundles/mine"),
     notes: Annotated[
-        Path | None, typer.Option(help="A text for the card: what the scorer is bad at.")
+        Path | None, typer.Option(help="Text file for the model card, e.g. limitations.")
     ] = None,
     also: Annotated[
         list[Path] | None,
-        typer.Option(help="A result of the same experts by another protocol, for the card."),
+        typer.Option(help="More results of the same experts, for the model card."),
     ] = None,
     onnx: Annotated[
-        Path | None, typer.Option(help="Write the bundle as this ONNX file as well.")
+        Path | None, typer.Option(help="Also export the bundle to this ONNX file.")
     ] = None,
 ) -> None:
-    """Make a scorer to give away: both experts and the regressor of a dataset, with a card.
+    """Bundle both experts and the regressor of a dataset into a portable scorer with a model card.
 
-    With --onnx alone, a bundle that is there (--out names it) becomes an ONNX file.
+    With --onnx and without --dataset, export the existing bundle --out to ONNX.
 
     Example: `reiqa bundle --dataset biq2021 --out bundles/mine`
     """
     if dataset is None and onnx is None:
-        raise BadInputError("bundle: name the rated set of a finished run with --dataset")
+        raise BadInputError(
+            "bundle: no dataset given; pass --dataset with the dataset of a finished run"
+        )
     if notes is not None and not notes.is_file():
         raise BadInputError(f"{notes}: no such file")
     from reiqa.scoring import build
@@ -56,32 +59,33 @@ def bundle(
 def score(
     paths: Annotated[
         list[str],
-        typer.Argument(help="Files, folders, patterns; - for a list on standard input."),
+        typer.Argument(help="Files, folders or patterns; - reads a list from standard input."),
     ],
-    bundle: Annotated[str, typer.Option(help="A bundle's name or folder.")] = "lite",
+    bundle: Annotated[str, typer.Option(help="Name or folder of a bundle.")] = "lite",
     form: Annotated[
         Literal["table", "csv", "jsonl"] | None,
-        typer.Option("--format", help="Of the rows; a table, or by the suffix of --out."),
+        typer.Option("--format", help="Output format; default: table, or the suffix of --out."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Keep rows here; those already there are not made again."),
+        typer.Option("--out", "-o", help="Output file; images already in it are skipped."),
     ] = None,
     sort: Annotated[
-        Literal["worst", "best", "name"] | None, typer.Option(help="Which rows come first.")
+        Literal["worst", "best", "name"] | None, typer.Option(help="Sort order of the rows.")
     ] = None,
     maps: Annotated[
-        Path | None, typer.Option("--map", help="Draw into this folder where each image is bad.")
+        Path | None, typer.Option("--map", help="Folder for quality maps of the images.")
     ] = None,
-    recursive: Annotated[bool, typer.Option(help="Look into the folders of a folder.")] = True,
+    recursive: Annotated[bool, typer.Option(help="Search subfolders.")] = True,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Images at a time; all processors if not given.")
+        int | None,
+        typer.Option(min=1, help="Number of images scored in parallel; default: all processors."),
     ] = None,
     device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Device to compute on.")
     ] = "cpu",
 ) -> None:
-    """Say how good photographs are: 0 to 100 points, higher is better.
+    """Score the quality of photographs from 0 to 100; higher is better.
 
     Example: `reiqa score photo.jpg holiday/ --sort worst`
     """

@@ -1,4 +1,4 @@
-"""Verbs that the stage table alone describes: no options but the item, the file and ``--force``."""
+"""Verbs generated from the stage table; their options are the item, ``--params``, ``--force``."""
 
 import inspect
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from reiqa.cli.options import Force, ParamsFile
 
 
 def verb(name: str) -> Callable[..., None]:
-    """Return the function of a stage's verb, as Typer takes it."""
+    """Return the Typer command function of a stage."""
     from reiqa.stages import STAGES
 
     stage = STAGES[name]
@@ -28,7 +28,7 @@ def verb(name: str) -> Callable[..., None]:
             inspect.Parameter(
                 wildcard,
                 keyword,
-                annotation=Annotated[str, typer.Option(f"--{wildcard}", help="Which one.")],
+                annotation=Annotated[str, typer.Option(f"--{wildcard}", help=f"The {wildcard}.")],
             )
             for wildcard in stage.wildcards
         ),

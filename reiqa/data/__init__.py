@@ -1,1 +1,1 @@
-"""From a dataset's name to a checked table of its images."""
+"""Datasets: download, unpack, check and index their images."""

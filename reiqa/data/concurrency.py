@@ -1,4 +1,4 @@
-"""Several things at once, in a bounded number of threads, which Ctrl-C ends at once."""
+"""Run a function over items in a bounded thread pool that Ctrl-C stops immediately."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -11,15 +11,15 @@ Result = TypeVar("Result")
 def run_each(
     work: Callable[[Item], Result], items: Iterable[Item], at_once: int
 ) -> list[Future[Result]]:
-    """Do ``work`` for each item, and return how each ended, in the order of the items.
+    """Call ``work`` for each item and return the futures in the order of the items.
 
-    One that fails does not stop the others. An interruption is not made to wait for what runs:
-    what has not begun never does.
+    A failing item does not stop the others. An interruption does not wait for running items and
+    cancels the items that have not started.
 
     Args:
-        work: is called in a thread of its own.
-        items: what it is given.
-        at_once: how many threads there are at most.
+        work: function to call in a worker thread.
+        items: arguments of ``work``.
+        at_once: maximum number of threads.
     """
     pool = ThreadPoolExecutor(at_once)
     try:

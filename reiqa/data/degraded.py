@@ -1,7 +1,8 @@
-"""Photographs of another set, each spoilt step by step by reiqa's own bank.
+"""A dataset of degraded copies: photographs of another dataset at increasing severity.
 
-Nobody rated them, and nobody has to: of two copies of one photograph under one distortion, that of
-the greater level is the worse. A regressor can be held to that order (``regression.order``).
+The copies need no human ratings: of two copies of one photograph under one distortion, the one
+with the higher level has the lower quality. The ranking term of the regressor uses this order
+(``regression.ranking``).
 """
 
 from pathlib import Path
@@ -17,22 +18,22 @@ from reiqa.distortions import LEVELS, VERSION, distort
 from reiqa.errors import BadInputError
 from reiqa.progress import track
 
-#: What befalls photographs most: a lens out of focus, compression, too little light.
+#: The most common degradations of photographs: defocus, compression, sensor noise.
 TYPES = ("gaussian_blur", "jpeg", "white_noise")
 
 
 def make_degraded(source: Path, count: int, folder: Path) -> dict[str, Any]:
-    """Write originals, every level of every type in `TYPES`, and ``ratings.csv``.
+    """Write the originals, every level of every type in `TYPES`, and ``ratings.csv``.
 
-    Which photographs are taken follows from their names alone.
+    The selection of photographs depends only on their names.
 
     Args:
         source: folder of the photographs.
-        count: images to make, originals included.
+        count: number of images to write, originals included.
         folder: an empty folder.
 
     Returns:
-        What it was made of, for the receipt.
+        Entries for the receipt.
 
     Raises:
         BadInputError: the folder holds too few photographs.
@@ -42,11 +43,11 @@ def make_degraded(source: Path, count: int, folder: Path) -> dict[str, Any]:
         image_files.ImageFiles.under(source).images(), key=lambda name: seeds.derive("ladder", name)
     )
     if len(found) < wanted:
-        raise BadInputError(f"{source}: {len(found)} photographs; {wanted} are needed")
+        raise BadInputError(f"{source}: found {len(found)} photographs, need {wanted}")
     (folder / "images").mkdir()
     rows = [
         row
-        for name in track(sorted(found[:wanted]), "spoil", unit="photographs")
+        for name in track(sorted(found[:wanted]), "degrade", unit="photographs")
         for row in _degrade(source / name, folder)
     ]
     store.write_text(folder / "ratings.csv", text.format_csv(COLUMNS, rows))
@@ -54,7 +55,7 @@ def make_degraded(source: Path, count: int, folder: Path) -> dict[str, Any]:
 
 
 def _degrade(photograph: Path, folder: Path) -> list[tuple[str, str, str, str]]:
-    """Write one photograph and its copies; return a row of the table for each."""
+    """Write one photograph and its degraded copies; return a table row for each."""
     original = images.read_rgb(photograph)
     reference = f"images/{photograph.stem}.png"
     Image.fromarray(original).save(folder / reference, compress_level=1)

@@ -1,7 +1,7 @@
-"""The embedded sets: photographs that installed packages ship, distorted by reiqa's own bank.
+"""The demo datasets: photographs from installed packages, distorted by the distortion bank.
 
-No download is needed. Ratings are a proxy, MS-SSIM of the distorted image against its original
-times 100; every table and page that shows them must say so.
+No download is needed. The ratings are a proxy: 100 times the MS-SSIM of the distorted image
+against its original. Every table and page that shows them must state this.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from reiqa.distortions import LEVELS
 from reiqa.errors import WorkFailedError
 from reiqa.images import Pixels, read_rgb
 
-#: MS-SSIM needs over 160 pixels on the shorter side; features stay cheap below this.
+#: MS-SSIM needs more than 160 pixels on the shorter side; a small image keeps features cheap.
 LONGER_SIDE = 320
 
 COLUMNS = ("dis_img_path", "dis_type", "ref_img_path", "score")
@@ -60,7 +60,7 @@ def _stereo(eye: int) -> Callable[[], Pixels]:
     return load
 
 
-#: Photographs of each set; no photograph is in two of them.
+#: Photographs of each dataset. The datasets share no photograph.
 PHOTOGRAPHS: dict[str, dict[str, Callable[[], Pixels]]] = {
     "demo_corpus": {
         "hubble_deep_field": _skimage("hubble_deep_field"),
@@ -80,8 +80,7 @@ PHOTOGRAPHS: dict[str, dict[str, Callable[[], Pixels]]] = {
     },
 }
 
-#: Types that change structure, which is all that MS-SSIM sees: a picture of false colours is as
-#: good as new to it, and no rating of it would mean anything.
+#: Distortions of image structure. MS-SSIM ignores colour, so it cannot rate colour distortions.
 STRUCTURAL = (
     "gaussian_blur",
     "lens_blur",
@@ -102,24 +101,24 @@ _MIXED_PER_REFERENCE = 50
 
 @dataclass(frozen=True)
 class Degradation:
-    """What is done to a reference: one or more (type, level) in a row."""
+    """A sequence of one or more (type, level) distortions of a reference."""
 
     name: str
     steps: tuple[tuple[str, int], ...]
 
 
 def make_demo(name: str, folder: Path) -> dict[str, Any]:
-    """Write a set made here into ``folder``: images, and ratings where it is rated.
+    """Write a demo dataset into ``folder``: images, and ratings unless it is a corpus.
 
     Args:
         name: ``demo_corpus``, ``demo`` or ``demo_mixed``.
         folder: an empty folder.
 
     Returns:
-        What it was made of, for the receipt.
+        Entries for the receipt.
 
     Raises:
-        WorkFailedError: an installed package lacks its photograph.
+        WorkFailedError: an installed package does not contain its photograph.
     """
     photographs = {title: _photograph(title, load) for title, load in PHOTOGRAPHS[name].items()}
     if name == "demo_corpus":
@@ -132,22 +131,22 @@ def make_demo(name: str, folder: Path) -> dict[str, Any]:
     images.mkdir()
     rows: list[tuple[str, str, str, str]] = []
     for title, pixels in photographs.items():
-        original = _shrunk(pixels)
+        original = _shrink(pixels)
         path = f"images/{title}.png"
         Image.fromarray(original).save(folder / path, compress_level=3)
         rows.append((path, "", path, "100.0000"))
         plan = _single() if name == "demo" else _mixed(title)
-        for done, pixels_done, rating in _degraded(title, original, plan):
-            distorted = f"images/{title}_{done.name}.png"
-            Image.fromarray(pixels_done).save(folder / distorted, compress_level=3)
-            kind = "+".join(step for step, _ in done.steps)
+        for degradation, distorted_pixels, rating in _degraded(title, original, plan):
+            distorted = f"images/{title}_{degradation.name}.png"
+            Image.fromarray(distorted_pixels).save(folder / distorted, compress_level=3)
+            kind = "+".join(step for step, _ in degradation.steps)
             rows.append((distorted, kind, path, f"{rating:.4f}"))
     store.write_text(folder / "ratings.csv", text.format_csv(COLUMNS, rows))
     return {"photographs": sorted(photographs), "bank_version": VERSION}
 
 
 def _single() -> list[Degradation]:
-    """Return every level of every type in `STRUCTURAL`."""
+    """Return one degradation for each level of each type in `STRUCTURAL`."""
     return [
         Degradation(f"{kind}_l{level}", ((kind, level),))
         for kind in STRUCTURAL
@@ -156,7 +155,7 @@ def _single() -> list[Degradation]:
 
 
 def _mixed(title: str) -> list[Degradation]:
-    """Return 50 pairs of distinct types, in order, each at any level."""
+    """Return 50 random ordered pairs of distinct types at random levels."""
     types = STRUCTURAL
     plan = []
     for number in range(_MIXED_PER_REFERENCE):
@@ -171,7 +170,7 @@ def _mixed(title: str) -> list[Degradation]:
 def _degraded(
     title: str, original: Pixels, plan: list[Degradation]
 ) -> list[tuple[Degradation, Pixels, float]]:
-    """Carry out a plan on one reference, and rate each outcome against it."""
+    """Apply each degradation of a plan to one reference and rate the result against it."""
     import torch
     from torchmetrics.functional.image import (
         multiscale_structural_similarity_index_measure as ms_ssim,
@@ -181,8 +180,8 @@ def _degraded(
     from reiqa.tensors import to_tensor, to_uint8
 
     reference = to_tensor(original)[None]
-    made = []
-    # One thread: the sums are then the same on every machine, and images this small gain no time.
+    results = []
+    # One thread makes the summation order, and thus the ratings, the same on every machine.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -193,10 +192,10 @@ def _degraded(
                 image = distort(image, [kind], [level], [seed])
             with torch.inference_mode():
                 rating = 100 * float(ms_ssim(image, reference, data_range=1.0))
-            made.append((item, to_uint8(image)[0].permute(1, 2, 0).numpy(), rating))
+            results.append((item, to_uint8(image)[0].permute(1, 2, 0).numpy(), rating))
     finally:
         torch.set_num_threads(threads)
-    return made
+    return results
 
 
 def _photograph(title: str, load: Callable[[], Pixels]) -> Pixels:
@@ -204,12 +203,12 @@ def _photograph(title: str, load: Callable[[], Pixels]) -> Pixels:
         return load()
     except (OSError, AttributeError, ImportError, ValueError) as error:
         raise WorkFailedError(
-            f"{title}: not in the installed scikit-image, scikit-learn or matplotlib ({error}); "
-            "install the versions of requirements.lock"
+            f"{title}: not found in the installed scikit-image, scikit-learn or matplotlib "
+            f"({error}). Install the versions pinned in requirements.lock."
         ) from None
 
 
-def _shrunk(pixels: Pixels) -> Pixels:
+def _shrink(pixels: Pixels) -> Pixels:
     height, width = pixels.shape[:2]
     scale = LONGER_SIDE / max(height, width)
     size = (round(width * scale), round(height * scale))

@@ -1,4 +1,4 @@
-"""Room on the disk, asked for before it is needed."""
+"""Check and reserve disk space before writing."""
 
 import shutil
 import threading
@@ -8,25 +8,25 @@ from pathlib import Path
 
 from reiqa.errors import WorkFailedError
 
-#: Is told of bytes that came.
+#: Progress callback; receives the number of bytes transferred since the last call.
 Advance = Callable[[int], object]
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Refuse, before a byte is written, what the disk cannot hold.
+    """Check free disk space before writing.
 
     Args:
-        folder: on the disk in question.
-        needed: bytes.
+        folder: a folder on the disk to check.
+        needed: required space in bytes.
 
     Raises:
-        WorkFailedError: fewer are free.
+        WorkFailedError: there is not enough free space.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise WorkFailedError(
-            f"{folder}: {_format_bytes(needed)} are needed, {_format_bytes(free)} are free;"
-            " make room and run again"
+            f"{folder}: not enough disk space ({_format_bytes(needed)} needed,"
+            f" {_format_bytes(free)} free). Free disk space and rerun."
         )
 
 
@@ -35,33 +35,33 @@ def _format_bytes(count: int) -> str:
 
 
 class _Reservations:
-    """What the transfers of this process have still to write: no two may count on one room."""
+    """Bytes that the transfers of this process still have to write."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[object, int] = {}
 
     @contextmanager
-    def held(self, folder: Path, needed: int) -> Iterator[Advance]:
-        """Claim room for as long as the block lasts; gives what to tell of bytes written.
+    def reserve(self, folder: Path, needed: int) -> Iterator[Advance]:
+        """Reserve disk space while the block runs; yields a callback for bytes written.
 
         Raises:
-            WorkFailedError: the disk cannot hold them beside what others have claimed.
+            WorkFailedError: there is not enough space in addition to the other reservations.
         """
-        claim = object()
+        reservation = object()
 
-        def came(count: int) -> None:
+        def written(count: int) -> None:
             with self._lock:
-                self._open[claim] -= min(count, self._open[claim])
+                self._open[reservation] -= min(count, self._open[reservation])
 
         with self._lock:
             require_space(folder, needed + sum(self._open.values()))
-            self._open[claim] = needed
+            self._open[reservation] = needed
         try:
-            yield came
+            yield written
         finally:
             with self._lock:
-                del self._open[claim]
+                del self._open[reservation]
 
 
-held = _Reservations().held
+reserve = _Reservations().reserve

@@ -1,6 +1,6 @@
-"""From a name to the set's files in data/raw: found in a mirror, made here, or downloaded.
+"""Fetch a dataset into data/raw: copy it from a mirror, generate it, or download it.
 
-The receipt ``data/raw/NAME.json`` is written last: where it stands, the set is whole.
+The receipt ``data/raw/NAME.json`` is written last: if it exists, the dataset is complete.
 """
 
 import os
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reiqa import layout, store
-from reiqa.data import catalog, demo, disk_space, file_tree, receipts, sources
-from reiqa.data.catalog import DatasetEntry, Source, SourceFile
+from reiqa import catalog, layout, store
+from reiqa.catalog import DatasetEntry, Source, SourceFile
+from reiqa.data import demo, disk_space, file_tree, receipts, sources
 from reiqa.data.concurrency import run_each
 from reiqa.data.image_files import ImageFiles
 from reiqa.data.receipts import ReceiptTree
@@ -24,10 +24,10 @@ from reiqa.progress import log, progress_bar
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-#: Files that a person puts here are found as in a mirror.
+#: Users put manually downloaded files here; the folder is searched like a mirror.
 BY_HAND = store.WORK / "by-hand"
 
-#: Sets that are brought at once, and pieces of one set.
+#: Number of datasets fetched in parallel, and of files per dataset.
 AT_ONCE = 3
 PIECES_AT_ONCE = 4
 
@@ -38,39 +38,39 @@ def fetch(
     force: bool = False,
     patience: RetryPolicy | None = None,
 ) -> Path:
-    """Bring a set's files to ``data/raw/NAME`` and write the receipt.
+    """Fetch the files of a dataset into ``data/raw/NAME`` and write the receipt.
 
-    Tried in this order: what is already whole here, what a person put into ``work/by-hand``, the
-    mirror, and the catalog's sources one after the other.
+    The following are tried in order: an existing complete copy, files in ``work/by-hand``, the
+    mirror, and the sources of the catalog.
 
     Args:
-        name: of the set.
-        mirror: a folder that may hold the set's archive or its unpacked folder.
-        force: bring it again even if it is whole.
-        patience: when a source is given up.
+        name: name of the dataset.
+        mirror: a folder that may contain the archives or an unpacked copy of the dataset.
+        force: fetch again even if the dataset is complete.
+        patience: timeouts and retries.
 
     Returns:
         Path of the receipt.
 
     Raises:
-        BadInputError: no such set; or a person has to act first, and is told how.
-        WorkFailedError: no source gave it, or the disk is full.
+        BadInputError: no such dataset; or manual steps are needed, which the log lists.
+        WorkFailedError: every source failed, or the disk is full.
     """
     entry = catalog.get_entry(name)
     if mirror is not None and not mirror.is_dir():
-        raise BadInputError(f"{mirror}: the mirror is no folder")
+        raise BadInputError(f"{mirror}: the mirror is not a folder")
     mirrors = [folder for folder in (BY_HAND, mirror) if folder is not None and folder.is_dir()]
     try:
         return _ensure_complete(entry, mirrors, force, patience or RetryPolicy())
     except OSError as error:
         if error.errno in store.DISK_FULL_ERRORS:
-            raise WorkFailedError(f"{name}: {error.strerror}; make room and run again") from None
+            raise WorkFailedError(f"{name}: {error.strerror}. Free disk space and rerun.") from None
         where = error.filename or "disk"
         raise WorkFailedError(f"{name}: {error.strerror or error}: {where}") from None
 
 
 def is_complete(name: str) -> bool:
-    """Say whether what the receipt of a set vouches for is still there, by number and size."""
+    """Return whether the files of a dataset match its receipt in number and total size."""
     raw, receipt = layout.raw(name), layout.receipt(name)
     if catalog.get_entry(name).linked or not (raw.is_dir() and receipt.is_file()):
         return raw.is_dir()
@@ -80,30 +80,30 @@ def is_complete(name: str) -> bool:
 def _ensure_complete(
     entry: DatasetEntry, mirrors: list[Path], force: bool, patience: RetryPolicy
 ) -> Path:
-    """Make ``data/raw/NAME`` whole and write its receipt."""
+    """Fetch ``data/raw/NAME`` unless it is complete, and write its receipt."""
     raw, receipt = layout.raw(entry.name), layout.receipt(entry.name)
-    # An engine deletes receipts before it asks for them; the mark outlives that.
-    mark = store.WORK / "fetched" / f"{entry.name}.json"
+    # Workflow engines delete an output before they rerun its job, so a copy is kept elsewhere.
+    receipt_copy = store.WORK / "fetched" / f"{entry.name}.json"
     with store.locked(raw):
-        store.remove_partials(mark)
-        # What is made here is made anew: it depends on the bank, not on an archive.
-        for record in () if force or entry.made_by else (mark, receipt):
-            told = receipts.valid_receipt(record, raw)
-            if told and told.get("catalog") == entry.facts("fetch"):
-                store.write_json(receipt, told)
+        store.remove_partials(receipt_copy)
+        # Generated datasets are always regenerated, as they depend on the distortion bank.
+        for record in () if force or entry.made_by else (receipt_copy, receipt):
+            content = receipts.valid_receipt(record, raw)
+            if content and content.get("catalog") == entry.facts("fetch"):
+                store.write_json(receipt, content)
                 return receipt
-        mark.unlink(missing_ok=True)
+        receipt_copy.unlink(missing_ok=True)
         work = store.WORK / "unpack" / entry.name
         file_tree.remove_tree(work)
-        staging = work / "whole"
+        staging = work / "staging"
         staging.mkdir(parents=True)
         try:
             origin = _origin(entry, mirrors, staging, force, patience)
         except Exception:
-            # On a full disk above all, nobody is helped by half a set.
+            # An incomplete dataset is useless, and the disk may be full.
             file_tree.remove_tree(work)
             raise
-        # A receipt vouches for what stands: none may while the folder is exchanged.
+        # No receipt may exist while the folder is replaced.
         receipt.unlink(missing_ok=True)
         file_tree.remove_tree(raw)
         raw.parent.mkdir(parents=True, exist_ok=True)
@@ -118,10 +118,10 @@ def _ensure_complete(
             "expected_images": entry.images,
             "catalog": entry.facts("fetch"),
         }
-        told = {**about, **origin, **receipts.folder_contents(raw)}
-        for record in (mark, receipt):
-            store.write_json(record, told)
-        # Kept until here: a set of several archives that fails at the last is not brought anew.
+        content = {**about, **origin, **receipts.folder_contents(raw)}
+        for record in (receipt_copy, receipt):
+            store.write_json(record, content)
+        # Downloads are kept until here, so that a failure does not discard complete archives.
         for source in (source for piece in entry.parts for source in piece.sources):
             sources.discard(source)
         return receipt
@@ -130,13 +130,13 @@ def _ensure_complete(
 def _origin(
     entry: DatasetEntry, mirrors: list[Path], staging: Path, force: bool, patience: RetryPolicy
 ) -> ReceiptTree:
-    """Fill ``staging`` from the first place that has the set, and say which."""
+    """Fill ``staging`` from the first available origin and return the origin."""
     if entry.made_by == "demo":
         return {"origin": "made here", **demo.make_demo(entry.name, staging)}
     if entry.shares:
         _ensure_complete(catalog.get_entry(entry.shares), mirrors, force, patience)
         if entry.made_by:
-            # Late: it takes torch, which nothing else here does.
+            # Imported here because it imports torch.
             from reiqa.data import degraded
 
             made = degraded.make_degraded(layout.raw(entry.shares), entry.images, staging)
@@ -149,11 +149,11 @@ def _origin(
                 return {"origin": "linked from a mirror", "linked": found.resolve()}
             disk_space.require_space(staging, receipts.folder_contents(found)["bytes"])
             file_tree.copy_tree(found, staging, shutil.copyfile)
-            lacking = _lacking(entry, staging)
-            files = _download_pieces(entry, lacking, mirrors, staging, patience, needed=False)
+            missing = _missing_files(entry, staging)
+            files = _download_pieces(entry, missing, mirrors, staging, patience, needed=False)
             return {"origin": "copied from a mirror", "files": files}
     if not entry.parts:
-        raise BadInputError(f"{entry.name}: a person has to get it, {_print_steps(entry)}")
+        raise BadInputError(f"{entry.name}: no automatic download. Get it {_print_steps(entry)}")
     return {
         "origin": "unpacked",
         "files": _download_pieces(entry, entry.parts, mirrors, staging, patience, needed=True),
@@ -161,17 +161,17 @@ def _origin(
 
 
 def _print_steps(entry: DatasetEntry) -> str:
-    """Print what a person has to do, and return where to put what comes of it."""
+    """Log the manual steps and return an instruction on where to put the result."""
     for number, step in enumerate(entry.steps, 1):
         log(f"{number}. {step}")
     return (
-        f"by the steps above; put it at {BY_HAND / (entry.folders or (entry.name,))[0]} "
-        f"(or name a mirror with --mirror) and run: reiqa fetch --dataset {entry.name}"
+        f"with the steps above, put it at {BY_HAND / (entry.folders or (entry.name,))[0]} "
+        f"(or pass a mirror with --mirror) and run: reiqa fetch --dataset {entry.name}"
     )
 
 
 def _unpacked(entry: DatasetEntry, mirror: Path) -> list[Path]:
-    """Return the mirror's folders that hold the set unpacked, archives coming before them."""
+    """Return the unpacked copy of the dataset in a mirror, if there is no archive of it."""
     if any(_in_mirror(entry, piece.sources[0], mirror) for piece in entry.parts[:1]):
         return []
     candidates = [mirror / folder for folder in entry.folders]
@@ -186,8 +186,8 @@ def _in_mirror(entry: DatasetEntry, source: Source, mirror: Path) -> Path | None
     return None
 
 
-def _lacking(entry: DatasetEntry, folder: Path) -> tuple[SourceFile, ...]:
-    """Return the plain files of a set that a copied folder does not hold."""
+def _missing_files(entry: DatasetEntry, folder: Path) -> tuple[SourceFile, ...]:
+    """Return the files, other than archives, that a copied folder does not contain."""
     files = ImageFiles.under(folder)
     return tuple(
         piece
@@ -207,13 +207,13 @@ def _download_pieces(
     patience: RetryPolicy,
     needed: bool,
 ) -> list[ReceiptTree]:
-    """Bring pieces, several at once, and put them into ``staging`` in the catalog's order."""
+    """Download files in parallel and move them into ``staging`` in catalog order."""
     pieces = list(pieces)
     if not pieces:
         return []
     total = round(entry.gigabytes * 1000) if entry.gigabytes and needed else None
-    with progress_bar(f"fetch {entry.name}", total, "MB") as shown:
-        work = _DownloadJob(entry, mirrors, staging, patience, shown)
+    with progress_bar(f"fetch {entry.name}", total, "MB") as bar:
+        work = _DownloadJob(entry, mirrors, staging, patience, bar)
         try:
             jobs = run_each(
                 lambda number: work.piece(number, pieces[number]),
@@ -223,22 +223,22 @@ def _download_pieces(
         except BaseException:
             work.stop()
             raise
-        brought = []
+        downloaded = []
         for number, job in enumerate(jobs):
             try:
-                brought.append(job.result())
+                downloaded.append(job.result())
             except WorkFailedError as error:
                 if needed:
                     raise
-                log(f"{error}; going on without it")
+                log(f"{error} Continuing without it.")
                 file_tree.remove_tree(work.folder(number))
     for number, piece in enumerate(pieces):
         file_tree.merge_tree(work.folder(number), staging / piece.into)
-    return brought
+    return downloaded
 
 
 class _DownloadJob:
-    """Brings the pieces of one set; its methods may run in several threads."""
+    """Downloads the files of one dataset; its methods are thread-safe."""
 
     def __init__(
         self,
@@ -246,30 +246,30 @@ class _DownloadJob:
         mirrors: list[Path],
         staging: Path,
         patience: RetryPolicy,
-        shown: "tqdm[None]",
+        bar: "tqdm[None]",
     ) -> None:
         self._entry, self._mirrors, self._patience = entry, mirrors, patience
-        self._staging, self._shown = staging, shown
-        self._lock, self._spare, self._stopped = threading.Lock(), 0, False
+        self._staging, self._bar = staging, bar
+        self._lock, self._pending_bytes, self._stopped = threading.Lock(), 0, False
 
     def stop(self) -> None:
-        """Let every thread that still brings a piece end at its next byte."""
+        """Stop every thread at its next progress update."""
         self._stopped = True
 
     def folder(self, number: int) -> Path:
-        """Return where a piece is unpacked before all are put together."""
+        """Return the folder where a file is unpacked before the files are merged."""
         return self._staging.with_name(str(number))
 
     def piece(self, number: int, piece: SourceFile) -> ReceiptTree:
-        """Bring one piece from the first place that gives it, and unpack it.
+        """Get one file from the first location that provides it, and unpack it.
 
         Returns:
-            What the receipt tells of it: file, bytes, digest and source.
+            Entry for the receipt: file, bytes, digest and source.
 
         Raises:
-            WorkFailedError: no place gives it.
+            WorkFailedError: every location failed.
         """
-        faults = [
+        reasons = [
             f"not in {mirror}"
             for mirror in self._mirrors
             if mirror != BY_HAND
@@ -279,16 +279,16 @@ class _DownloadJob:
             try:
                 return attempt(self.folder(number))
             except (SourceError, ArchiveError) as error:
-                faults.append(str(error))
+                reasons.append(str(error))
                 file_tree.remove_tree(self.folder(number))
         names = " or ".join(
             dict.fromkeys(sources.file_name(source) for source in piece.sources if source.readable)
         )
-        own = f"Put a copy of your own into {BY_HAND} and run again"
+        remedy = f"Put {names} into {BY_HAND} and rerun."
         if self._entry.steps:
-            own = f"A person can still get it, {_print_steps(self._entry)}"
+            remedy = f"Get it {_print_steps(self._entry)}"
         raise WorkFailedError(
-            f"{self._entry.name}: no source gave {names}: {'; '.join(faults)}. {own}"
+            f"{self._entry.name}: download of {names} failed ({'; '.join(reasons)}). {remedy}"
         )
 
     def _attempts(self, piece: SourceFile) -> Iterable[Callable[[Path], ReceiptTree]]:
@@ -296,85 +296,87 @@ class _DownloadJob:
         for mirror in self._mirrors:
             for source in readable:
                 if found := _in_mirror(self._entry, source, mirror):
-                    yield self._unpacking(source, found, "a mirror")
+                    yield self._unpack_attempt(source, found, "a mirror")
         slow: list[Source] = []
         for place, source in enumerate(readable):
-            yield self._downloading(source, slow, hurried=place < len(readable) - 1)
+            yield self._download_attempt(source, slow, skip_slow=place < len(readable) - 1)
         for source in slow:
-            yield self._downloading(source, [], hurried=False)
+            yield self._download_attempt(source, [], skip_slow=False)
 
-    def _downloading(
-        self, source: Source, slow: list[Source], hurried: bool
+    def _download_attempt(
+        self, source: Source, slow: list[Source], skip_slow: bool
     ) -> Callable[[Path], ReceiptTree]:
         def attempt(folder: Path) -> ReceiptTree:
             place = sources.host(source.url)
             try:
-                path = sources.download(source, self._patience, hurried, self._advance)
+                path = sources.download(source, self._patience, skip_slow, self._advance)
             except SlowSourceError as error:
                 slow.append(source)
                 raise SourceError(f"{place}: {error}") from None
             except SourceError as error:
                 raise SourceError(f"{place}: {error}") from None
-            address, proven = sources.address(source.url), sources.verified_download(source)
+            address, verified = sources.address(source.url), sources.verified_download(source)
             try:
-                return self._unpacking(source, path, address, proven)(folder)
+                return self._unpack_attempt(source, path, address, verified)(folder)
             except (SourceError, ArchiveError) as error:
                 sources.discard(source)
                 raise SourceError(f"{place}: {error}") from None
 
         return attempt
 
-    def _unpacking(
-        self, source: Source, path: Path, place: str, proven: bool = True
+    def _unpack_attempt(
+        self, source: Source, path: Path, place: str, verified: bool = True
     ) -> Callable[[Path], ReceiptTree]:
         def attempt(folder: Path) -> ReceiptTree:
             name, size, digest = path.name, path.stat().st_size, store.file_digest(path)
             known = source.sha256 or receipts.known_digest(self._entry.name, name)
             if known and digest != known:
                 key = f"{self._entry.name}/{name}"
-                mend = f"if its makers changed it, take {key} out of {receipts.DIGESTS}"
+                remedy = f"if the authors changed the file, remove {key} from {receipts.DIGESTS}"
                 raise SourceError(
-                    f"{name}: digest {digest[:12]} instead of {known[:12]}; "
-                    + ("it is not the file that the catalog knows" if source.sha256 else mend)
+                    f"{name}: checksum mismatch (digest {digest[:12]}, expected {known[:12]}); "
+                    + ("it is not the file in the catalog" if source.sha256 else remedy)
                 )
             links = 0
             if is_archive(name):
                 disk_space.require_space(self._staging, size)
-                links = unpack(path, folder, self._telling(name))
+                links = unpack(path, folder, self._unpack_progress(name))
             else:
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / name)
-            # Only what has proved to be whole becomes the measure of later ones.
-            if proven or is_archive(name):
+            # Later downloads are checked against this digest, so the file must be complete.
+            if verified or is_archive(name):
                 receipts.save_digest(self._entry.name, name, digest, size)
-            told: ReceiptTree = {"file": name, "bytes": size, "sha256": digest, "source": place}
+            content: ReceiptTree = {"file": name, "bytes": size, "sha256": digest, "source": place}
             if links:
-                log(f"{self._entry.name}: {name}: {links:,} links left out: only files are taken")
-                told["links_left_out"] = links
-            return told
+                log(
+                    f"{self._entry.name}: {name}: skipped {links:,} links, only files are extracted"
+                )
+                content["links_left_out"] = links
+            return content
 
         return attempt
 
-    def _telling(self, name: str) -> Callable[[int], None]:
-        """Return what shows how far an archive is unpacked, beside the bar of the transfer."""
+    def _unpack_progress(self, name: str) -> Callable[[int], None]:
+        """Return a callback that shows the unpacking progress in the progress bar."""
         done = 0
 
-        def tell(count: int) -> None:
+        def advance(count: int) -> None:
             nonlocal done
-            self._go_on()
+            self._check_stopped()
             done += count
-            self._shown.set_postfix_str(f"unpacking {name}: {done / 1e6:,.0f} MB", refresh=False)
-            self._shown.update(0)
+            self._bar.set_postfix_str(f"unpacking {name}: {done / 1e6:,.0f} MB", refresh=False)
+            self._bar.update(0)
 
-        return tell
+        return advance
 
-    def _go_on(self) -> None:
+    def _check_stopped(self) -> None:
         if self._stopped:
             raise WorkFailedError(f"{self._entry.name}: interrupted")
 
     def _advance(self, count: int) -> None:
-        self._go_on()
+        self._check_stopped()
         with self._lock:
-            megabytes, self._spare = divmod(self._spare + count, 1_000_000)
+            megabytes, self._pending_bytes = divmod(self._pending_bytes + count, 1_000_000)
             if megabytes:
-                self._shown.update(megabytes)
+                self._bar.update(megabytes)

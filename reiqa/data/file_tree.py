@@ -1,4 +1,4 @@
-"""Trees of files: repeated by links or copies, put together, removed."""
+"""Copy, merge and remove directory trees."""
 
 import shutil
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from reiqa.progress import track
 
 
 def copy_tree(source: Path, target: Path, place: Callable[[Path, Path], object]) -> None:
-    """Repeat a tree of files below ``target``: by links where ``place`` can, else by copies."""
+    """Copy a directory tree to ``target`` with ``place``, or by plain copies where that fails."""
     for path in track(list(ImageFiles.under(source).sizes), f"copy {source}", unit="files"):
         into = target / path
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -21,10 +21,10 @@ def copy_tree(source: Path, target: Path, place: Callable[[Path, Path], object])
 
 
 def merge_tree(folder: Path, into: Path) -> None:
-    """Move what is in ``folder`` into a folder that may hold other things already.
+    """Move the content of ``folder`` into a folder that may already contain files.
 
     Raises:
-        WorkFailedError: a file is in both.
+        WorkFailedError: a file exists in both folders.
     """
     if not folder.exists():
         return
@@ -33,14 +33,14 @@ def merge_tree(folder: Path, into: Path) -> None:
         if item.is_dir() and (into / item.name).is_dir():
             merge_tree(item, into / item.name)
         elif (into / item.name).exists():
-            raise WorkFailedError(f"{item.name}: in two archives of the set; refused")
+            raise WorkFailedError(f"{item.name}: found in two archives of the dataset; refused")
         else:
             item.replace(into / item.name)
     folder.rmdir()
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file, a folder or a link, never what a link leads to."""
+    """Remove a file, a folder or a symlink, but never the target of a symlink."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.exists():

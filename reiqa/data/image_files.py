@@ -1,4 +1,4 @@
-"""What lies in a set's folder, and which file a listed path means."""
+"""List the files of a dataset folder and resolve listed paths to files."""
 
 import os
 from collections import Counter
@@ -13,11 +13,11 @@ from reiqa.layout import IMAGE_SUFFIXES, is_hidden
 
 @dataclass(frozen=True)
 class FoundFile:
-    """The file that a listed path means.
+    """The file that a listed path resolves to.
 
     Attributes:
-        path: relative to the set's folder; None where nothing fits.
-        rivals: other files that fit as well.
+        path: relative to the dataset folder; None if no file matches.
+        rivals: other files that match equally well.
     """
 
     path: str | None
@@ -25,13 +25,13 @@ class FoundFile:
 
 
 class ImageFiles:
-    """All files of a folder, found by the tail of their path whatever the case of its letters.
+    """The files of a folder, looked up case-insensitively by the tail of their path.
 
-    Archives of one set differ in their outer folders and in the case of names, never in the tail.
+    Archives of one dataset differ in their outer folders and in letter case, but not in the tail.
     """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
-        """Take the size of each file by its path relative to the folder, with slashes."""
+        """Create from a mapping of POSIX paths, relative to the folder, to file sizes."""
         self.sizes = dict(sorted(sizes.items()))
         self._by_name: dict[str, list[str]] = {}
         for path in self.sizes:
@@ -39,29 +39,29 @@ class ImageFiles:
 
     @classmethod
     def under(cls, folder: Path) -> "ImageFiles":
-        """List a folder and all below it; links to folders inside it are not followed.
+        """List a folder recursively without following symlinks to folders.
 
         Raises:
-            BadInputError: it is not there.
+            BadInputError: the folder does not exist.
         """
         if not folder.is_dir():
-            raise BadInputError(f"{folder}: not there; run: reiqa fetch --dataset {folder.name}")
+            raise BadInputError(f"{folder}: not found; run: reiqa fetch --dataset {folder.name}")
         return cls(dict(_walk(folder)))
 
     def images(self) -> list[str]:
-        """Return the images by sorted path."""
+        """Return the sorted paths of the images."""
         return [path for path in self.sizes if is_image(path)]
 
     def named(self, name: str) -> str | None:
-        """Return the first file of this name, whatever its folder and case."""
+        """Return the first file with this name in any folder, ignoring case."""
         return next(iter(self._by_name.get(name.lower(), ())), None)
 
     def find(self, listed: str, tail: int) -> FoundFile:
-        """Return the file whose path agrees longest with the end of ``listed``.
+        """Return the file whose path shares the longest tail with ``listed``.
 
         Args:
-            listed: a path as a table spells it.
-            tail: parts that must agree at least, the file's name being the first.
+            listed: a path as it appears in a table.
+            tail: minimum number of matching components, counted from the file name.
         """
         wanted = listed.lower().split("/")
         ranked = [
@@ -76,23 +76,23 @@ class ImageFiles:
 
 
 def is_image(path: str) -> bool:
-    """Say whether a file's name is that of an image."""
+    """Return whether a file name has an image suffix."""
     return "." + path.rpartition(".")[2].lower() in IMAGE_SUFFIXES
 
 
 def matches_any(path: str, patterns: tuple[str, ...]) -> bool:
-    """Say whether the tail of a path fits one of the patterns, whatever its case."""
+    """Return whether the tail of a path matches one of the patterns, ignoring case."""
     lower = "/" + path.lower()
     return any(fnmatchcase(lower, f"*/{pattern}") for pattern in patterns)
 
 
 def extras(all_images: list[str], used: set[str], known: frozenset[str]) -> list[str]:
-    """Return images that lie in a folder of listed ones without being listed.
+    """Return unlisted images from folders that contain listed images.
 
     Args:
-        all_images: every image of the set's folder.
-        used: those that the table lists.
-        known: names, in lower case, of images that may lie among them.
+        all_images: every image of the dataset folder.
+        used: images that the table lists.
+        known: lower-case names of unlisted images that are expected.
     """
     folders = Counter(path.rpartition("/")[0] for path in used)
     return [

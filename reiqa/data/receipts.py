@@ -1,4 +1,4 @@
-"""What is written down of fetched sets: receipts, and the digests of files at first sight."""
+"""Receipts of fetched datasets, and the digests of their downloaded files."""
 
 import threading
 from pathlib import Path
@@ -8,7 +8,7 @@ from reiqa import store
 from reiqa.data.image_files import ImageFiles
 from reiqa.errors import BadInputError
 
-#: Digests of files at first sight, by ``set/file``.
+#: Digests recorded at the first download, by ``dataset/file``.
 DIGESTS = Path("data/digests.json")
 
 ReceiptTree = dict[str, Any]
@@ -17,54 +17,56 @@ _RECORDING = threading.Lock()
 
 
 def folder_contents(folder: Path) -> ReceiptTree:
-    """Return how many images and bytes a folder holds."""
+    """Return the number of images and bytes in a folder."""
     files = ImageFiles.under(folder)
     return {"images": len(files.images()), "bytes": sum(files.sizes.values())}
 
 
 def read_receipt(path: Path) -> ReceiptTree:
-    """Return what a receipt says.
+    """Read a receipt.
 
     Raises:
-        BadInputError: it is missing or is no receipt.
+        BadInputError: the file is missing or not a receipt.
     """
-    told = store.read_json(path)
-    if not (isinstance(told, dict) and {"images", "bytes"} <= told.keys()):
-        raise BadInputError(f"{path}: not a receipt; delete it and run again")
-    return told
+    receipt = store.read_json(path)
+    if not (isinstance(receipt, dict) and {"images", "bytes"} <= receipt.keys()):
+        raise BadInputError(f"{path}: not a valid receipt. Delete it and rerun.")
+    return receipt
 
 
 def valid_receipt(record: Path, raw: Path) -> ReceiptTree | None:
-    """Return what a receipt says if it is one and the folder is still as it says."""
+    """Return a receipt if it is valid and still matches the folder, else None."""
     try:
-        told = read_receipt(record)
+        receipt = read_receipt(record)
     except BadInputError:
         return None
-    return told if raw.is_dir() and folder_contents(raw).items() <= told.items() else None
+    return receipt if raw.is_dir() and folder_contents(raw).items() <= receipt.items() else None
 
 
 def known_digest(name: str, file: str) -> str:
-    """Return the digest that a set's file had at first sight; empty if it was never seen.
+    """Return the digest recorded for a file of a dataset, or "" if none is recorded.
 
     Raises:
-        BadInputError: the table of digests is broken.
+        BadInputError: the table of digests is invalid.
     """
     return str(_digests().get(f"{name}/{file}", {}).get("sha256", ""))
 
 
 def save_digest(name: str, file: str, digest: str, size: int) -> None:
-    """Make a file of a set the measure of every later one of its name, unless there is one."""
-    # The lock between processes says when it waits, which threads of one need not hear.
+    """Record the digest of a file, to verify later downloads, unless one is recorded."""
+    # The process lock logs when it waits. The thread lock avoids that message between threads.
     with _RECORDING, store.locked(DIGESTS):
         store.remove_partials(DIGESTS)
         known = _digests()
-        told = {"sha256": digest, "bytes": size}
-        if known.setdefault(f"{name}/{file}", told) == told:
+        receipt = {"sha256": digest, "bytes": size}
+        if known.setdefault(f"{name}/{file}", receipt) == receipt:
             store.write_json(DIGESTS, known)
 
 
 def _digests() -> dict[str, ReceiptTree]:
     known = store.read_json(DIGESTS) if DIGESTS.exists() else {}
-    if not (isinstance(known, dict) and all(isinstance(told, dict) for told in known.values())):
-        raise BadInputError(f"{DIGESTS}: not a table of digests; delete it and run again")
+    if not (
+        isinstance(known, dict) and all(isinstance(receipt, dict) for receipt in known.values())
+    ):
+        raise BadInputError(f"{DIGESTS}: not a valid table of digests. Delete it and rerun.")
     return known

@@ -1,8 +1,8 @@
-"""Bring one file over HTTP(S), Hugging Face or Google Drive, and go on where a cut left off.
+"""Download one file over HTTP(S), from Hugging Face or from Google Drive, with resume.
 
-Of the libraries at hand none resumes a plain HTTP download (pooch does not; huggingface_hub only
-from its own hub), so this is a thin layer over urllib: a Range request and a record beside the
-partial file that says which version of the file it is part of.
+This is a thin layer over urllib, because pooch does not resume downloads and huggingface_hub only
+resumes downloads from its own hub. It sends a Range request. A record next to the partial file
+states which version of the file it belongs to.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from reiqa import store
+from reiqa.catalog import Source
 from reiqa.data import disk_space
-from reiqa.data.catalog import Source
 from reiqa.data.disk_space import Advance
 
 DOWNLOADS = store.WORK / "downloads"
@@ -30,14 +30,14 @@ GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?export=download&co
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When a source is given up.
+    """Timeouts and retries of a download.
 
     Attributes:
-        silence: seconds without a byte, or without an answer.
-        tries: connections to one source that bring nothing, before it counts as dead.
-        pause: seconds before the second of them; doubles each time.
-        floor: bytes a second below which a source is slow.
-        window: seconds over which that is measured.
+        silence: read timeout in seconds.
+        tries: number of consecutive connections without data before a source fails.
+        pause: delay in seconds before the first retry; doubles with each retry.
+        floor: bytes per second below which a source counts as slow.
+        window: seconds over which the speed is measured.
     """
 
     silence: float = 30.0
@@ -48,26 +48,26 @@ class RetryPolicy:
 
 
 class SourceError(Exception):
-    """A source does not give the file; the message says why, in a few words."""
+    """A source failed to provide the file; the message gives a short reason."""
 
 
 class SlowSourceError(SourceError):
-    """A source gives the file, but too slowly while there are others to try."""
+    """A source is too slow, and other sources have not been tried yet."""
 
 
 class _InterruptedError(Exception):
-    """A connection ended early; what it brought is kept."""
+    """A connection ended early; the received bytes are kept."""
 
 
 def file_name(source: Source) -> str:
-    """Return the name a source's file is kept under."""
+    """Return the local file name of a source."""
     if source.file:
         return source.file
     return urllib.parse.unquote(source.url.split("?")[0].rstrip("/").rpartition("/")[2])
 
 
 def address(url: str) -> str:
-    """Return the HTTP(S) address of a source's URL; ``HF_ENDPOINT`` names another hub."""
+    """Return the HTTP(S) address of a source's URL; ``HF_ENDPOINT`` selects the hub."""
     scheme, _, rest = url.partition("://")
     if scheme == "gdrive":
         return GOOGLE_DRIVE + rest
@@ -79,89 +79,89 @@ def address(url: str) -> str:
 
 
 def host(url: str) -> str:
-    """Return the name of the machine that a source lies on, to show to people."""
+    """Return the host name of a source, for messages."""
     return urllib.parse.urlsplit(address(url)).netloc
 
 
 def download(
     source: Source,
     patience: RetryPolicy | None = None,
-    hurried: bool = False,
+    skip_slow: bool = False,
     advance: Advance = lambda count: None,
 ) -> Path:
-    """Bring a source's file to ``work/downloads``, whole; a partial one is continued.
+    """Download a file into ``work/downloads``; a partial download is resumed.
 
     Args:
-        source: where it lies.
-        patience: when to give up.
-        hurried: whether there are other sources, so that a slow one is left.
-        advance: told of bytes that came.
+        source: location of the file.
+        patience: timeouts and retries.
+        skip_slow: fail on a slow source, because there are other sources to try.
+        advance: called with the number of bytes received.
 
     Returns:
-        The whole file; its size and any known or promised digest have been checked.
+        Path of the complete file, after checking its size and digest where known.
 
     Raises:
-        SourceError: the source is dead, slow, or gives something else.
+        SourceError: the source is unavailable, slow, or provides a different file.
         WorkFailedError: the disk is too small.
     """
     patience = patience or RetryPolicy()
-    whole = _place(source)
-    with store.locked(whole):
-        if not whole.exists():
-            whole.parent.mkdir(parents=True, exist_ok=True)
-            _fill(source, whole, patience, hurried, advance)
-        return whole
+    target = _download_path(source)
+    with store.locked(target):
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _download_with_retries(source, target, patience, skip_slow, advance)
+        return target
 
 
 def verified_download(source: Source) -> bool:
-    """Say whether a length or a digest told that what `download` brought is the whole file.
+    """Return whether a known length or digest confirmed that a download is complete.
 
-    Where the server names neither, a connection that ends early looks like the end of the file.
+    If the server sends neither, a connection that ends early looks like the end of the file.
     """
-    whole = _place(source)
-    record = _record(whole.with_name(whole.name + ".part"))
-    told = (source.sha256, source.bytes, record.get("promised"), record.get("length"))
-    return any(told)
+    target = _download_path(source)
+    record = _read_record(target.with_name(target.name + ".part"))
+    evidence = (source.sha256, source.bytes, record.get("promised"), record.get("length"))
+    return any(evidence)
 
 
 def discard(source: Source) -> None:
-    """Remove what was brought from a source, whole or in part."""
-    shutil.rmtree(_place(source).parent, ignore_errors=True)
+    """Remove the complete or partial download of a source."""
+    shutil.rmtree(_download_path(source).parent, ignore_errors=True)
 
 
-def _place(source: Source) -> Path:
-    # Known content is one partial file whichever source gives it; other content never mixes.
+def _download_path(source: Source) -> Path:
+    # Sources with the same digest share one partial file; all others have their own.
     key = hashlib.sha256((source.sha256 or source.url).encode()).hexdigest()[:16]
     return DOWNLOADS / key / file_name(source)
 
 
-def _fill(
-    source: Source, whole: Path, patience: RetryPolicy, hurried: bool, advance: Advance
+def _download_with_retries(
+    source: Source, target: Path, patience: RetryPolicy, skip_slow: bool, advance: Advance
 ) -> None:
-    part = whole.with_name(whole.name + ".part")
+    part = target.with_name(target.name + ".part")
     idle, reason = 0, ""
     while idle < patience.tries:
         before = _size(part)
         try:
-            promised = _continue(source, part, patience, hurried, advance)
-            _check(source, part, promised)
+            announced = _resume(source, part, patience, skip_slow, advance)
+            _check(source, part, announced)
         except _InterruptedError as cut:
             reason = str(cut)
         else:
-            part.replace(whole)
+            part.replace(target)
             return
-        # Only a connection that brings nothing counts against a source.
+        # Only a connection without data counts as a failed try.
         idle = idle + 1 if _size(part) <= before else 0
         time.sleep(patience.pause * 2 ** max(0, idle - 1) if idle < patience.tries else 0)
     raise SourceError(reason)
 
 
-def _continue(
-    source: Source, part: Path, patience: RetryPolicy, hurried: bool, advance: Advance
+def _resume(
+    source: Source, part: Path, patience: RetryPolicy, skip_slow: bool, advance: Advance
 ) -> str:
-    """Ask for what is lacking of ``part`` and write it; return the digest promised, if any."""
+    """Request the rest of ``part`` and append it; return the announced digest, if any."""
     have = _size(part)
-    record = _record(part)
+    record = _read_record(part)
     try:
         reply, linked = _open_url(
             address(source.url), have, record.get("version", ""), patience.silence
@@ -169,11 +169,13 @@ def _continue(
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:
-            # Nothing beyond what is there: whole, unless the record says otherwise.
+            # The partial file has reached the end: complete if the record has the same length.
             if have and have == record.get("length"):
-                return str(record.get("promised", ""))
-            _forget(part)
-            raise _InterruptedError("the part here does not fit the file there") from None
+                return str(record.get("announced", ""))
+            _remove_partial(part)
+            raise _InterruptedError(
+                "the partial file does not match the file on the server"
+            ) from None
         if error.code in (408, 425, 429) or error.code >= 500:
             raise _InterruptedError(f"HTTP {error.code}") from None
         raise SourceError(f"HTTP {error.code}") from None
@@ -182,79 +184,83 @@ def _continue(
     with reply:
         wanted = part.name.removesuffix(".part").lower()
         if reply.headers.get_content_type() == "text/html" and not wanted.endswith(".html"):
-            raise SourceError("a web page instead of the file (a login or a quota)")
+            raise SourceError("received a web page instead of the file (login or quota page)")
         start = _start(reply) if reply.status == 206 else 0
         if start not in (0, have):
-            _forget(part)
-            raise _InterruptedError("another range than asked for")
+            _remove_partial(part)
+            raise _InterruptedError("the server sent a different range than requested")
         length = _length(reply, start)
         version = reply.headers.get("ETag") or reply.headers.get("Last-Modified", "")
-        # A weak version goes out in no If-Range, and not every server heeds one.
+        # A weak ETag is not sent as If-Range, and some servers ignore the header.
         if start and (record.get("version", version), record.get("length", length)) != (
             version,
             length,
         ):
-            _forget(part)
-            raise _InterruptedError("the file there has changed")
+            _remove_partial(part)
+            raise _InterruptedError("the file on the server has changed")
         if source.bytes is not None and length is not None and length != source.bytes:
-            raise SourceError(f"{length:,} bytes offered instead of {source.bytes:,}")
-        promised = _sha256(linked)
-        with disk_space.held(part.parent, (length or start) - start) as came:
+            raise SourceError(f"the server announces {length:,} bytes, expected {source.bytes:,}")
+        announced = _sha256(linked)
+        with disk_space.reserve(part.parent, (length or start) - start) as count_written:
             store.write_json(
-                _record_path(part), {"version": version, "length": length, "promised": promised}
+                _record_path(part), {"version": version, "length": length, "promised": announced}
             )
             with part.open("r+b" if start else "wb") as out:
                 out.seek(start)
                 out.truncate()
                 _copy_stream(
-                    reply, out, patience, hurried, lambda count: (came(count), advance(count))
+                    reply,
+                    out,
+                    patience,
+                    skip_slow,
+                    lambda count: (count_written(count), advance(count)),
                 )
     if length is not None and _size(part) < length:
-        raise _InterruptedError(f"cut off at {_size(part):,} of {length:,} bytes")
-    return promised
+        raise _InterruptedError(f"truncated at {_size(part):,} of {length:,} bytes")
+    return announced
 
 
 def _copy_stream(
-    reply: HTTPResponse, out: IO[bytes], patience: RetryPolicy, hurried: bool, advance: Advance
+    reply: HTTPResponse, out: IO[bytes], patience: RetryPolicy, skip_slow: bool, advance: Advance
 ) -> None:
-    since, came = time.monotonic(), 0
+    since, received = time.monotonic(), 0
     for piece in _pieces(reply):
         out.write(piece)
         advance(len(piece))
-        came += len(piece)
-        lasted = time.monotonic() - since
-        if lasted >= patience.window:
-            if hurried and came < patience.floor * lasted:
-                raise SlowSourceError(f"slow, {came / lasted / 1000:.1f} kB/s")
-            since, came = time.monotonic(), 0
+        received += len(piece)
+        elapsed = time.monotonic() - since
+        if elapsed >= patience.window:
+            if skip_slow and received < patience.floor * elapsed:
+                raise SlowSourceError(f"slow, {received / elapsed / 1000:.1f} kB/s")
+            since, received = time.monotonic(), 0
 
 
 def _pieces(reply: HTTPResponse) -> Iterator[bytes]:
     try:
-        # read1 gives what has come, so that a trickle is seen as one.
+        # read1 returns available bytes without waiting, so that a slow source is noticed.
         while piece := reply.read1(1 << 20):
             yield piece
     except (OSError, HTTPException) as error:
         raise _InterruptedError(_describe_error(error)) from None
 
 
-def _check(source: Source, part: Path, promised: str) -> None:
+def _check(source: Source, part: Path, announced: str) -> None:
     size = _size(part)
-    expected = source.sha256 or promised
+    expected = source.sha256 or announced
     fault = ""
     if source.bytes is not None and size != source.bytes:
-        fault = f"{size:,} bytes instead of {source.bytes:,}"
+        fault = f"{size:,} bytes, expected {source.bytes:,}"
     elif expected and store.file_digest(part) != expected:
-        fault = "wrong digest"
+        fault = "checksum mismatch"
     elif size == 0:
-        fault = "an empty file"
+        fault = "empty file"
     if fault:
-        _forget(part)
+        _remove_partial(part)
         raise SourceError(fault)
 
 
 class _RedirectHandler(urllib.request.HTTPRedirectHandler):
-    """Follows redirections, and keeps the digest that Hugging Face gives on the way."""
+    """Follows redirects and stores the digest that Hugging Face sends with them."""
 
     def __init__(self) -> None:
         self.linked = ""
@@ -267,16 +273,16 @@ class _RedirectHandler(urllib.request.HTTPRedirectHandler):
 
 
 def _open_url(url: str, have: int, version: str, timeout: float) -> tuple[HTTPResponse, str]:
-    # identity: a compressed transfer would have another length and no ranges.
+    # identity: a compressed transfer would have a different length and no ranges.
     headers = {"User-Agent": "reiqa", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
         if version and not version.startswith("W/"):
             headers["If-Range"] = version
-    following = _RedirectHandler()
-    opener = urllib.request.build_opener(following)
+    handler = _RedirectHandler()
+    opener = urllib.request.build_opener(handler)
     reply: HTTPResponse = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
-    return reply, following.linked or reply.headers.get("X-Linked-Etag", "")
+    return reply, handler.linked or reply.headers.get("X-Linked-Etag", "")
 
 
 def _start(reply: HTTPResponse) -> int:
@@ -301,12 +307,12 @@ def _record_path(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _record(part: Path) -> dict[str, Any]:
+def _read_record(part: Path) -> dict[str, Any]:
     path = _record_path(part)
     return dict(store.read_json(path)) if path.exists() else {}
 
 
-def _forget(part: Path) -> None:
+def _remove_partial(part: Path) -> None:
     part.unlink(missing_ok=True)
     _record_path(part).unlink(missing_ok=True)
 
@@ -318,5 +324,5 @@ def _size(path: Path) -> int:
 def _describe_error(error: Exception) -> str:
     reason = getattr(error, "reason", error)
     if isinstance(reason, TimeoutError):
-        return "no answer in time"
+        return "read timed out"
     return " ".join(str(reason or type(error).__name__).split())

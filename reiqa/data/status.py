@@ -1,35 +1,35 @@
-"""The table of ``reiqa datasets``: what is here, what is not, and what to type next."""
+"""The table of ``reiqa datasets``: state of each dataset and the next command to run."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from reiqa import layout, text
-from reiqa.data import catalog, receipts
-from reiqa.data.catalog import DatasetEntry
+from reiqa import catalog, layout, text
+from reiqa.catalog import DatasetEntry
+from reiqa.data import receipts
 from reiqa.data.index import read_header
 from reiqa.errors import BadInputError
 
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """One set, as a row.
+    """Table row of one dataset.
 
     Attributes:
-        name: of the set.
+        name: name of the dataset.
         kind: ``rated`` or ``corpus``.
-        title: its title.
+        title: display name.
         state: ``absent``, ``fetched``, ``indexed`` or ``indexed in part``.
-        here: images in its folder, 0 if absent.
-        images: images that its index must hold.
-        gigabytes: of its files here, or of the archives to come; None if unknown.
-        ratings: what the ratings are, their range and direction; empty for a corpus.
-        official_split: whether its makers published a split.
-        proxy: ratings are a full-reference measure, not people's.
-        registration: its makers want to know who takes it.
-        licence: under which terms.
-        note: what one must know.
-        next: what to type, or to do, next.
+        here: number of images on disk, 0 if absent.
+        images: number of images that the index must hold.
+        gigabytes: size on disk, or of the archives to download; None if unknown.
+        ratings: kind, range and direction of the ratings; empty for a corpus.
+        official_split: whether the authors published a split.
+        proxy: ratings are a full-reference metric, not human opinion scores.
+        registration: the authors ask users to register.
+        licence: licence or terms of use.
+        note: remarks for users.
+        next: next command to run.
     """
 
     name: str
@@ -49,7 +49,7 @@ class DatasetStatus:
 
 
 def status_table() -> list[DatasetStatus]:
-    """Return a row for each set of the catalog, as the current folder has it.
+    """Return the state of each dataset of the catalog in the current folder.
 
     Raises:
         BadInputError: a receipt is damaged.
@@ -63,7 +63,7 @@ def as_json(rows: Sequence[DatasetStatus]) -> str:
 
 
 def as_text(rows: Sequence[DatasetStatus]) -> str:
-    """Return the rows as an aligned table for people."""
+    """Return the rows as an aligned text table."""
     heads = ("set", "kind", "state", "images", "GB", "ratings", "licence", "next")
     cells = [
         (
@@ -83,24 +83,24 @@ def as_text(rows: Sequence[DatasetStatus]) -> str:
 
 
 def _status(entry: DatasetEntry) -> DatasetStatus:
-    receipt = layout.receipt(entry.name)
-    told = receipts.read_receipt(receipt) if receipt.exists() else {}
-    state, following = _state(entry, bool(told))
+    path = layout.receipt(entry.name)
+    receipt = receipts.read_receipt(path) if path.exists() else {}
+    state, next_command = _state(entry, bool(receipt))
     return DatasetStatus(
         name=entry.name,
         kind=entry.kind,
         title=entry.title,
         state=state,
-        here=told.get("images", 0),
+        here=receipt.get("images", 0),
         images=entry.images,
-        gigabytes=told["bytes"] / 1e9 if told else entry.gigabytes,
+        gigabytes=receipt["bytes"] / 1e9 if receipt else entry.gigabytes,
         ratings=_ratings(entry),
         official_split=entry.has_official_split,
         proxy=entry.proxy,
         registration=entry.registration,
         licence=entry.licence,
         note=entry.note,
-        next=following,
+        next=next_command,
     )
 
 
@@ -122,5 +122,7 @@ def _ratings(entry: DatasetEntry) -> str:
     if entry.ratings is None:
         return ""
     kind = "proxy " if entry.proxy else ""
-    direction = "" if entry.ratings.higher_is_better else ", lower is better (turned in the index)"
+    direction = (
+        "" if entry.ratings.higher_is_better else ", lower is better (inverted in the index)"
+    )
     return f"{kind}{entry.ratings.measure} {entry.ratings.low:g}-{entry.ratings.high:g}{direction}"

@@ -1,7 +1,7 @@
-"""Unpack an archive that a stranger made: nothing outside the folder, nothing but plain files.
+"""Unpack an untrusted archive: write only plain files, and only inside the target folder.
 
-`tarfile`'s own filter stops paths and links that lead out; it neither bounds the expansion nor
-minds an entry that comes twice, so entries are written here one by one.
+The extraction filter of `tarfile` rejects paths and links that leave the folder. It does not limit
+the expansion or reject duplicate entries, so this module writes the entries one by one.
 """
 
 import bz2
@@ -19,20 +19,20 @@ from typing import IO, BinaryIO, Protocol, cast
 
 from reiqa.data.disk_space import Advance
 
-#: Unpacked bytes allowed: this many times the archive's size, and some for small ones.
+#: Limit of unpacked bytes: EXPANSION times the size of the archive plus ALLOWANCE.
 EXPANSION = 20
 ALLOWANCE = 64 << 20
 
-#: Entries allowed; the largest set's archive holds under a million.
+#: Maximum number of entries; the largest dataset archive has less than a million.
 ENTRIES = 4_000_000
 
 _PIECE = 1 << 20
 
-#: Bytes of a path that a link may lead to, as on Linux.
+#: Maximum length of a link target in bytes (PATH_MAX on Linux).
 _TARGET = 4096
 
-#: Faults of this machine; any other of writing is the archive's.
-_OURS = {
+#: System errors. Other errors while writing are caused by the archive.
+_SYSTEM_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EACCES,
@@ -44,9 +44,9 @@ _OURS = {
     errno.ENOMEM,
 }
 
-# What the readers raise of an archive whose bytes make no sense; zipfile an IndexError of an empty
-# name, py7zr the last five of a table that is spoilt.
-_DAMAGED = (
+# Exceptions that the readers raise for a corrupted archive: zipfile raises IndexError for an empty
+# name, py7zr raises the last five for a corrupted table of contents.
+_CORRUPTION_ERRORS = (
     OSError,
     EOFError,
     RuntimeError,
@@ -64,7 +64,7 @@ _DAMAGED = (
 
 
 class ArchiveError(Exception):
-    """An archive is damaged or hostile; the message names it, the entry and the fault."""
+    """An archive is damaged or unsafe; the message names the archive, the entry and the reason."""
 
 
 class _Readable(Protocol):
@@ -73,13 +73,13 @@ class _Readable(Protocol):
 
 @dataclass(frozen=True)
 class _Entry:
-    """One thing in an archive.
+    """One entry of an archive.
 
     Attributes:
-        name: as the archive spells it.
+        name: name in the archive.
         kind: ``file``, ``folder``, ``link`` or ``device``.
-        target: where a link leads.
-        open: gives the bytes of a file.
+        target: target of a link.
+        open: returns a stream of the file's content.
     """
 
     name: str
@@ -89,27 +89,27 @@ class _Entry:
 
 
 def is_archive(name: str) -> bool:
-    """Say whether a file's name is that of an archive which `unpack` reads."""
+    """Return whether `unpack` supports a file, judging by its name."""
     return _reader(name) is not None
 
 
 def unpack(archive: Path, folder: Path, advance: Advance = lambda count: None) -> int:
-    """Write an archive's files into a folder, and return how many links were left out.
+    """Extract the files of an archive into a folder and return the number of skipped links.
 
-    Links inside the archive are left out; modes, owners and times are not taken over.
+    Links are skipped. File modes, owners and times are not restored.
 
     Args:
         archive: a .zip, .7z, .tar, .tgz or otherwise compressed tar.
-        folder: empty; what is in it after an error is not whole.
-        advance: told of bytes written.
+        folder: an empty folder; its content is incomplete after an error.
+        advance: called with the number of bytes written.
 
     Raises:
-        ArchiveError: an entry leads outside, is a device, comes twice or is encrypted; the whole
-            is larger than `EXPANSION` allows; or the archive is damaged or cut off.
+        ArchiveError: an entry leaves the folder, is a device, a duplicate or encrypted; the
+            unpacked size exceeds `EXPANSION`; or the archive is damaged or truncated.
     """
     reader = _reader(archive.name)
     if reader is None:
-        raise ArchiveError(f"{archive.name}: not an archive of a known kind")
+        raise ArchiveError(f"{archive.name}: unsupported archive format")
     folder.mkdir(parents=True, exist_ok=True)
     left = EXPANSION * archive.stat().st_size + ALLOWANCE
     seen: set[str] = set()
@@ -117,37 +117,39 @@ def unpack(archive: Path, folder: Path, advance: Advance = lambda count: None) -
     try:
         for number, entry in enumerate(reader(archive, folder, left)):
             if number >= ENTRIES:
-                raise ArchiveError(f"{archive.name}: over {ENTRIES:,} entries; refused as a bomb")
+                raise ArchiveError(
+                    f"{archive.name}: more than {ENTRIES:,} entries (archive bomb); refused"
+                )
             name = entry.name
-            path = _safe(name, archive)
+            path = _safe_path(name, archive)
             if entry.kind == "device":
                 raise ArchiveError(f"{archive.name}: {entry.name}: a device, not a file; refused")
             if entry.kind == "link":
-                _safe(str(PurePosixPath(path).parent / entry.target), archive, f"{path} -> ")
+                _safe_path(str(PurePosixPath(path).parent / entry.target), archive, f"{path} -> ")
                 links += 1
                 continue
             if entry.kind == "folder":
                 (folder / path).mkdir(parents=True, exist_ok=True)
                 continue
             if path in seen:
-                raise ArchiveError(f"{archive.name}: {entry.name}: there twice; refused")
+                raise ArchiveError(f"{archive.name}: {entry.name}: duplicate entry; refused")
             seen.add(path)
             stream = entry.open()
             if stream is not None:
-                left -= _write(stream, folder / path, left, archive, advance)
-    except _DAMAGED as error:
+                left -= _write_file(stream, folder / path, left, archive, advance)
+    except _CORRUPTION_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
-            if error.errno in _OURS:
+            if error.errno in _SYSTEM_ERRORS:
                 raise
             raise ArchiveError(
-                f"{archive.name}: {name[:80]}: cannot be written ({error.strerror}); refused"
+                f"{archive.name}: {name[:80]}: cannot write ({error.strerror}); refused"
             ) from None
-        said = str(error) or type(error).__name__
-        raise ArchiveError(f"{archive.name}: damaged or cut off ({said})") from None
+        reason = str(error) or type(error).__name__
+        raise ArchiveError(f"{archive.name}: damaged or truncated ({reason})") from None
     return links
 
 
-def _write(stream: _Readable, path: Path, left: int, archive: Path, advance: Advance) -> int:
+def _write_file(stream: _Readable, path: Path, left: int, archive: Path, advance: Advance) -> int:
     written = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as out:
@@ -162,14 +164,14 @@ def _write(stream: _Readable, path: Path, left: int, archive: Path, advance: Adv
 
 def _bomb(archive: Path) -> ArchiveError:
     return ArchiveError(
-        f"{archive.name}: unpacks to over {EXPANSION} times its size; refused as a bomb"
+        f"{archive.name}: unpacks to more than {EXPANSION} times its size (archive bomb); refused"
     )
 
 
-def _safe(name: str, archive: Path, link: str = "") -> str:
-    """Return the path inside the folder that an entry's name spells."""
+def _safe_path(name: str, archive: Path, link: str = "") -> str:
+    """Return the normalized path of an entry inside the folder."""
     spelled = name.replace("\\", "/")
-    outside = ArchiveError(f"{archive.name}: {link}{name}: leads outside the folder; refused")
+    outside = ArchiveError(f"{archive.name}: {link}{name}: path leaves the folder; refused")
     if spelled.startswith("/") or spelled[1:2] == ":" or "\0" in spelled:
         raise outside
     parts: list[str] = []
@@ -204,7 +206,9 @@ def _zip(archive: Path, folder: Path, left: int) -> Iterator[_Entry]:
                 with opened.open(info) as stream:
                     spelled = stream.read(_TARGET + 1)
                 if len(spelled) > _TARGET:
-                    raise ArchiveError(f"{archive.name}: {info.filename}: too long a link; refused")
+                    raise ArchiveError(
+                        f"{archive.name}: {info.filename}: link target too long; refused"
+                    )
                 target = spelled.decode("utf-8", "replace")
             yield _Entry(info.filename, kind, target, _opener(opened, info))
 
@@ -215,27 +219,27 @@ def _opener(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[b
 
 def _tar(archive: Path, folder: Path, left: int) -> Iterator[_Entry]:
     del folder
-    # Decompressed here, for tarfile's own streams never look at the checksum at the end.
+    # tarfile's own decompression does not verify the checksum at the end of the stream.
     with _decompressed(archive) as bare:
-        stream = _Counted(bare, left, archive)
+        stream = _LimitedStream(bare, left, archive)
         opened = tarfile.open(fileobj=cast(BinaryIO, stream), mode="r|")  # noqa: SIM115
         for info in opened:
             yield _Entry(info.name, _tar_kind(info), _tar_target(info), _extractor(opened, info))
-        # tarfile takes a cut between members, or a header it cannot read, for the end.
+        # tarfile treats a truncation between members, or an invalid header, as the end.
         padding = stream.seen - opened.offset
-        sound = padding >= tarfile.BLOCKSIZE and not stream.tail[-padding:].strip(b"\0")
+        terminated = padding >= tarfile.BLOCKSIZE and not stream.tail[-padding:].strip(b"\0")
         while piece := stream.read(_PIECE):
-            sound = sound and not piece.strip(b"\0")
-        if not sound:
-            raise ArchiveError(f"{archive.name}: damaged or cut off (no end after its files)")
+            terminated = terminated and not piece.strip(b"\0")
+        if not terminated:
+            raise ArchiveError(f"{archive.name}: damaged or truncated (no end marker)")
 
 
-class _Counted:
-    """A stream that is never read beyond a number of bytes, and keeps its latest ones.
+class _LimitedStream:
+    """A stream with a limit on the bytes read; it keeps the most recent ones.
 
     Attributes:
-        seen: bytes read.
-        tail: the latest of them; more than tarfile reads ahead of its last member.
+        seen: number of bytes read.
+        tail: the most recent bytes; more than tarfile reads ahead of its last member.
     """
 
     def __init__(self, stream: BinaryIO, left: int, archive: Path) -> None:
@@ -272,7 +276,7 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
 
 
 def _tar_target(info: tarfile.TarInfo) -> str:
-    """Return where a link leads, from its own folder; a hard link is spelled from the root."""
+    """Return the target relative to the folder of the link; hard links are relative to the root."""
     if info.islnk() and not info.linkname.startswith("/"):
         return "../" * (len(PurePosixPath(info.name).parts) - 1) + info.linkname
     return info.linkname
@@ -283,7 +287,7 @@ def _extractor(opened: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], I
 
 
 def _seven(archive: Path, folder: Path, left: int) -> Iterator[_Entry]:
-    """Check a 7z's own table first, then let its library write: it has no way to read by entry."""
+    """Check the table of contents of a 7z archive, then extract it: py7zr has no streaming API."""
     import py7zr
 
     try:
@@ -296,11 +300,11 @@ def _seven(archive: Path, folder: Path, left: int) -> Iterator[_Entry]:
                 kind = "folder" if info.is_directory else kind
                 if kind == "link":
                     raise ArchiveError(f"{archive.name}: {info.filename}: a link; refused")
-                # Checked by the caller for its path and for coming twice; written below.
+                # The caller checks the path and rejects duplicates; extractall writes the file.
                 yield _Entry(info.filename, kind, "", lambda: None)
             opened.extractall(folder)
     except py7zr.exceptions.ArchiveError as error:
-        raise ArchiveError(f"{archive.name}: damaged or cut off ({error})") from None
+        raise ArchiveError(f"{archive.name}: damaged or truncated ({error})") from None
 
 
 def _kind(mode: int) -> str:

@@ -1,13 +1,13 @@
-"""MoCo-v2 pretraining of both experts: one engine, two sources of views."""
+"""MoCo-v2 pretraining of both experts, with one training loop and two view sources."""
 
 from reiqa.params import ExpertName, Params
 
 
 def make_expert(expert: ExpertName, params: Params) -> None:
-    """Pretrain an expert, or import its weights where the parameters say so.
+    """Pretrain an expert, or import its weights, as the parameters specify.
 
     Raises:
-        BadInputError: its inputs are missing, or its checkpoint does not fit.
+        BadInputError: inputs are missing, or the checkpoint does not match the backbone.
     """
     if params.expert(expert).source == "pretrain":
         from reiqa.pretrain import loop

@@ -1,8 +1,8 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped.
+"""Checkpoints: the complete state to resume a run exactly.
 
-What is random has a seed that follows from the step, and the learning rate and the order of the
-items follow from it too; so the step is the whole state of generators, schedule and sampler. There
-is no gradient scaler: bfloat16 needs none.
+Random seeds, the learning rate and the order of items are functions of the step. The step number is
+therefore the complete state of random generators, schedule and sampler. bfloat16 needs no gradient
+scaler.
 """
 
 import json
@@ -19,29 +19,29 @@ from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import ExpertName, Params
 from reiqa.stages import stage_parameters
 
-#: Raised by one when what a checkpoint holds changes.
+#: Version of the checkpoint format.
 FORMAT = 1
 
 
 def run_identity(expert: ExpertName, params: Params, inputs: list[Path]) -> dict[str, Any]:
-    """Return what makes a run this run and no other: parameters, and digests of what it reads.
+    """Return the identity of a run: its parameters and the digests of its inputs.
 
-    The digests are taken of the bytes on disk, at over a gigabyte a second and core, so that a
-    damaged input ends a run before its first step.
+    The digests are computed from the files, at more than one gigabyte per second and core, so that
+    a corrupted input stops the run before its first step.
 
     Raises:
-        BadInputError: an input is not what was written.
+        BadInputError: an input is corrupted.
     """
-    read = progress.track(inputs, "check of inputs", unit="files")
+    verified = progress.track(inputs, "verify inputs", unit="files")
     return {
         "format": FORMAT,
         "parameters": devices.resolved(stage_parameters(params, "model", expert)),
-        "inputs": {path.as_posix(): store.verified_digest(path) for path in read},
+        "inputs": {path.as_posix(): store.verified_digest(path) for path in verified},
     }
 
 
 def checkpoint_folder(expert: ExpertName, run: Mapping[str, Any]) -> Path:
-    """Return where the checkpoints of a run lie."""
+    """Return the folder of the checkpoints of a run."""
     return store.WORK / "pretrain" / f"{expert}-{parameters.tree_digest(run)[:16]}"
 
 
@@ -49,28 +49,28 @@ class Checkpoints:
     """The checkpoints of one run, in its own folder."""
 
     def __init__(self, place: Path, run: Mapping[str, Any], keep: int) -> None:
-        """Take the folder, the run's `identity`, and how many to keep."""
+        """Create from the folder, the `run_identity` and the number of checkpoints to keep."""
         self.place = place
         self._run = dict(run)
         self._keep = keep
 
     def paths(self) -> list[Path]:
-        """Return the checkpoints that are there, oldest first."""
+        """Return the existing checkpoints, oldest first."""
         return sorted(self.place.glob("step-*.pt"))
 
     def write(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Write the state after ``step`` steps, then delete what is over the number to keep.
+        """Write the state after ``step`` steps, then delete the oldest excess checkpoints.
 
-        The start is kept beyond that number: what a run has learnt is told by comparing with it.
+        The initial checkpoint is always kept, for comparison with the trained weights.
 
         Raises:
-            WorkFailedError: a weight is not finite; nothing is written, nothing deleted.
+            WorkFailedError: a weight is not finite; nothing is written or deleted.
         """
         for name, value in state["model"].items():
             if not torch.isfinite(value).all():
                 raise WorkFailedError(
-                    f"pretrain: diverged by step {step}: {name} is not finite;"
-                    f" lower training.learning_rate. Last good checkpoint: {self.last()}"
+                    f"pretrain: diverged by step {step}: {name} is not finite."
+                    f" Lower training.learning_rate. Last good checkpoint: {self.last()}"
                 )
         path = self.place / f"step-{step:09d}.pt"
         store.remove_partials(path)
@@ -81,31 +81,31 @@ class Checkpoints:
         return path
 
     def read(self) -> dict[str, Any] | None:
-        """Return the latest state; None where there is none.
+        """Return the latest state, or None if there is no checkpoint.
 
         Raises:
-            BadInputError: it is damaged, or of another configuration; the message lists the keys
-                that differ.
+            BadInputError: the checkpoint is damaged, or has a different configuration; the message
+                lists the keys that differ.
         """
         paths = self.paths()
         if not paths:
             return None
         state = read_checkpoint(paths[-1])
-        differing = differing_keys(json.loads(state["run"]), self._run)
-        if differing:
+        changed = differing_keys(json.loads(state["run"]), self._run)
+        if changed:
             raise BadInputError(
-                f"{paths[-1]}: of another configuration; these differ: {', '.join(differing)}"
+                f"{paths[-1]}: has a different configuration (keys: {', '.join(changed)})"
             )
         return state
 
     def last(self) -> str:
-        """Name the latest checkpoint, or say ``none``."""
+        """Return the path of the latest checkpoint, or ``none``."""
         paths = self.paths()
         return str(paths[-1]) if paths else "none"
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint, on the CPU.
+    """Load a checkpoint onto the CPU.
 
     Raises:
         BadInputError: it is damaged.
@@ -113,11 +113,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         return load_checkpoint(path)
     except BadInputError as error:
-        raise BadInputError(f"{error}; delete it and run again") from None
+        raise BadInputError(f"{error}. Delete it and rerun.") from None
 
 
 def differing_keys(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
-    """Return the dotted keys at which two trees of JSON data differ."""
+    """Return the dotted keys in which two JSON objects differ."""
     if not (isinstance(ours, dict) and isinstance(theirs, dict)):
         return [] if ours == theirs else [prefix]
     return [

@@ -1,11 +1,11 @@
-"""One process or many: who this one is, and how batch statistics are kept from leaking or apart.
+"""Distributed training: process context, ShuffleBN and SyncBN.
 
-In MoCo query and positive key come from the same images. Where batch normalisation sees the same
-images for both, its statistics tell which key belongs, without a look at the images. ShuffleBN
-(MoCo) encodes keys on another process than their queries; SyncBN shares statistics over all
-processes, so that the result does not depend on how many there are. The default is ``shuffle``,
-as published. With one process both come down to plain batch normalisation over the whole step:
-shuffling within one batch changes no statistics.
+In MoCo, query and positive key come from the same images. If batch normalisation sees the same
+batch for both, the shared statistics leak the positive. ShuffleBN (MoCo) encodes keys on another
+process than their queries. SyncBN shares statistics over all processes, so that the result does not
+depend on their number. The default is ``shuffle``, as published. With one process, both are
+equivalent to plain batch normalisation over the whole step, because shuffling within one batch does
+not change its statistics.
 """
 
 import os
@@ -21,18 +21,18 @@ from torch.autograd.function import FunctionCtx
 
 @dataclass(frozen=True)
 class DistContext:
-    """This process's number among how many."""
+    """Rank of this process and number of processes."""
 
     rank: int = 0
     world: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes files and reports."""
+        """Whether this process writes files and logs."""
         return self.rank == 0
 
     def all_gather(self, values: Tensor) -> Tensor:
-        """Return the values of all processes, in order, along the first axis; no gradient."""
+        """Concatenate the values of all processes along the first axis, without gradient."""
         if self.world == 1:
             return values
         parts = [torch.empty_like(values) for _ in range(self.world)]
@@ -40,17 +40,17 @@ class DistContext:
         return torch.cat(parts)
 
     def local_shard(self, values: Tensor) -> Tensor:
-        """Return this process's part of what all have the whole of."""
+        """Return the part of this process of values that all processes hold."""
         return values.chunk(self.world)[self.rank]
 
     def all_reduce_mean(self, values: Tensor) -> Tensor:
-        """Return the mean of each of ``(N,)`` values over processes; no gradient."""
+        """Return the mean of ``(N,)`` values over processes, without gradient."""
         return self.all_gather(values.detach()[None]).mean(0)
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[DistContext]:
-    """Join the processes that torchrun started, if it did, for the length of the block."""
+    """Initialise the process group if torchrun started this process."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield DistContext()
@@ -65,26 +65,26 @@ def process_group(device: torch.device) -> Iterator[DistContext]:
 def encode_shuffled(
     encode: Callable[[Tensor], Tensor], images: Tensor, ranks: DistContext, seed: int
 ) -> Tensor:
-    """Encode images each on a process drawn at random (ShuffleBN).
+    """Encode images on randomly permuted processes (ShuffleBN).
 
     Args:
         encode: ``(N, 3, H, W)`` to ``(N, D)``, with batch statistics.
-        images: this process's.
-        ranks: all must call with the same seed.
-        seed: of the permutation.
+        images: images of this process.
+        ranks: process context.
+        seed: seed of the permutation; must be the same on all processes.
 
     Returns:
-        ``(world * N, D)`` of all processes' images, in order.
+        ``(world * N, D)`` features of the images of all processes, in order.
     """
-    everywhere = ranks.all_gather(images)
+    gathered = ranks.all_gather(images)
     draw = torch.Generator().manual_seed(seed)
-    permutation = torch.randperm(len(everywhere), generator=draw).to(images.device)
-    encoded = ranks.all_gather(encode(ranks.local_shard(everywhere[permutation])))
+    permutation = torch.randperm(len(gathered), generator=draw).to(images.device)
+    encoded = ranks.all_gather(encode(ranks.local_shard(gathered[permutation])))
     return encoded[permutation.argsort()]
 
 
 def convert_sync_batchnorm(module: nn.Module, device: torch.device) -> nn.Module:
-    """Replace batch normalisation so that its statistics are those of all processes' batch."""
+    """Replace batch normalisation by one with statistics over all processes."""
     if device.type == "cuda":
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         return converted
@@ -99,7 +99,7 @@ def convert_sync_batchnorm(module: nn.Module, device: torch.device) -> nn.Module
 
 
 class _Sum(torch.autograd.Function):
-    """The sum of a tensor over processes; so is its gradient."""
+    """Sum of a tensor over processes, with the gradient summed likewise."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, values: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class _Sum(torch.autograd.Function):
 
 
 class _SyncBatchNorm(nn.BatchNorm2d):
-    """What torch's SyncBatchNorm does on GPUs alone, for the CPU."""
+    """SyncBatchNorm for the CPU; torch supports only GPUs."""
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.training:

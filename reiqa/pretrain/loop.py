@@ -1,4 +1,4 @@
-"""The run itself: from views to a pretrained encoder, one step after the other."""
+"""The pretraining loop."""
 
 import os
 import time
@@ -24,21 +24,21 @@ from reiqa.pretrain.views import ViewSource, view_source
 
 
 def pretrain(expert: ExpertName, params: Params) -> Path:
-    """Pretrain an expert, from the latest checkpoint if there is one.
+    """Pretrain an expert, resuming from the latest checkpoint if there is one.
 
-    On the CPU the weights depend on the parameters and the input alone, to the last bit, however
-    often the run was cut off. Under torchrun every process calls this; the first writes.
+    On the CPU the weights are bitwise reproducible from parameters and inputs, even after
+    interruptions. Under torchrun every process calls this function; the main process writes files.
 
     Args:
-        expert: which of the two.
-        params: all parameters; ``params.expert(expert).training`` must be there.
+        expert: expert to train.
+        params: all parameters; ``params.expert(expert).training`` must be set.
 
     Returns:
-        ``layout.model(expert)``: weights; beside them the card and the curve.
+        ``layout.model(expert)``: the weights. The card and the curve are written next to it.
 
     Raises:
-        BadInputError: an input is missing or damaged, or a setting is impossible.
-        WorkFailedError: the run diverged; the last good checkpoint stays.
+        BadInputError: an input is missing or damaged, or a parameter is invalid.
+        WorkFailedError: the run diverged; the last good checkpoint is kept.
     """
     with (
         devices.device(params.compute) as device,
@@ -54,7 +54,7 @@ def pretrain(expert: ExpertName, params: Params) -> Path:
 
 @dataclass(frozen=True)
 class _StepMetrics:
-    """What one step shows, as scalars still on the device."""
+    """Metrics of one step, as scalar tensors on the device."""
 
     loss: Tensor
     top1: Tensor
@@ -64,7 +64,7 @@ class _StepMetrics:
 
 
 class PretrainingRun:
-    """One pretraining run: its models, its place in the schedule, its files."""
+    """One pretraining run: models, optimiser, schedule and checkpoints."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class PretrainingRun:
         device: torch.device,
         ranks: DistContext,
     ) -> None:
-        """Build everything, then go to where the latest checkpoint stands."""
+        """Build all components, then load the latest checkpoint."""
         section = params.expert(expert)
         assert section.training is not None  # params checks it
         self.expert, self.source = expert, source
@@ -82,11 +82,11 @@ class PretrainingRun:
         self.device, self.ranks = device, ranks
         self._seed = seeds.derive("pretrain", expert, params.seed)
         self._autocast = device.type == "cuda" and params.compute.precision == "bf16"
-        self.order = EpochSampler(
+        self.sampler = EpochSampler(
             len(source), self.settings.batch_size, self._seed, ranks.rank, ranks.world
         )
-        self.total = self.settings.epochs * self.order.steps_per_epoch
-        self._warmup = round(self.settings.warmup_epochs * self.order.steps_per_epoch)
+        self.total = self.settings.epochs * self.sampler.steps_per_epoch
+        self._warmup = round(self.settings.warmup_epochs * self.sampler.steps_per_epoch)
         self._rate = optimizers.base_lr(self.settings, self.settings.batch_size * source.pairs)
         self.moco = self._models(section.backbone)
         self.optimiser = optimizers.build_optimizer(self.settings, self.moco.query, self._rate)
@@ -103,7 +103,7 @@ class PretrainingRun:
         self._resume()
 
     def train(self) -> None:
-        """Take all steps that are left."""
+        """Run the remaining steps."""
         images = self.settings.batch_size
         live = None
         if self.ranks.is_main:
@@ -113,16 +113,16 @@ class PretrainingRun:
         start, first = time.monotonic(), self.step
         with progress.progress_bar(
             f"pretrain {self.expert}", self.total * images, "images", self.step * images
-        ) as shown:
-            for read in self.loaded():
-                query, key = self.source.render(read, self.device)
+        ) as bar:
+            for item_data in self.load_batches():
+                query, key = self.source.render(item_data, self.device)
                 measures = self.train_step(query, key)
                 if self.curve.add(self.step, self.epoch, measures) and live:
                     rate = (self.step - first) * images / (time.monotonic() - start)
                     live.row(self.curve.last(), images_per_s=rate)
                 if self.ranks.is_main:
-                    shown.set_postfix_str(training_log.format_metrics(measures), refresh=False)
-                    shown.update(images)
+                    bar.set_postfix_str(training_log.format_metrics(measures), refresh=False)
+                    bar.update(images)
                     if self.step % self.settings.checkpoint_every == 0 or self.step == self.total:
                         self.checkpoints.write(self.step, self._state())
         if live:
@@ -130,18 +130,18 @@ class PretrainingRun:
 
     @property
     def epoch(self) -> int:
-        """Epochs begun."""
-        return -(-self.step // self.order.steps_per_epoch)
+        """Number of epochs started."""
+        return -(-self.step // self.sampler.steps_per_epoch)
 
     def train_step(self, query: Tensor, key: Tensor) -> dict[str, float]:
-        """Take one step.
+        """Run one training step.
 
         Args:
             query: ``(G, V, 3, P, P)`` in [0, 1]: V versions of the same content in each group.
-            key: the positives, each at its query's place.
+            key: the positives, in the order of the queries.
 
         Returns:
-            What the step shows, over all processes.
+            Metrics of the step, averaged over processes.
 
         Raises:
             WorkFailedError: the loss is not finite, or the embedding has collapsed.
@@ -162,19 +162,19 @@ class PretrainingRun:
     def _update(self, query: Tensor, key: Tensor) -> _StepMetrics:
         groups, settings = query.shape[:2], self.settings
         with self.precision():
-            queries = self.query(self.laid_out(query)).unflatten(0, groups)
+            queries = self.query(self.to_batch(query)).unflatten(0, groups)
             with torch.no_grad():
-                everywhere = self._keys(self.laid_out(key))
-        keys = self.ranks.local_shard(everywhere).unflatten(0, groups)
+                all_keys = self._keys(self.to_batch(key))
+        keys = self.ranks.local_shard(all_keys).unflatten(0, groups)
         within = settings.negatives == "queue+chunk"
-        negatives = self.moco.negatives(self.step * len(everywhere))
+        negatives = self.moco.negatives(self.step * len(all_keys))
         cosines = moco.logits(queries, keys, negatives, within)
         loss = moco.info_nce(cosines, settings.temperature)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
         self.moco.update_momentum_encoder(settings.momentum)
-        self.moco.enqueue(everywhere)
+        self.moco.enqueue(all_keys)
         flat, positive = queries.detach().flatten(0, 1), keys.flatten(0, 1)
         return _StepMetrics(
             loss.detach(),
@@ -185,20 +185,20 @@ class PretrainingRun:
         )
 
     def precision(self) -> torch.autocast:
-        """Return the context in which encoders run: bfloat16 on a GPU, if asked for."""
+        """Return the autocast context of the encoders: bfloat16 on a GPU, if enabled."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast)
 
     def _keys(self, images: Tensor) -> Tensor:
-        # With one process and one part a permutation would change nothing but the last bits.
-        apart = self.ranks.world * self.settings.bn_splits > 1
-        if self.settings.batchnorm == "shuffle" and apart:
+        # With one process and one BN split, a permutation would only change rounding.
+        split = self.ranks.world * self.settings.bn_splits > 1
+        if self.settings.batchnorm == "shuffle" and split:
             seed = seeds.derive("shuffle", self._seed, self.step)
             return distributed.encode_shuffled(self.moco.key, images, self.ranks, seed)
         encoded: Tensor = self.moco.key(images)
         return self.ranks.all_gather(encoded)
 
-    def laid_out(self, views: Tensor) -> Tensor:
-        """Return ``(G, V, 3, P, P)`` views as the batch that encoders take fastest."""
+    def to_batch(self, views: Tensor) -> Tensor:
+        """Flatten ``(G, V, 3, P, P)`` views to a channels-last batch."""
         return views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
     def _models(self, backbone: str) -> moco.MoCo:
@@ -206,21 +206,21 @@ class PretrainingRun:
         models = moco.MoCo(encoder, self.settings, seeds.derive("head", self._seed))
         if self.ranks.world > 1 and self.settings.batchnorm == "sync":
             distributed.convert_sync_batchnorm(models, self.device)
-        # channels_last: tensor cores want it, and on a CPU it costs nothing.
+        # channels_last is faster on tensor cores and not slower on a CPU.
         models.to(self.device).to(memory_format=torch.channels_last)
         return models
 
     def _distributed(self, query: nn.Module) -> nn.Module:
         return query if self.ranks.world == 1 else DistributedDataParallel(query)
 
-    def loaded(self) -> Iterator[list[Any]]:
-        """Yield what `Views.read` gave for each step that is left."""
-        # On a CPU the loader would only take time from training; a GPU must be kept fed.
-        share = devices.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        workers = 0 if self.device.type == "cpu" else min(8, share)
+    def load_batches(self) -> Iterator[list[Any]]:
+        """Yield the data of `ViewSource.read` for each remaining step."""
+        # On a CPU, loader processes would compete with training.
+        cpus = devices.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        workers = 0 if self.device.type == "cpu" else min(8, cpus)
         yield from DataLoader(
             _Items(self.source),
-            batch_sampler=self.order.since(self.step, self.total),
+            batch_sampler=self.sampler.since(self.step, self.total),
             collate_fn=list,
             num_workers=workers,
         )
@@ -241,7 +241,7 @@ class PretrainingRun:
         self.optimiser.load_state_dict(state["optimiser"])
         self.curve = training_log.TrainingCurve(self.total, state["curve"])
         if self.ranks.is_main:
-            progress.log(f"pretrain {self.expert}: goes on after step {self.step}/{self.total}")
+            progress.log(f"pretrain {self.expert}: resuming after step {self.step}/{self.total}")
 
     def save(self) -> None:
         """Write the curve, the weights and the card."""
@@ -261,7 +261,7 @@ class PretrainingRun:
 
 
 class _Items(Dataset[Any]):
-    """Views as a data loader reads them: by item and turn."""
+    """Dataset adapter of a view source, indexed by (item, repeat)."""
 
     def __init__(self, source: ViewSource) -> None:
         self._source = source
@@ -275,7 +275,7 @@ class _Items(Dataset[Any]):
 
 @contextmanager
 def _deterministic(device: torch.device) -> Iterator[None]:
-    """Refuse operations whose result depends on timing, on the CPU; leave the setting as it was."""
+    """Use deterministic algorithms on the CPU, and restore the setting afterwards."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(device.type == "cpu")
     try:

@@ -1,7 +1,7 @@
-"""Momentum contrast: query and key encoder, projection, queue of negatives, InfoNCE.
+"""Momentum contrast: query and key encoder, projection head, queue of negatives, InfoNCE.
 
-Sources: MoCo-v2 (arXiv 2003.04297) for the engine; Re-IQA (CVPR 2023) section 3.2 for its use on
-chunks; the temperature, queue and momentum are those of the published command.
+Sources: MoCo-v2 (arXiv 2003.04297) for the method; Re-IQA (CVPR 2023) section 3.2 for its use on
+chunks. Temperature, queue size and momentum are from the published command.
 """
 
 import copy
@@ -15,30 +15,30 @@ from reiqa.params import TrainingParams
 
 
 class EncoderWithHead(nn.Module):
-    """An encoder with the projection that the loss sees: width -> width -> ``out``, length 1."""
+    """An encoder with an MLP projection head (width -> width -> ``out``) and L2 normalisation."""
 
-    def __init__(self, encoder: Encoder, out: int, parts: int = 1) -> None:
+    def __init__(self, encoder: Encoder, out: int, bn_splits: int = 1) -> None:
         super().__init__()
         self.encoder = encoder
-        self._parts = parts
+        self._bn_splits = bn_splits
         self.head = nn.Sequential(
             nn.Linear(encoder.width, encoder.width), nn.ReLU(), nn.Linear(encoder.width, out)
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """Return unit vectors ``(N, out)`` float32 of ``(N, 3, H, W)`` images in [0, 1]."""
-        encoded = torch.cat([self.encoder(part) for part in images.chunk(self._parts)])
+        encoded = torch.cat([self.encoder(part) for part in images.chunk(self._bn_splits)])
         return functional.normalize(self.head(encoded).float(), dim=1)
 
 
 class MoCo(nn.Module):
-    """All that momentum contrast keeps from step to step, optimiser apart.
+    """State of momentum contrast except the optimiser.
 
     Attributes:
         query: trained by gradient.
         key: follows the query by momentum.
-        queue: ``(K, D)`` unit vectors, keys of the latest steps.
-        pointer: where in the queue the next key goes.
+        queue: ``(K, D)`` unit vectors, keys of the most recent steps.
+        pointer: position of the next key in the queue.
     """
 
     queue: Tensor
@@ -54,22 +54,22 @@ class MoCo(nn.Module):
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
 
     def negatives(self, enqueued: int) -> Tensor:
-        """Return the part of the queue that holds keys.
+        """Return the filled part of the queue.
 
-        MoCo starts with random vectors instead. To shrink the embedding to one point then lowers
-        the loss as long as they last, and a short run spends itself in undoing that.
+        MoCo starts with random vectors instead. While these are in the queue, collapsing the
+        embedding lowers the loss, and a short run does not recover from that.
 
         Args:
-            enqueued: keys put in so far.
+            enqueued: number of keys enqueued so far.
         """
         return self.queue[:enqueued]
 
     @torch.no_grad()
     def update_momentum_encoder(self, momentum: float) -> None:
-        """Move the key encoder towards the query encoder.
+        """Update the key encoder with the moving average of the query encoder.
 
-        Batch statistics are not moved: both encoders normalise by the batch at hand, and only the
-        query encoder is kept.
+        Running batch statistics are not averaged: both encoders normalise by the current batch,
+        and only the query encoder is saved.
         """
         keys: list[Tensor] = list(self.key.parameters())
         queries: list[Tensor] = list(self.query.parameters())
@@ -77,10 +77,11 @@ class MoCo(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Put keys in the queue, the oldest leaving; of more keys than fit the last are kept.
+        """Append keys to the queue and drop the oldest.
 
         Args:
-            keys: ``(N, D)`` of the whole step, over all processes.
+            keys: ``(N, D)`` keys of the step from all processes; if N exceeds the size of the
+                queue, the last ones are kept.
         """
         size, count = len(self.queue), len(keys)
         places = (self.pointer + torch.arange(count, device=keys.device)) % size
@@ -89,17 +90,17 @@ class MoCo(nn.Module):
 
 
 def logits(query: Tensor, key: Tensor, queue: Tensor, within_chunk: bool) -> Tensor:
-    """Cosines of each query with its positive (first column) and its negatives.
+    """Return cosines of each query with its positive (first column) and its negatives.
 
     Args:
-        query: ``(G, V, D)`` unit vectors: V versions of a crop pair make one of G groups.
-        key: ``(G, V, D)``, each the positive of the query at its place.
-        queue: ``(K, D)`` negatives of all queries.
-        within_chunk: the group's other keys are negatives too. They show the same content under
-            other distortions, as the method's third hypothesis asks; the queue never does.
+        query: ``(G, V, D)`` unit vectors: G groups with V versions of a crop pair.
+        key: ``(G, V, D)``, the positives in the order of the queries.
+        queue: ``(K, D)`` negatives shared by all queries.
+        within_chunk: also use the other keys of the group as negatives. They have the same content
+            with different distortions (third hypothesis of the paper), unlike the queue.
 
     Returns:
-        ``(G * V, 1 + K)``, or ``(G * V, 1 + K + V)`` where the positive's second place is -inf.
+        ``(G * V, 1 + K)``, or ``(G * V, 1 + K + V)`` with -inf at the duplicate of the positive.
     """
     positive = (query * key).sum(2).flatten()[:, None]
     columns = [positive, query.flatten(0, 1) @ queue.T]
@@ -111,12 +112,12 @@ def logits(query: Tensor, key: Tensor, queue: Tensor, within_chunk: bool) -> Ten
 
 
 def info_nce(cosines: Tensor, temperature: float) -> Tensor:
-    """Return the mean cross-entropy of picking the first column, a scalar."""
+    """Return the mean cross-entropy with the first column as target, a scalar."""
     target = cosines.new_zeros(len(cosines), dtype=torch.long)
     return functional.cross_entropy(cosines / temperature, target)
 
 
 @torch.no_grad()
 def top1(cosines: Tensor) -> Tensor:
-    """Return the share of queries that lie closer to the positive than to any negative."""
+    """Return the fraction of queries that are closer to the positive than to any negative."""
     return (cosines[:, :1] > cosines[:, 1:]).all(1).float().mean()

@@ -1,4 +1,4 @@
-"""Which rule updates the query encoder, and how large its steps are at each step."""
+"""Optimisers and the learning rate schedule."""
 
 import math
 
@@ -9,21 +9,21 @@ from reiqa.params import TrainingParams
 
 _SGD_MOMENTUM = 0.9
 
-# The published schedule ends at 0.1^3 of the full rate and warms up from 0.01 of 12.
-_FINAL_SHARE = 1e-3
-_FIRST_SHARE = 0.01 / 12
+# The published schedule ends at 0.1^3 of the base rate and warms up from 0.01 for a rate of 12.
+_FINAL_FRACTION = 1e-3
+_INITIAL_FRACTION = 0.01 / 12
 
 
 def build_optimizer(settings: TrainingParams, module: nn.Module, rate: float) -> Optimizer:
     """Return the optimiser of all parameters of ``module``.
 
-    One-dimensional parameters (biases, normalisation) are not decayed, and LARS does not scale
-    their rate: in timm's LARS a group without decay has no trust ratio.
+    One-dimensional parameters (biases, normalisation) have no weight decay and no LARS scaling, as
+    timm's LARS uses no trust ratio for groups without decay.
 
     Args:
-        settings: names the rule and the decay.
-        module: what is trained.
-        rate: learning rate; set anew at each step by `rate_at`.
+        settings: optimiser and weight decay.
+        module: module to train.
+        rate: initial learning rate; the loop updates it at each step with `lr_at`.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     groups = [
@@ -43,14 +43,13 @@ def build_optimizer(settings: TrainingParams, module: nn.Module, rate: float) ->
 def base_lr(settings: TrainingParams, pairs: int) -> float:
     """Return the learning rate after warm-up.
 
-    ``auto`` follows the pairs of a step, over all processes. LARS: the published 0.6 x images x
-    scales / 64, which holds for 12 versions of an image at a scale, so 0.6 x pairs / 768: 11.8 at
-    15,120 pairs. SGD: MoCo-v2's 0.03 at 256. AdamW, whose step does not grow with the gradient:
-    0.0005 at 256, growing with the root.
+    ``auto`` scales with the number of pairs per step over all processes. LARS: 0.6 x pairs / 768,
+    which equals the published 0.6 x images x scales / 64 for 12 versions per image and scale (11.8
+    at 15,120 pairs). SGD: 0.03 x pairs / 256, as in MoCo-v2. AdamW: 0.0005 x sqrt(pairs / 256).
 
     Args:
-        settings: the rate stands here if it is not ``auto``.
-        pairs: pairs a step.
+        settings: contains the rate, unless it is ``auto``.
+        pairs: number of pairs per step.
     """
     if settings.learning_rate != "auto":
         return settings.learning_rate
@@ -62,20 +61,20 @@ def base_lr(settings: TrainingParams, pairs: int) -> float:
 
 
 def lr_at(step: int, full: float, warmup: int, total: int) -> float:
-    """Return the learning rate of a step: a line up to the cosine, then the cosine down.
+    """Return the learning rate of a step: linear warm-up, then cosine decay.
 
     Args:
         step: from 0.
-        full: the cosine's height.
-        warmup: steps of the line; it meets the cosine at its end.
-        total: steps in all.
+        full: peak of the cosine.
+        warmup: number of warm-up steps; the warm-up ends on the cosine.
+        total: total number of steps.
     """
     if step < warmup:
-        first, last = full * _FIRST_SHARE, _cosine(warmup, full, total)
+        first, last = full * _INITIAL_FRACTION, _cosine(warmup, full, total)
         return first + (last - first) * step / warmup
     return _cosine(step, full, total)
 
 
 def _cosine(step: int, full: float, total: int) -> float:
-    least = full * _FINAL_SHARE
+    least = full * _FINAL_FRACTION
     return least + (full - least) * (1 + math.cos(math.pi * step / total)) / 2

@@ -1,4 +1,4 @@
-"""Which items make which step: a function of seed and epoch, so that nothing need be remembered."""
+"""A stateless sampler: the items of a step are a function of seed and epoch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from reiqa.errors import BadInputError
 
 @dataclass(frozen=True)
 class EpochSampler:
-    """The order in which items are learnt from.
+    """The order of items during training.
 
     Attributes:
-        items: how many there are.
-        per_step: items a step, over all processes.
-        seed: of the permutations.
-        rank, world: number of this process among how many; each takes its share of a step.
+        items: number of items.
+        per_step: items per step, over all processes.
+        seed: seed of the permutations.
+        rank, world: rank of this process and number of processes; each takes its part of a step.
     """
 
     items: int
@@ -26,44 +26,44 @@ class EpochSampler:
 
     def __post_init__(self) -> None:
         if self.items < 1:
-            raise BadInputError("pretrain: there is no photograph to learn from")
+            raise BadInputError("pretrain: the corpus has no photographs")
         if self.per_step % self.world:
             raise BadInputError(
-                f"training.images: {self.per_step} a step cannot be shared evenly by {self.world}"
-                " processes"
+                f"training.batch_size: {self.per_step} is not divisible by {self.world} processes;"
+                " choose a multiple"
             )
 
     @property
     def repeats(self) -> int:
-        """How often an item comes in an epoch: once, or as often as one step needs."""
+        """Repetitions of an item per epoch: one, or as many as a step needs."""
         return -(-self.per_step // self.items)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole steps in an epoch; what is left over waits for another permutation."""
+        """Number of full steps per epoch; remaining items are skipped in that epoch."""
         return self.items * self.repeats // self.per_step
 
     def since(self, first: int, last: int) -> "StepBatches":
-        """Return the steps from ``first`` to before ``last``, to be iterated or counted."""
+        """Return the steps from ``first`` up to, but not including, ``last``."""
         return StepBatches(self, first, last)
 
     def steps(self, first: int, last: int) -> Iterator[list[tuple[int, int]]]:
-        """Yield this process's share of each step from ``first`` to before ``last``.
+        """Yield the items of this process for each step from ``first`` until ``last``.
 
         Yields:
-            Pairs of an item's number and of its turn: how often it could have come before. The
-            turn decides the augmentation.
+            Lists of (item, repeat), where repeat counts the passes over the items. It seeds the
+            augmentation.
         """
-        share = self.per_step // self.world
+        local_count = self.per_step // self.world
         epoch, permutation = -1, list[int]()
         for step in range(first, last):
             if step // self.steps_per_epoch != epoch:
                 epoch = step // self.steps_per_epoch
                 permutation = self._permutation(epoch)
-            start = step % self.steps_per_epoch * self.per_step + self.rank * share
+            start = step % self.steps_per_epoch * self.per_step + self.rank * local_count
             yield [
                 (place % self.items, epoch * self.repeats + place // self.items)
-                for place in permutation[start : start + share]
+                for place in permutation[start : start + local_count]
             ]
 
     def _permutation(self, epoch: int) -> list[int]:
@@ -73,9 +73,9 @@ class EpochSampler:
 
 @dataclass(frozen=True)
 class StepBatches:
-    """A stretch of an order, in the form that a data loader takes its batches from."""
+    """A range of steps as a batch sampler for a data loader."""
 
-    order: EpochSampler
+    sampler: EpochSampler
     first: int
     last: int
 
@@ -83,4 +83,4 @@ class StepBatches:
         return self.last - self.first
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return self.order.steps(self.first, self.last)
+        return self.sampler.steps(self.first, self.last)

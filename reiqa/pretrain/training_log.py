@@ -1,4 +1,4 @@
-"""Watching a run: the bar, the curve on disk, live curves, and a stop when it diverges."""
+"""Training metrics: progress bar, curve file, DVCLive, and divergence check."""
 
 import math
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from torch import Tensor
 from reiqa import store, text
 from reiqa.errors import WorkFailedError
 
-#: Rows of the curve, at most about so many: each is the mean over the steps since the last.
+#: Approximate maximum number of rows of the curve; a row averages the steps since the last row.
 ROWS = 1000
 
 COLUMNS = ("step", "epoch", "loss", "top1", "learning_rate", "alignment", "uniformity")
 _MEASURES = COLUMNS[2:]
 
-# Rows of a step's embedding that uniformity compares: its cost grows with the square.
+# Number of embeddings that uniformity compares; its cost is quadratic.
 _COMPARED = 512
 
-# Mean squared distance of unit vectors from their mean; float32 cannot tell less from nothing.
+# Variance of unit vectors that float32 cannot distinguish from zero.
 _COLLAPSED = 1e-7
 
 
@@ -34,7 +34,7 @@ def alignment(query: Tensor, key: Tensor) -> Tensor:
 def uniformity(query: Tensor) -> Tensor:
     """Return log of the mean Gaussian potential of all pairs, a scalar (Wang and Isola, 2020).
 
-    0 for a single point, the lower the more evenly spread.
+    0 for a single point; lower values are more uniform.
     """
     squares = torch.pdist(query[:_COMPARED]).square()
     return squares.mul(-2).exp().mean().log()
@@ -46,39 +46,39 @@ def embedding_variance(query: Tensor) -> Tensor:
     return query.var(0, unbiased=False).sum()
 
 
-def check_divergence(step: int, loss: float, spread_now: float, last_good: str) -> None:
-    """Stop a run that has diverged.
+def check_divergence(step: int, loss: float, variance: float, last_good: str) -> None:
+    """Raise if a run has diverged.
 
     Raises:
         WorkFailedError: the loss is not finite, or all embeddings are one point.
     """
-    fault = ""
+    problem = ""
     if not math.isfinite(loss):
-        fault = f"the loss is {loss}"
-    elif spread_now < _COLLAPSED:
-        fault = f"the embedding has collapsed to one point (spread {spread_now:.1e})"
-    if fault:
+        problem = f"the loss is {loss}"
+    elif variance < _COLLAPSED:
+        problem = f"the embedding has collapsed to one point (variance {variance:.1e})"
+    if problem:
         raise WorkFailedError(
-            f"pretrain: diverged at step {step}: {fault}; lower training.learning_rate."
+            f"pretrain: diverged at step {step}: {problem}. Lower training.learning_rate."
             f" Last good checkpoint: {last_good}"
         )
 
 
 class TrainingCurve:
-    """The run's course in rows, thinned by averaging; goes into each checkpoint and the end.
+    """Metrics of a run, averaged over intervals; saved in checkpoints and with the model.
 
-    Throughput is no part of it: the curve depends on the parameters alone.
+    The curve excludes throughput, so that it is reproducible from the parameters.
     """
 
     def __init__(self, total: int, state: Mapping[str, Any] | None = None) -> None:
-        """Start a curve of ``total`` steps, or go on from a checkpoint's ``state``."""
+        """Start a curve of ``total`` steps, or resume from the ``state`` in a checkpoint."""
         self._every = max(1, total // ROWS)
         self.rows: list[list[float]] = [list(row) for row in state["rows"]] if state else []
         self._sums: list[float] = list(state["sums"]) if state else [0.0] * len(_MEASURES)
         self._counted: int = state["counted"] if state else 0
 
     def add(self, step: int, epoch: int, measures: Mapping[str, float]) -> bool:
-        """Count a step (from 1); say whether it completed a row."""
+        """Add a step (from 1); return whether it completed a row."""
         self._sums = [
             total + measures[name] for total, name in zip(self._sums, _MEASURES, strict=True)
         ]
@@ -90,7 +90,7 @@ class TrainingCurve:
         return True
 
     def state(self) -> dict[str, Any]:
-        """Return what `Curve` takes to go on."""
+        """Return the state to resume from."""
         return {"rows": self.rows, "sums": self._sums, "counted": self._counted}
 
     def last(self) -> dict[str, float]:
@@ -107,20 +107,20 @@ class TrainingCurve:
 
 
 class LiveLogger:
-    """Curves that DVC can follow while the run goes on; does nothing where DVCLive is missing."""
+    """Writes live metrics with DVCLive; does nothing if DVCLive is not installed."""
 
     def __init__(self, place: Path, curve: TrainingCurve) -> None:
-        """Write below ``place``, which lies outside every declared output, from the first row on.
+        """Start logging to the folder ``place`` with the rows of ``curve``.
 
-        What an earlier process of the run wrote there is replaced: it may have gone further than
-        its last checkpoint.
+        Files of an earlier process are replaced, as it may have logged steps after its last
+        checkpoint.
         """
         self._live = _dvclive(place)
         for row in curve.rows:
             self.row(dict(zip(COLUMNS, row, strict=True)))
 
     def row(self, row: Mapping[str, float], **more: float) -> None:
-        """Add a row of the curve, and whatever more there is to show."""
+        """Log a row of the curve and additional metrics."""
         if self._live is None:
             return
         self._live.step = int(row["step"])
@@ -143,7 +143,7 @@ def _dvclive(place: Path) -> Any:
 
 
 def format_metrics(measures: Mapping[str, float]) -> str:
-    """Say in a few words how it goes, for the bar."""
+    """Return a short summary for the progress bar."""
     return (
         f"loss {measures['loss']:.3f}, top-1 {measures['top1']:.2f},"
         f" lr {measures['learning_rate']:.2g}"

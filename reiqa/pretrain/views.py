@@ -1,7 +1,7 @@
-"""What a step sees: pairs of views, read on the CPU and made on the training device.
+"""View sources: pairs of views, read on the CPU and rendered on the training device.
 
-Quality: the crop pairs of a chunk, rendered from window and recipe. Content: two augmented crops
-of one photograph, MoCo-v2's augmentation.
+Quality: the crop pairs of a chunk, rendered from window and recipe. Content: two crops of one
+photograph with MoCo-v2's augmentation.
 """
 
 import math
@@ -22,40 +22,40 @@ from reiqa.data.index import read_corpus
 from reiqa.params import ExpertName, Params
 from reiqa.stages import STAGES
 
-# A content view's share of the photograph, and its width over its height.
-_LEAST_AREA = 0.2
+# Minimum area fraction of a content view, and range of its aspect ratio.
+_MIN_AREA = 0.2
 _RATIOS = (3 / 4, 4 / 3)
 
-# Decoded photographs kept by the content views: small corpora come round every few steps.
-_KEPT = 16
+# Number of cached decoded photographs; photographs of small corpora repeat after a few steps.
+_CACHE_SIZE = 16
 
 
 class ViewSource(Protocol):
     """A source of pairs.
 
     Attributes:
-        inputs: the artifacts that are read.
-        pairs: pairs of an item.
+        inputs: artifacts that are read.
+        pairs: number of pairs per item.
     """
 
     inputs: list[Path]
     pairs: int
 
     def __len__(self) -> int:
-        """How many items there are."""
+        """Return the number of items."""
 
-    def read(self, item: int, turn: int) -> Any:
-        """Read what is needed for an item's pairs; runs in loader processes."""
+    def read(self, item: int, repeat: int) -> Any:
+        """Load the data of one item; runs in loader processes."""
 
     def render(self, read: Sequence[Any], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Make queries and keys ``(G, V, 3, P, P)`` float32 in [0, 1] of what was read.
+        """Render queries and keys ``(G, V, 3, P, P)`` float32 in [0, 1] from loaded items.
 
-        Pairs of a group (G) are versions (V) of the same content; G is a multiple of the items.
+        A group (G) contains versions (V) of the same content; G is a multiple of the items.
         """
 
 
 class QualityViews:
-    """Chunks: each item is a window, each turn another drawing of distortions and crops."""
+    """Chunks: each item is a window; each repeat draws new distortions and crops."""
 
     def __init__(self, params: Params) -> None:
         self.inputs = STAGES["model"].reads(params, "quality")
@@ -65,10 +65,10 @@ class QualityViews:
     def __len__(self) -> int:
         return len(self._reader)
 
-    def read(self, item: int, turn: int) -> tuple[Tensor, ChunkRecipe]:
-        """Return a window, and the recipe of this turn."""
+    def read(self, item: int, repeat: int) -> tuple[Tensor, ChunkRecipe]:
+        """Return a window and its recipe for this repeat."""
         window, recipe = self._reader.window(item)
-        return window, redraw_recipe(recipe, turn)
+        return window, redraw_recipe(recipe, repeat)
 
     def render(
         self, read: Sequence[tuple[Tensor, ChunkRecipe]], device: torch.device
@@ -80,7 +80,7 @@ class QualityViews:
 
 @dataclass(frozen=True)
 class DecodedPhotograph:
-    """A decoded photograph and the seed of the two views to be made of it."""
+    """A decoded photograph and the seed of its two views."""
 
     pixels: Tensor
     seed: int
@@ -104,16 +104,16 @@ class ContentViews:
     def __len__(self) -> int:
         return len(self._photographs)
 
-    def read(self, item: int, turn: int) -> DecodedPhotograph:
+    def read(self, item: int, repeat: int) -> DecodedPhotograph:
         """Decode a photograph."""
         corpus, image = self._photographs[item]
         pixels = _decoded(layout.raw(corpus) / image, self._side)
-        return DecodedPhotograph(pixels, seeds.derive("view", self._seed, turn, corpus, image))
+        return DecodedPhotograph(pixels, seeds.derive("view", self._seed, repeat, corpus, image))
 
     def render(
         self, read: Sequence[DecodedPhotograph], device: torch.device
     ) -> tuple[Tensor, Tensor]:
-        """Make two views of each; a group is a single pair."""
+        """Render two views of each photograph; a group is a single pair."""
         augment = augmentation(self._side)
         views = []
         with torch.random.fork_rng(devices=[]):
@@ -121,7 +121,7 @@ class ContentViews:
                 torch.manual_seed(photograph.seed)
                 pixels = photograph.pixels.to(device, non_blocking=True)
                 views.append(torch.stack([augment(pixels), augment(pixels)]))
-        # Blurring a white area may round to just above one.
+        # Blurring a white area may round to a value slightly above one.
         query, key = torch.stack(views, dim=1).clamp_(0, 1)
         return query[:, None], key[:, None]
 
@@ -129,14 +129,14 @@ class ContentViews:
 def augmentation(side: int) -> Any:
     """Return MoCo-v2's augmentation: ``(3, H, W)`` uint8 to ``(3, side, side)`` in [0, 1].
 
-    The draws come from torch's generator on the CPU, whatever the device of the image. The blur's
-    kernel is a tenth of the side, which is 23 at 224 as in SimCLR.
+    Random numbers come from torch's CPU generator on every device. The blur kernel size is a tenth
+    of the side, which is 23 at 224 as in SimCLR.
     """
     from torchvision.transforms import v2
 
     return v2.Compose(
         [
-            v2.RandomResizedCrop(side, scale=(_LEAST_AREA, 1.0), ratio=_RATIOS, antialias=True),
+            v2.RandomResizedCrop(side, scale=(_MIN_AREA, 1.0), ratio=_RATIOS, antialias=True),
             v2.ToDtype(torch.float32, scale=True),
             v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
             v2.RandomGrayscale(0.2),
@@ -147,7 +147,7 @@ def augmentation(side: int) -> Any:
 
 
 def view_source(expert: ExpertName, params: Params) -> ViewSource:
-    """Return where an expert's pairs come from.
+    """Return the view source of an expert.
 
     Raises:
         BadInputError: an index or shard is missing or damaged.
@@ -155,11 +155,11 @@ def view_source(expert: ExpertName, params: Params) -> ViewSource:
     return QualityViews(params) if expert == "quality" else ContentViews(params)
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_CACHE_SIZE)
 def _decoded(path: Path, side: int) -> Tensor:
-    """Return a photograph ``(3, H, W)``, large enough that no view of this side is enlarged."""
+    """Return a photograph ``(3, H, W)``, large enough that no view is upsampled."""
     height, width = images.read_size(path)
-    smallest = math.sqrt(height * width * _LEAST_AREA * _RATIOS[0])
+    smallest = math.sqrt(height * width * _MIN_AREA * _RATIOS[0])
     enough = min(1.0, side / smallest)
     least = (math.ceil(height * enough), math.ceil(width * enough))
     return torch.from_numpy(images.read_rgb(path, least).copy()).permute(2, 0, 1)

@@ -1,1 +1,1 @@
-"""What the encoders have learned of distortions and of content: the `probe` stage."""
+"""The `probe` stage: linear probes of distortions and instance retrieval of content."""

@@ -1,12 +1,12 @@
-"""What an encoder has learnt of distortions, on photographs that no pretraining has seen.
+"""Linear probes of distortions, on photographs that were not used for pretraining.
 
-Windows of these photographs are distorted by each type of the bank at each level. Frozen features
-of the windows then answer three questions, each without a look at the photograph tested:
+Windows of these photographs are distorted by each type of the bank at each level. Three metrics are
+computed from the frozen features, with cross-validation over photographs:
 
-- ``type_accuracy``: share of distorted windows whose type a linear classifier names.
-- ``level_srcc``: rank correlation of true level and that of a linear regression, within each type.
-- ``distance_srcc``: rank correlation of the level and the distance of a window's feature from that
-  of its undistorted self; no fitting.
+- ``type_accuracy``: accuracy of a linear classifier of the distortion type.
+- ``level_srcc``: rank correlation of the true level and a linear regression, within each type.
+- ``distance_srcc``: rank correlation of the level and the feature distance to the undistorted
+  window; needs no fitting.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from torch import Tensor
 from reiqa import seeds, tensors
 from reiqa.distortions import LEVELS, Frame, distort
 
-#: Penalties that both linear probes choose from, by leave-one-out error on the training windows.
+#: Penalty grid of both linear probes; chosen by leave-one-out error on the training windows.
 ALPHAS = np.logspace(-1, 5, 13)
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
@@ -29,13 +29,13 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class ProbeWindows:
-    """Distorted windows: every type and level of every window, and the windows themselves.
+    """Windows at every distortion type and level.
 
     Attributes:
-        pixels: ``(W, 1 + T * LEVELS, 3, S, S)`` uint8; the undistorted one first, then type by
-            type, level by level.
-        photograph: ``(W,)`` number of the photograph each was cut from.
-        types: the T names.
+        pixels: ``(W, 1 + T * LEVELS, 3, S, S)`` uint8; the undistorted window first, then ordered
+            by type and level.
+        photograph: ``(W,)`` number of the photograph of each window.
+        types: names of the T types.
     """
 
     pixels: Tensor
@@ -50,25 +50,25 @@ def cut_windows(
     each: int,
     seed: int,
 ) -> ProbeWindows:
-    """Cut and distort.
+    """Cut windows from photographs and distort them.
 
     Args:
-        photographs: ``(H, W, 3)`` uint8 by name; a smaller one than a window is reflected.
-        types: of the bank.
-        side: of a window.
-        each: windows a photograph.
-        seed: of places and distortions.
+        photographs: ``(H, W, 3)`` uint8 by name; reflected if smaller than a window.
+        types: distortion types.
+        side: side of a window in pixels.
+        each: number of windows per photograph.
+        seed: seed of positions and distortions.
     """
     every = [(name, level) for name in types for level in range(1, LEVELS + 1)]
     pixels, source = [], []
     for number, name in enumerate(sorted(photographs)):
-        whole = tensors.reflect(tensors.to_tensor(photographs[name])[None], side, side)
-        height, width = whole.shape[-2:]
+        padded = tensors.reflect(tensors.to_tensor(photographs[name])[None], side, side)
+        height, width = padded.shape[-2:]
         for count in range(each):
             draw = seeds.generator("probe", seed, name, count)
             top = int(draw.integers(0, height - side, endpoint=True))
             left = int(draw.integers(0, width - side, endpoint=True))
-            window = whole[..., top : top + side, left : left + side]
+            window = padded[..., top : top + side, left : left + side]
             copies = [seeds.derive("probe", seed, name, count, *item) for item in every]
             distorted = distort(
                 window.expand(len(every), -1, -1, -1),
@@ -83,15 +83,15 @@ def cut_windows(
 
 
 def probe_features(features: Floats, photograph: Numbers) -> dict[str, float]:
-    """Measure one encoder by its features of `Windows`.
+    """Compute the probe metrics of one encoder.
 
     Args:
-        features: ``(W, 1 + T * LEVELS, D)``, in the order of ``Windows.pixels``.
-        photograph: ``(W,)`` as in `Windows`.
+        features: ``(W, 1 + T * LEVELS, D)``, in the order of ``ProbeWindows.pixels``.
+        photograph: ``(W,)`` as in `ProbeWindows`.
 
     Returns:
-        ``type_accuracy``, ``level_srcc``, ``distance_srcc`` (see the module), the first two
-        fitted on one half of the photographs and tried on the other, both ways.
+        ``type_accuracy``, ``level_srcc`` and ``distance_srcc`` (see the module). The first two use
+        two-fold cross-validation over photographs.
     """
     plain, distorted = features[:, :1], features[:, 1:]
     distance = np.linalg.norm(distorted - plain, axis=2)
@@ -107,16 +107,16 @@ def probe_features(features: Floats, photograph: Numbers) -> dict[str, float]:
 
 
 def _halves(photograph: Numbers) -> tuple[Numbers, Numbers]:
-    """Return two masks of the windows: those of every other photograph, and the rest."""
+    """Return masks of the windows of even and odd photographs."""
     even = photograph % 2 == 0
     return even, ~even
 
 
 def _fit_and_predict(train: Floats, test: Floats) -> tuple[float, float]:
-    """Fit type and level on some windows ``(W, T * LEVELS, D)``, and try it on others.
+    """Fit type and level on training windows ``(W, T * LEVELS, D)`` and evaluate on test windows.
 
     Returns:
-        Accuracy of the type, rank correlation of the level.
+        Accuracy of the type and rank correlation of the level.
     """
     from sklearn.linear_model import RidgeCV
     from sklearn.preprocessing import StandardScaler
@@ -124,18 +124,20 @@ def _fit_and_predict(train: Floats, test: Floats) -> tuple[float, float]:
     width, types = train.shape[2], train.shape[1] // LEVELS
     kind = np.repeat(np.arange(types), LEVELS)
     level = np.tile(np.arange(1, LEVELS + 1), types)
-    # One column a type and one of the level: all from a single decomposition.
+    # One column per type and one for the level, to share a single decomposition.
     targets = np.column_stack([np.eye(types)[kind], level])
     scaler = StandardScaler().fit(train.reshape(-1, width))
     model = RidgeCV(ALPHAS, alpha_per_target=True)
     model.fit(scaler.transform(train.reshape(-1, width)), np.tile(targets, (len(train), 1)))
-    answers = model.predict(scaler.transform(test.reshape(-1, width)))
-    named = answers[:, :types].argmax(1).reshape(len(test), -1)
-    return float((named == kind).mean()), _rank_by_type(answers[:, types].reshape(len(test), -1))
+    predictions = model.predict(scaler.transform(test.reshape(-1, width)))
+    predicted_type = predictions[:, :types].argmax(1).reshape(len(test), -1)
+    return float((predicted_type == kind).mean()), _rank_by_type(
+        predictions[:, types].reshape(len(test), -1)
+    )
 
 
 def _rank_by_type(values: Floats) -> float:
-    """Mean rank correlation of level and value over windows and types.
+    """Return the mean rank correlation of level and value over windows and types.
 
     Args:
         values: ``(W, T * LEVELS)``.

@@ -1,8 +1,8 @@
-"""Whether an encoder knows a photograph again: nearest neighbours among crops of many.
+"""Instance retrieval: nearest neighbours among crops of many photographs.
 
-Two crops are cut at random of each photograph. A crop is found if, of the second crops of all
-photographs, that of its own has the nearest feature (cosine, the mean of all features removed:
-what every image has in common says nothing). No fitting, no colour change: content alone.
+Two random crops are cut from each photograph. A crop counts as found if its nearest neighbour among
+the other crops of all photographs is from the same photograph. The metric is the cosine of features
+after subtracting the mean of all features. Nothing is fitted, and colours are not changed.
 """
 
 from collections.abc import Iterable
@@ -13,23 +13,23 @@ from torch.nn import functional
 
 from reiqa import seeds
 
-#: Least and greatest share of a photograph that a crop shows, as in MoCo-v2's training views.
-SHARES = (0.2, 1.0)
+#: Range of the area fraction of a crop, as in MoCo-v2's training views.
+AREA_RANGE = (0.2, 1.0)
 
 
 def cut_crop_pairs(photographs: Iterable[Tensor], side: int) -> Tensor:
-    """Return two crops of each photograph, a function of its place alone.
+    """Return two random crops of each photograph, seeded by its position.
 
     Args:
         photographs: each ``(3, H, W)`` uint8.
-        side: that crops are scaled to.
+        side: side that crops are resized to.
 
     Returns:
         ``(N, 2, 3, side, side)`` uint8.
     """
     from torchvision.transforms import v2
 
-    cut = v2.RandomResizedCrop(side, scale=SHARES, antialias=True)
+    cut = v2.RandomResizedCrop(side, scale=AREA_RANGE, antialias=True)
     pairs = []
     with torch.random.fork_rng(devices=[]):
         for number, pixels in enumerate(photographs):
@@ -39,10 +39,10 @@ def cut_crop_pairs(photographs: Iterable[Tensor], side: int) -> Tensor:
 
 
 def retrieval_accuracy(features: Tensor) -> float:
-    """Return the share of crops whose nearest neighbour is the other crop of the photograph.
+    """Return the fraction of crops whose nearest neighbour is from the same photograph.
 
     Args:
-        features: ``(N, 2, D)``; each of the two crops is sought by the other.
+        features: ``(N, 2, D)``; retrieval runs in both directions.
     """
     units = functional.normalize(features - features.mean((0, 1)), dim=2)
     cosines = units[:, 0] @ units[:, 1].T

@@ -1,4 +1,4 @@
-"""The stage that probes both finished experts, each beside random weights of the same kind."""
+"""Run the probe stage on both experts and on the same networks with random weights."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -16,67 +16,68 @@ from reiqa.images import Pixels
 from reiqa.params import EXPERTS, BankParams, Params
 from reiqa.probe import linear, retrieval
 
-# Windows of a photograph, and their side: seven photographs make 1,764 windows with the bank of 25.
-_EACH, _SIDE = 2, 96
+# Windows per photograph and their side. Seven photographs and 25 types give 1,764 images.
+_WINDOWS_PER_PHOTOGRAPH, _SIDE = 2, 96
 
-# Photographs of corpora that crops are sought among, at most.
-_SOUGHT = 200
+# Maximum number of corpus photographs for retrieval.
+_MAX_CORPUS_PHOTOGRAPHS = 200
 
-# Windows and crops encoded at once.
+# Batch size of the encoder.
 _BATCH = 100
 
 
 def run_probe(params: Params) -> Path:
-    """Measure what each expert has learnt of distortions and of content.
+    """Probe both experts for distortions and content.
 
-    Distortions (see `probe`) are tried on the embedded photographs. Crops (see `retrieval`) are
-    sought among these and those of the corpora that the content expert has not learnt from.
+    The linear probes (see `linear`) use the demo photographs. Retrieval (see `retrieval`) also uses
+    the corpora that the content expert was not trained on.
 
     Returns:
-        ``layout.PROBE``: under ``encoders`` four measures of each expert and of the same network
-        with random weights; under ``photographs`` how many were used.
+        ``layout.PROBE``: ``encoders`` contains four metrics of each expert and of the same network
+        with random weights; ``photographs`` contains the number of photographs.
 
     Raises:
         BadInputError: an expert or a corpus is missing or damaged.
     """
     experts = [encoders.load_encoder(layout.model(name)) for name in EXPERTS]
     with devices.device(params.compute.model_copy(update={"device": "cpu"})):
-        seen = probe_windows(params.bank)
+        windows = probe_windows(params.bank)
         pairs = retrieval.cut_crop_pairs(
             map(_planes, chain(_embedded().values(), _probe_photographs(params))), _SIDE
         )
         measures: dict[str, dict[str, float]] = {}
         for expert in progress.track(experts, "probe", unit="experts"):
-            measures |= compare_with_random(expert, seen, pairs)
+            measures |= compare_with_random(expert, windows, pairs)
     counts = {"distortions": len(_embedded()), "retrieval": len(pairs)}
     store.write_json(layout.PROBE, {"encoders": measures, "photographs": counts})
     return layout.PROBE
 
 
 def probe_windows(bank: BankParams) -> linear.ProbeWindows:
-    """Return the windows that every encoder is probed with."""
-    return linear.cut_windows(_embedded(), resolve(bank), _SIDE, _EACH, seed=0)
+    """Return the windows for the linear probes."""
+    return linear.cut_windows(_embedded(), resolve(bank), _SIDE, _WINDOWS_PER_PHOTOGRAPH, seed=0)
 
 
 def compare_with_random(
-    trained: Encoder, seen: linear.ProbeWindows, pairs: Tensor | None = None
+    trained: Encoder, windows: linear.ProbeWindows, pairs: Tensor | None = None
 ) -> dict[str, dict[str, float]]:
-    """Measure an encoder and one of the same kind with random weights.
+    """Probe an encoder and the same network with random weights.
 
     Args:
-        trained: in evaluation mode.
-        seen: from `distorted`.
-        pairs: from `retrieval.crops`; not sought if None.
+        trained: encoder in evaluation mode.
+        windows: from `probe_windows`.
+        pairs: from `retrieval.cut_crop_pairs`; None skips retrieval.
 
     Returns:
-        The measures of `probe.probe`, and ``retrieval``, by the expert's name and by the same with
-        ``_random``; rounded, so that they do not hang on a linear algebra library's last bits.
+        The metrics of `linear.probe_features`, and ``retrieval``, by expert name and by that name
+        with the suffix ``_random``. They are rounded, to be independent of the linear algebra
+        library.
     """
     random = encoders.build_encoder(trained.backbone, trained.expert).eval()
     measured = {}
     for name, encoder in ((trained.expert, trained), (f"{trained.expert}_random", random)):
-        features = _encoded(encoder, seen.pixels).double().numpy()
-        values = linear.probe_features(features, seen.photograph)
+        features = _encoded(encoder, windows.pixels).double().numpy()
+        values = linear.probe_features(features, windows.photograph)
         if pairs is not None:
             values["retrieval"] = retrieval.retrieval_accuracy(_encoded(encoder, pairs))
         measured[name] = {measure: round(value, 4) for measure, value in values.items()}
@@ -92,7 +93,7 @@ def _encoded(encoder: Encoder, pixels: Tensor) -> Tensor:
 
 
 def _embedded() -> dict[str, Pixels]:
-    """Load the photographs of the rated demo sets: packages ship them, and no corpus holds them."""
+    """Load the photographs of the rated demo datasets, which are not part of any corpus."""
     return {
         name: load()
         for title in ("demo", "demo_mixed")
@@ -101,13 +102,13 @@ def _embedded() -> dict[str, Pixels]:
 
 
 def _probe_photographs(params: Params) -> Iterator[Pixels]:
-    """Yield photographs that the content expert has not learnt from, the first by digest."""
+    """Yield photographs that the content expert was not trained on, in order of digest."""
     rows = sorted(
         (row.digest, layout.raw(corpus) / row.image)
         for corpus in params.probe_corpora()
         for row in read_corpus(layout.index(corpus))
     )
-    for _, path in rows[:_SOUGHT]:
+    for _, path in rows[:_MAX_CORPUS_PHOTOGRAPHS]:
         yield images.read_rgb(path)
 
 

@@ -1,6 +1,6 @@
-"""From features and ratings to a regressor, and to how well it predicts ratings not seen.
+"""Fit regressors from features to ratings and evaluate them on held-out images.
 
-The names below are loaded when first used.
+The public names are imported on first use.
 """
 
 from importlib import import_module
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate_across", "fit"]
 
-_HOMES = {"evaluate_across": "cross_dataset", "fit": "fitting"}
+_MODULES = {"evaluate_across": "cross_dataset", "fit": "fitting"}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

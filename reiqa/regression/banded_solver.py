@@ -1,10 +1,10 @@
-"""One orthogonal factorisation that solves ``(A + alpha I) x = b`` for every alpha.
+"""Solve ``(A + alpha I) x = b`` for many values of alpha with one orthogonal factorisation.
 
-``A = Q B Qᵀ`` with B banded. It costs 4/3 n³ multiplications, nearly all of them in matrix
-products; a shift changes only the diagonal of B, so each further alpha costs a banded solve. An
-eigendecomposition serves the same end, but its reduction to a tridiagonal matrix is bound by
-memory, and its eigenvectors, which nobody needs here, cost several times n³ more. The reduction is
-the first stage of LAPACK's two-stage eigensolvers (Bischof, Lang and Sun, 2000).
+``A = Q B Qᵀ`` with B banded. The factorisation costs 4/3 n³ multiplications, nearly all of them in
+matrix products. A shift changes only the diagonal of B, so each alpha costs one banded solve. An
+eigendecomposition would also work, but its tridiagonal reduction is memory bound, and it computes
+eigenvectors, which are not needed here, at several times n³. The reduction is the first stage of
+LAPACK's two-stage eigensolvers (Bischof, Lang and Sun, 2000).
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from scipy import linalg
 
 from reiqa.regression.scaler import Matrix, Vector
 
-#: Half bandwidth: wide enough that products run at full speed, narrow enough for cheap solves.
+#: Half bandwidth: a trade-off between fast matrix products and cheap banded solves.
 BANDWIDTH = 128
 
-#: Rows updated at once, so that what a product returns stays in the cache.
+#: Number of rows updated per block, so that the result of a product stays in the cache.
 _ROWS = 768
 
 
@@ -37,7 +37,7 @@ class _Reflection(NamedTuple):
 
 
 class ShiftedSystem:
-    """A symmetric matrix, factored once, to be solved with for many diagonal shifts."""
+    """A symmetric matrix that is factored once and solved for many diagonal shifts."""
 
     def __init__(self, matrix: Matrix, bandwidth: int = BANDWIDTH) -> None:
         """Factor a symmetric matrix.
@@ -57,19 +57,19 @@ class ShiftedSystem:
 
         Args:
             right: b, ``(n, 1)``.
-            shifts: the alphas. Where one is so small that the sum is singular to machine
-                precision, its column is NaN.
+            shifts: the alphas. The column is NaN if an alpha is so small that the matrix is
+                singular to machine precision.
         """
-        turned = right.copy()
+        rotated = right.copy()
         for reflection in self._reflections:
-            reflection.apply(turned, transposed=True)
+            reflection.apply(rotated, transposed=True)
         solutions = np.empty((len(right), len(shifts)))
         for column, shift in enumerate(shifts):
             band = self._band.copy()
             band[0] += shift
             try:
                 solutions[:, column] = linalg.solveh_banded(
-                    band, turned[:, 0], overwrite_ab=True, lower=True, check_finite=False
+                    band, rotated[:, 0], overwrite_ab=True, lower=True, check_finite=False
                 )
             except linalg.LinAlgError:
                 solutions[:, column] = np.nan
@@ -79,7 +79,7 @@ class ShiftedSystem:
 
 
 def _reduce(a: Matrix, bandwidth: int) -> list[_Reflection]:
-    """Bring ``a`` to banded form in place (its lower triangle), and return what did it."""
+    """Reduce the lower triangle of ``a`` to banded form in place and return the reflections."""
     reflections = []
     for first in range(0, len(a) - bandwidth - 1, bandwidth):
         start = first + bandwidth
@@ -107,7 +107,7 @@ def _block_factor(v: Matrix, tau: Vector) -> Matrix:
 def _two_sided(a: Matrix, start: int, reflection: _Reflection) -> None:
     """Replace the trailing part of ``a`` by ``Hᵀ a H``, in blocks on and below the diagonal.
 
-    The blocks are cut at the same rows every time, so those on the diagonal stay whole.
+    Block boundaries are the same in each call, so that diagonal blocks are never split.
     """
     v, t = reflection.v, reflection.t
     cuts = [0, *range(_ROWS - start % _ROWS, len(v), _ROWS), len(v)]

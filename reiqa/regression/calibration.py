@@ -1,8 +1,8 @@
-"""From the scale a regressor is fitted on to the scale of the ratings, and back.
+"""Map between the scale that a regressor is fitted on and the rating scale.
 
-Ratings crowd in the middle of their scale or at its ends, as raters are. A linear regressor may be
-fitted to their normal scores instead, and its answers led back to ratings by a monotone curve: the
-order of its answers, and so SRCC, is its own.
+Human ratings are often concentrated in the middle or at the ends of their scale. A linear regressor
+can be fitted to their normal scores instead. A monotone curve then maps its predictions to ratings,
+which preserves their order and therefore SRCC.
 """
 
 from dataclasses import dataclass
@@ -15,25 +15,25 @@ from reiqa.regression.scaler import Matrix, Vector
 
 Values = TypeVar("Values", Matrix, Vector)
 
-#: Normal scores at which the curve bends: a quarter of a deviation apart. Beyond, it goes on as
-#: straight as it came: the few ratings out there would only bend it to their own noise.
+#: Knots of the curve in normal scores, a quarter of a standard deviation apart. The curve is
+#: extrapolated linearly, as the few ratings beyond the last knot would only add noise.
 _KNOTS = np.arange(-9, 10) / 4
 
 
 @dataclass(frozen=True)
 class PiecewiseLinearCalibration:
-    """A rising curve of straight pieces, the outermost of which go on for ever.
+    """An increasing piecewise linear curve with linear extrapolation.
 
     Attributes:
-        at: ``(K,)`` ascending, on the scale fitted on.
-        to: ``(K,)`` ascending, on the rating scale.
+        at: ``(K,)`` ascending knots on the fitted scale.
+        to: ``(K,)`` ascending values on the rating scale.
     """
 
     at: Vector
     to: Vector
 
     def __call__(self, fitted: Values) -> Values:
-        """Return answers of any shape on the rating scale."""
+        """Map predictions of any shape to the rating scale."""
         slopes = np.diff(self.to) / np.diff(self.at)
         below = np.minimum(fitted - self.at[0], 0) * slopes[0]
         above = np.maximum(fitted - self.at[-1], 0) * slopes[-1]
@@ -41,22 +41,22 @@ class PiecewiseLinearCalibration:
         return mapped
 
 
-#: The rating scale is the one fitted on.
+#: Calibration of a regressor that is fitted on the rating scale.
 IDENTITY = PiecewiseLinearCalibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
 
 
 def normal_scores(ratings: Vector) -> Vector:
-    """Return, for each rating, the normal quantile of its rank; equal ratings share theirs."""
+    """Return the normal quantile of the rank of each rating; ties share their mean rank."""
     shares = (stats.rankdata(ratings) - 0.5) / len(ratings)
     scores: Vector = stats.norm.ppf(shares)
     return scores
 
 
 def fit_calibration(ratings: Vector) -> PiecewiseLinearCalibration:
-    """Return the curve that leads `normal_scores` of these ratings back to them.
+    """Fit the curve that maps `normal_scores` of the ratings back to the ratings.
 
     Args:
-        ratings: of a training part; two of them at least differ.
+        ratings: ratings of the training part, with at least two distinct values.
     """
     distinct, first = np.unique(ratings, return_index=True)
     scores = normal_scores(ratings)[first]

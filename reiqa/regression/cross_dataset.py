@@ -34,7 +34,7 @@ HEAD = (
 
 @dataclass(frozen=True)
 class _TrainedDataset:
-    """What is left of a training set once its regressors stand: its features may be large."""
+    """The regressors of a training dataset, without its features, which may be large."""
 
     dataset: str
     regressors: Mapping[Variant, Regressor]
@@ -43,18 +43,19 @@ class _TrainedDataset:
 
 
 def evaluate_across(params: Params) -> Path:
-    """Judge the regressor of every dataset on every other one.
+    """Evaluate the regressor of each dataset on every other dataset.
 
-    Each regressor is fitted on the whole of its dataset with the penalty chosen inside it; what
-    ``reiqa fit`` kept is used where it is of today's parameters and features. PLCC and RMSE are
-    taken after the logistic curve, so ratings of different scales do not matter.
+    Each regressor is fitted on its full dataset with the penalty chosen by cross-validation. The
+    regressors saved by ``reiqa fit`` are used if they match the current parameters and features.
+    PLCC and RMSE are computed after the logistic mapping, so rating scales may differ.
 
     Returns:
-        ``layout.CROSS``: a row for every ordered pair and variant; ``paper_srcc`` and
-        ``difference`` are filled for the four pairs of the slides.
+        ``layout.CROSS``: a row for each ordered pair and variant. ``paper_srcc`` and
+        ``difference`` are filled for the four pairs in the authors' slides.
 
     Raises:
-        BadInputError: an input is missing or damaged, or two sets were encoded with other weights.
+        BadInputError: an input is missing or damaged, or datasets have features of different
+            weights.
     """
     with threadpool_limits(1):
         trained = [_train(name, params) for name in params.datasets]
@@ -78,42 +79,45 @@ def _train(dataset: str, params: Params) -> _TrainedDataset:
 
 
 def _rows(trained: _TrainedDataset, tested: RatedFeatures) -> list[list[str]]:
-    """One row a variant."""
+    """Return one row per variant."""
     for expert, weights in trained.weights.items():
         if tested.recipes[expert]["weights"] != weights:
             raise BadInputError(
-                f"{layout.features(tested.dataset, expert)}: other weights than in "
-                f"{layout.features(trained.dataset, expert)}; run reiqa features again"
+                f"{layout.features(tested.dataset, expert)}: not the same weights as in "
+                f"{layout.features(trained.dataset, expert)}. Run reiqa features again."
             )
     shared = _shared_references(trained, tested)
     lines = []
     for variant in VARIANTS:
         predicted = trained.regressors[variant].predict(tested.features_of(variant))
-        found = metrics.compare(predicted, tested.ratings)
-        if np.isnan(found.srcc):
+        agreement = metrics.compare(predicted, tested.ratings)
+        if np.isnan(agreement.srcc):
             log(
                 f"cross: {trained.dataset} on {tested.dataset}, {variant}: ratings or predictions "
                 f"are constant, so no correlation exists"
             )
         published = paper.ACROSS.get((trained.dataset, tested.dataset))
-        beside = ["", ""]
+        paper_columns = ["", ""]
         if variant == "both" and published is not None:
-            beside = [f"{published:g}", _text(found.srcc - published)]
+            paper_columns = [f"{published:g}", _text(agreement.srcc - published)]
         lines.append(
             [
                 *(trained.dataset, tested.dataset, variant),
-                *(_text(value) for value in (found.srcc, found.plcc, found.krcc, found.rmse)),
+                *(
+                    _text(value)
+                    for value in (agreement.srcc, agreement.plcc, agreement.krcc, agreement.rmse)
+                ),
                 *(str(len(tested.rows)), str(shared)),
-                *beside,
+                *paper_columns,
             ]
         )
     return lines
 
 
 def _shared_references(trained: _TrainedDataset, tested: RatedFeatures) -> int:
-    """Count references of the tested set of which an image stands, byte for byte, in the other.
+    """Count test references that have a byte-identical image in the training dataset.
 
-    Copies in another encoding or of another size are not found.
+    Copies with a different encoding or size are not detected.
     """
     common = np.array([digest in trained.digests for digest in tested.digests])
     return len(set(tested.groups[common].tolist()))

@@ -1,4 +1,4 @@
-"""The rated images of a dataset with the features of both experts, ready to be regressed on."""
+"""Load the rated images of a dataset with the features of both experts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,22 +19,22 @@ from reiqa.regression.splits import Split
 
 @dataclass(frozen=True)
 class RatedFeatures:
-    """What is known of a dataset's N usable images: those with a rating and with features.
+    """Ratings and features of the N usable images of a dataset.
 
     Attributes:
-        dataset: its name.
-        index: the whole table, dropped rows included.
-        rows: which rows of the table are used, ascending.
-        images: their names.
+        dataset: name of the dataset.
+        index: the complete index, including rows that are not used.
+        rows: used rows of the index, ascending.
+        images: names of the images.
         ratings: ``(N,)``, higher is better.
         groups: ``(N,)`` reference numbers from 0.
         values: ``(N, D)`` float32, content then quality.
-        widths: features of each expert.
+        widths: number of features of each expert.
         recipes: weights and preprocessing of each expert, as JSON data.
-        digests: of each image file.
-        errors: one entry for each image dropped because of its features.
-        unrated: images dropped because they have no rating.
-        scaled: images that were over ``features.max_pixels``.
+        digests: digest of each image file.
+        errors: one entry for each image that was dropped because its features failed.
+        unrated: number of images dropped because they have no rating.
+        scaled: number of images larger than ``features.max_pixels``.
     """
 
     dataset: str
@@ -52,37 +52,39 @@ class RatedFeatures:
     scaled: int
 
     def features_of(self, variant: Variant) -> RawFeatures:
-        """Return the features of a variant, a view."""
+        """Return a view of the features of a variant."""
         start = 0 if "content" in EXPERTS_OF[variant] else self.widths.get("content", 0)
         length = sum(self.widths[expert] for expert in EXPERTS_OF[variant])
         return self.values[:, start : start + length]
 
     def to_local_rows(self, split: Split) -> Split:
-        """Return a split of the table's rows as one of the rows used.
+        """Convert a split of index rows into a split of the used rows.
 
         Raises:
-            BadInputError: nothing is left to train on or to test.
+            BadInputError: the training or test part has no usable image.
         """
         place = np.full(len(self.index), -1, dtype=np.int64)
         place[self.rows] = np.arange(len(self.rows))
         parts = {}
         for name in ("train", "val", "test"):
-            there = place[getattr(split, name)]
-            parts[name] = there[there >= 0]
+            usable = place[getattr(split, name)]
+            parts[name] = usable[usable >= 0]
             if name != "val" and not len(parts[name]):
-                raise BadInputError(f"{self.dataset}: a split's {name} part holds no usable image")
+                raise BadInputError(
+                    f"{self.dataset}: the {name} part of a split has no usable image"
+                )
         return Split(**parts, left_out=np.empty(0, dtype=np.int64))
 
 
 def load_rated_features(dataset: str, experts: Sequence[ExpertName] = EXPERTS) -> RatedFeatures:
-    """Read a dataset's index and the features of the experts, and drop what cannot be used.
+    """Load the index and features of a dataset, and drop images without rating or features.
 
-    An image that failed in one expert is dropped for all variants, so that they are compared on
-    the same images.
+    An image that failed for one expert is dropped for all variants, so that the variants are
+    compared on the same images.
 
     Raises:
-        BadInputError: a file is missing or damaged, an image is listed twice or lacks features,
-            or nothing usable is left.
+        BadInputError: a file is missing or damaged, an image is listed twice or has no features,
+            or no usable image is left.
     """
     table = indices.read_index(layout.index(dataset))
     twice = [name for name, count in Counter(table.images).items() if count > 1]
@@ -101,7 +103,7 @@ def load_rated_features(dataset: str, experts: Sequence[ExpertName] = EXPERTS) -
     rows = np.flatnonzero(readable & rated)
     if not len(rows):
         raise BadInputError(
-            f"{dataset}: none of {len(table.images)} images has rating and features"
+            f"{dataset}: none of {len(table.images)} images has a rating and features"
         )
     _, groups = np.unique(np.array(table.reference)[rows], return_inverse=True)
     first = caches[experts[0]]
@@ -126,13 +128,15 @@ def load_rated_features(dataset: str, experts: Sequence[ExpertName] = EXPERTS) -
 
 
 def _aligned(dataset: str, expert: ExpertName, names: list[str]) -> FeatureTable:
-    """Read a cache that must hold exactly the images of the index, in its order."""
+    """Read a feature cache that must contain exactly the images of the index, in order."""
     path = layout.features(dataset, expert)
     cache = features.read_features(path)
     if list(cache.recipe.weights) != [expert]:
-        raise BadInputError(f"{path}: features of {', '.join(cache.recipe.weights)}, not {expert}")
+        raise BadInputError(
+            f"{path}: contains features of {', '.join(cache.recipe.weights)}, not of {expert}"
+        )
     if list(cache.images) != names:
         raise BadInputError(
-            f"{path}: made of another index; run: reiqa features --dataset {dataset}"
+            f"{path}: made from a different index; run: reiqa features --dataset {dataset}"
         )
     return cache

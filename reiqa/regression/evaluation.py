@@ -1,4 +1,4 @@
-"""The protocol over all splits of a dataset: trials of every variant, and what they amount to."""
+"""Run the protocol over all splits of a dataset and summarise the metrics."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,18 +26,18 @@ _METRICS = ("srcc", "plcc", "plcc_raw", "krcc", "rmse")
 
 
 class SplitWarnings:
-    """Warnings of single trials, gathered so that one reason makes one line."""
+    """Warnings of single splits, grouped by reason."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Create an empty collection."""
         self._places: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
 
     def add(self, reason: str, variant: Variant, split: int) -> None:
-        """Note what happened in one split of one variant."""
+        """Add a warning of one split and variant."""
         self._places[reason][variant].append(split)
 
     def lines(self) -> list[str]:
-        """Return a line for each reason, with where it held."""
+        """Return one line per reason, with the affected variants and splits."""
         return [
             f"{reason} ("
             + "; ".join(f"{name}, split {', '.join(map(str, s))}" for name, s in places.items())
@@ -48,21 +48,21 @@ class SplitWarnings:
 
 @dataclass(frozen=True)
 class CVResult:
-    """All trials of a dataset.
+    """Results of all splits of a dataset.
 
     Attributes:
-        splits: of the sample's rows.
-        trials: one a split, by variant.
-        notes: what was not as it should be.
+        splits: splits of the rows of the sample.
+        results: one result per split, by variant.
+        notes: warnings.
     """
 
     splits: list[Split]
     results: dict[Variant, list[SplitResult]]
     notes: SplitWarnings
 
-    def kept_penalty(self, variant: Variant) -> Penalty:
-        """Return the lower median of the penalties chosen: that of the regressor that is kept."""
-        return median_low([trial.penalty for trial in self.results[variant]])
+    def final_penalty(self, variant: Variant) -> Penalty:
+        """Return the lower median of the chosen penalties, used for the final regressor."""
+        return median_low([result.penalty for result in self.results[variant]])
 
 
 def cross_validate(
@@ -71,15 +71,15 @@ def cross_validate(
     settings: RegressionParams,
     threads: int = 1,
     variants: Sequence[Variant] = VARIANTS,
-    ladder: DegradedDataset | None = None,
+    degraded: DegradedDataset | None = None,
 ) -> CVResult:
     """Run every split of every variant.
 
-    Each trial is for one thread, its linear algebra included: so the numbers do not depend on how
-    many there are, and no thread of a product waits for another.
+    Each split runs in a single thread, including its linear algebra. The results therefore do not
+    depend on the number of threads.
 
     Raises:
-        BadInputError: a part of a split is empty, or ratings do not vary.
+        BadInputError: a part of a split is empty, or the ratings do not vary.
     """
     local = [sample.to_local_rows(split) for split in splits]
     penalties = penalty_grid(settings)
@@ -87,41 +87,41 @@ def cross_validate(
 
     def run(place: tuple[int, Variant]) -> SplitResult:
         number, variant = place
-        pairs = ladder.pairs_of(variant) if ladder else None
+        pairs = degraded.pairs_of(variant) if degraded else None
         values, ratings = sample.features_of(variant), sample.ratings
         return run_split(values, ratings, local[number], penalties, settings, pairs)
 
     notes = SplitWarnings()
-    trials: dict[Variant, list[SplitResult]] = {variant: [] for variant in variants}
+    results: dict[Variant, list[SplitResult]] = {variant: [] for variant in variants}
     with (
         threadpool_limits(1),
         ThreadPoolExecutor(threads) as pool,
-        progress_bar(f"fit {sample.dataset}", len(places), unit="fits") as shown,
+        progress_bar(f"fit {sample.dataset}", len(places), unit="fits") as bar,
     ):
-        for (number, variant), trial in zip(places, pool.map(run, places), strict=True):
-            for note in trial.notes:
+        for (number, variant), result in zip(places, pool.map(run, places), strict=True):
+            for note in result.notes:
                 notes.add(note, variant, number)
-            trials[variant].append(trial)
-            shown.update()
-    return CVResult(local, trials, notes)
+            results[variant].append(result)
+            bar.update()
+    return CVResult(local, results, notes)
 
 
 @dataclass(frozen=True)
 class SplitMetrics:
-    """Metrics of one variant, a list each with one value a split, and the curve of each split."""
+    """Metrics and logistic curves of one variant, with one value per split."""
 
     values: dict[str, list[float]]
     curves: list[Logistic | None]
 
 
 def split_metrics(evaluation: CVResult, ratings: Vector, variant: Variant) -> SplitMetrics:
-    """Compare each split's test predictions with the ``(N,)`` ratings of the sample."""
+    """Compare the test predictions of each split with the ``(N,)`` ratings of the sample."""
     values: dict[str, list[float]] = {name: [] for name in _METRICS}
     curves = []
-    for number, (split, trial) in enumerate(
+    for number, (split, result) in enumerate(
         zip(evaluation.splits, evaluation.results[variant], strict=True)
     ):
-        found = metrics.compare(trial.predictions, ratings[split.test])
+        found = metrics.compare(result.predictions, ratings[split.test])
         for name in _METRICS:
             values[name].append(getattr(found, name))
         curves.append(found.curve)
@@ -165,13 +165,13 @@ def summarise(evaluation: CVResult, sample: RatedFeatures, params: Params) -> di
             "by_distortion": _parts(evaluation, sample, variant, sample.index.distortion),
             "by_level": _parts(evaluation, sample, variant, sample.index.level),
         }
-    share = float(np.mean([len(split.test) / len(split.train) for split in evaluation.splits]))
+    test_share = float(np.mean([len(split.test) / len(split.train) for split in evaluation.splits]))
     compared = {}
     for expert in ("content", "quality"):
         low, high = statistics.percentile_interval(draws["both"] - draws[expert])
         compared[f"both-{expert}"] = {
             **statistics.paired_tests(
-                measured["both"].values["srcc"], measured[expert].values["srcc"], share
+                measured["both"].values["srcc"], measured[expert].values["srcc"], test_share
             ),
             "low": low,
             "high": high,
@@ -180,8 +180,8 @@ def summarise(evaluation: CVResult, sample: RatedFeatures, params: Params) -> di
 
 
 def _chosen(evaluation: CVResult, variant: Variant, settings: RegressionParams) -> dict[str, Any]:
-    kept = evaluation.kept_penalty(variant)
-    chosen = [trial.penalty for trial in evaluation.results[variant]]
+    kept = evaluation.final_penalty(variant)
+    chosen = [result.penalty for result in evaluation.results[variant]]
     result: dict[str, Any] = {
         "alpha": {
             "kept": statistics.json_number(kept.alpha),
@@ -196,8 +196,10 @@ def _chosen(evaluation: CVResult, variant: Variant, settings: RegressionParams) 
 
 
 def _in_order(evaluation: CVResult, variant: Variant) -> float | None:
-    """Mean share of held-out pairs of copies whose scores fall, over the splits that have some."""
-    shares = [trial.in_order for trial in evaluation.results[variant] if trial.in_order is not None]
+    """Return the mean fraction of held-out pairs in the right order, over splits with pairs."""
+    shares = [
+        result.in_order for result in evaluation.results[variant] if result.in_order is not None
+    ]
     return statistics.json_number(float(np.mean(shares))) if shares else None
 
 
@@ -209,13 +211,13 @@ def _published(dataset: str, variant: Variant) -> dict[str, float | None] | None
 def _parts(
     evaluation: CVResult, sample: RatedFeatures, variant: Variant, labels: Sequence[str | int]
 ) -> dict[str, Any]:
-    """SRCC within each distortion or level, over the test predictions of all splits together."""
+    """Return SRCC within each distortion or level, pooling test predictions of all splits."""
     label = np.array([str(labels[row] or "") for row in sample.rows.tolist()])
     rows = np.concatenate([split.test for split in evaluation.splits])
-    predictions = np.concatenate([trial.predictions for trial in evaluation.results[variant]])
+    predictions = np.concatenate([result.predictions for result in evaluation.results[variant]])
     parts = {}
     for name in sorted(set(label[rows]) - {""}):
-        these = label[rows] == name
-        value = metrics.srcc(predictions[these], sample.ratings[rows[these]])
-        parts[name] = {"srcc": statistics.json_number(value), "n": len(np.unique(rows[these]))}
+        selected = label[rows] == name
+        value = metrics.srcc(predictions[selected], sample.ratings[rows[selected]])
+        parts[name] = {"srcc": statistics.json_number(value), "n": len(np.unique(rows[selected]))}
     return parts

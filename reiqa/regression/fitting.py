@@ -1,4 +1,4 @@
-"""``reiqa fit``: one dataset by the protocol, from features to results/datasets/D.json."""
+"""``reiqa fit``: run the protocol on one dataset and write results/datasets/D.json."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from reiqa import layout, store, text
+from reiqa import catalog, layout, store, text
 from reiqa import params as parameters
-from reiqa.data import catalog
 from reiqa.params import EXPERTS, VARIANTS, Params, RegressionParams, Variant
 from reiqa.regression import regressor, splits
 from reiqa.regression.dataset import RatedFeatures, load_rated_features
@@ -25,16 +24,16 @@ from reiqa.stages import stage_parameters
 
 
 def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
-    """Fit and judge the regressors of a dataset, and keep them.
+    """Fit, evaluate and save the regressors of a dataset.
 
-    Beside the result stand its predictions, splits and alpha path as CSV, and the regressors of
-    all variants, refitted on every usable image with the lower median of the penalties that the
-    splits chose. The result is written last.
+    Predictions, splits and the alpha path are written as CSV next to the result, together with the
+    regressors of all variants. These are refitted on all usable images with the lower median of
+    the penalties chosen by the splits. The result is written last.
 
     Args:
-        dataset: its index and the features of both experts must be there.
-        params: ``regression``, ``seed`` and ``compute.threads`` matter.
-        splits_file: a table of splits to use instead of the protocol's.
+        dataset: name of the dataset; its index and the features of both experts must exist.
+        params: uses ``regression``, ``seed`` and ``compute.threads``.
+        splits_file: a table of splits that replaces those of the protocol.
 
     Returns:
         ``layout.result(dataset)``.
@@ -43,21 +42,21 @@ def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
         BadInputError: an input is missing, damaged or too small for the protocol.
     """
     path = layout.result(dataset)
-    judged = evaluate_dataset(load_rated_features(dataset), params, splits_file)
-    sections = summarise(judged.evaluation, judged.sample, params)
-    kept = fit_final(judged)
+    evaluated = evaluate_dataset(load_rated_features(dataset), params, splits_file)
+    sections = summarise(evaluated.evaluation, evaluated.sample, params)
+    final = fit_final(evaluated)
     files = {
         name: layout.companion(path, f"{name}.csv") for name in ("predictions", "splits", "alphas")
     }
-    splits.write_splits(files["splits"], judged.sample.index, judged.splits)
-    store.write_text(files["predictions"], _predictions(judged))
-    store.write_text(files["alphas"], _alphas(judged, params))
+    splits.write_splits(files["splits"], evaluated.sample.index, evaluated.splits)
+    store.write_text(files["predictions"], _predictions(evaluated))
+    store.write_text(files["alphas"], _alphas(evaluated, params))
     files["regressor"] = regressor_path(dataset)
-    regressor.save_regressors(files["regressor"], kept, _card(judged, params))
+    regressor.save_regressors(files["regressor"], final, _card(evaluated, params))
     result = {
-        **describe(judged, params),
+        **describe(evaluated, params),
         **sections,
-        "warnings": judged.evaluation.notes.lines(),
+        "warnings": evaluated.evaluation.notes.lines(),
         "files": {name: file.name for name, file in files.items()}
         | {"regressor_sha256": store.file_digest(files["regressor"])},
     }
@@ -66,30 +65,31 @@ def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
 
 
 def regressor_path(dataset: str) -> Path:
-    """Return where the regressors of a dataset are kept."""
+    """Return the path of the saved regressors of a dataset."""
     return layout.companion(layout.result(dataset), "regressor.safetensors")
 
 
 @dataclass(frozen=True)
 class EvaluatedDataset:
-    """A dataset that went through the protocol.
+    """A dataset after cross-validation.
 
     Attributes:
-        sample: its usable images.
-        splits: of the index's rows.
-        evaluation: the trials.
-        given: whether the splits are a person's own.
-        settings: of the regression.
-        ladder: copies whose order is held beside the ratings, if asked.
-        key: digest of all that decides the regressors: what is kept under another key is not it.
+        sample: the usable images.
+        splits: splits of the rows of the index.
+        evaluation: the results of all splits.
+        custom_splits: whether the user provided the splits.
+        settings: regression parameters.
+        degraded: degraded copies for the ranking term, if enabled.
+        key: digest of everything the regressors depend on; saved regressors are only reused if
+            their key matches.
     """
 
     sample: RatedFeatures
     splits: Sequence[Split]
     evaluation: CVResult
-    given: bool
+    custom_splits: bool
     settings: RegressionParams
-    ladder: DegradedDataset | None
+    degraded: DegradedDataset | None
     key: str
 
 
@@ -99,38 +99,40 @@ def evaluate_dataset(
     """Run the protocol on a dataset.
 
     Args:
-        sample: its usable images.
-        params: ``regression``, ``seed`` and ``compute.threads`` matter.
-        splits_file: a table of splits to use instead of the protocol's.
+        sample: the usable images.
+        params: uses ``regression``, ``seed`` and ``compute.threads``.
+        splits_file: a table of splits that replaces those of the protocol.
 
     Raises:
-        BadInputError: splits or copies do not fit the sample, or it is too small.
+        BadInputError: splits or degraded copies do not match the sample, or it is too small.
     """
     parts = _splits(sample, params, splits_file)
     settings = params.regression
-    ladder = load_degraded(sample, settings.ranking.dataset) if settings.ranking else None
+    degraded = load_degraded(sample, settings.ranking.dataset) if settings.ranking else None
     threads = params.compute.threads
-    evaluation = cross_validate(sample, parts, settings, threads, ladder=ladder)
+    evaluation = cross_validate(sample, parts, settings, threads, degraded=degraded)
     key = regressor_key(sample, params, splits_file)
     return EvaluatedDataset(
-        sample, parts, evaluation, splits_file is not None, settings, ladder, key
+        sample, parts, evaluation, splits_file is not None, settings, degraded, key
     )
 
 
-def fit_final(judged: EvaluatedDataset) -> dict[Variant, Regressor]:
-    """Fit the regressors that are kept: every usable image, the middle one of the penalties."""
+def fit_final(evaluated: EvaluatedDataset) -> dict[Variant, Regressor]:
+    """Fit the final regressors on all usable images with the median penalty."""
     with threadpool_limits(1):
-        return {variant: _retrained(judged, variant) for variant in VARIANTS}
+        return {variant: _refit(evaluated, variant) for variant in VARIANTS}
 
 
-def _retrained(judged: EvaluatedDataset, variant: Variant) -> Regressor:
-    sample, penalty = judged.sample, judged.evaluation.kept_penalty(variant)
-    pairs = judged.ladder.pairs_of(variant) if judged.ladder else None
-    return refit_all(sample.features_of(variant), sample.ratings, penalty, judged.settings, pairs)
+def _refit(evaluated: EvaluatedDataset, variant: Variant) -> Regressor:
+    sample, penalty = evaluated.sample, evaluated.evaluation.final_penalty(variant)
+    pairs = evaluated.degraded.pairs_of(variant) if evaluated.degraded else None
+    return refit_all(
+        sample.features_of(variant), sample.ratings, penalty, evaluated.settings, pairs
+    )
 
 
 def regressor_key(sample: RatedFeatures, params: Params, splits_file: Path | None = None) -> str:
-    """Return the digest of everything that decides a dataset's regressors."""
+    """Return the digest of everything that the regressors of a dataset depend on."""
     return parameters.tree_digest(
         {
             "parameters": stage_parameters(params, "fit", sample.dataset),
@@ -146,9 +148,9 @@ def regressor_key(sample: RatedFeatures, params: Params, splits_file: Path | Non
     )
 
 
-def describe(judged: EvaluatedDataset, params: Params) -> dict[str, Any]:
-    """Return the part of a result that says what was done to what."""
-    sample, settings = judged.sample, params.regression
+def describe(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:
+    """Return the description of dataset, protocol and settings in a result."""
+    sample, settings = evaluated.sample, params.regression
     entry = catalog.get_entry(sample.dataset)
     return {
         "dataset": sample.dataset,
@@ -163,7 +165,7 @@ def describe(judged: EvaluatedDataset, params: Params) -> dict[str, Any]:
         "proxy": entry.proxy,
         "rating": _rating(sample),
         "references": int(sample.groups.max()) + 1 if entry.grouped else None,
-        "protocol": _protocol(judged, params),
+        "protocol": _protocol(evaluated, params),
         "regression": {
             "model": settings.model,
             "alphas": [json_number(alpha) for alpha in alpha_grid(settings)],
@@ -191,12 +193,12 @@ def _splits(sample: RatedFeatures, params: Params, file: Path | None) -> Sequenc
     )
 
 
-def _protocol(judged: EvaluatedDataset, params: Params) -> dict[str, Any]:
-    settings, count = params.regression, len(judged.splits)
-    resolved = splits.resolve_protocol(judged.sample.index, settings.protocol)
-    used, note = (resolved.name, resolved.note) if not judged.given else ("given", "")
+def _protocol(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:
+    settings, count = params.regression, len(evaluated.splits)
+    resolved = splits.resolve_protocol(evaluated.sample.index, settings.protocol)
+    used, note = (resolved.name, resolved.note) if not evaluated.custom_splits else ("given", "")
     shares = "/".join(f"{100 * share:g}" for share in settings.fractions)
-    unit = "reference" if catalog.get_entry(judged.sample.dataset).grouped else "image"
+    unit = "reference" if catalog.get_entry(evaluated.sample.dataset).grouped else "image"
     words = {
         "official": "the official split",
         "random": f"{count} random splits {shares} by {unit}",
@@ -217,11 +219,11 @@ def _rating(sample: RatedFeatures) -> dict[str, float | None]:
     return {"low": header["rating_low"], "high": header["rating_high"]}
 
 
-def _card(judged: EvaluatedDataset, params: Params) -> dict[str, Any]:
-    sample = judged.sample
+def _card(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:
+    sample = evaluated.sample
     return {
         "dataset": sample.dataset,
-        "key": judged.key,
+        "key": evaluated.key,
         "n": len(sample.rows),
         "model": params.regression.model,
         "rating": {**_rating(sample), "direction": "higher is better"},
@@ -230,8 +232,8 @@ def _card(judged: EvaluatedDataset, params: Params) -> dict[str, Any]:
     }
 
 
-def _predictions(judged: EvaluatedDataset) -> str:
-    sample, evaluation = judged.sample, judged.evaluation
+def _predictions(evaluated: EvaluatedDataset) -> str:
+    sample, evaluation = evaluated.sample, evaluated.evaluation
     lines: list[list[str]] = []
     for trial, split in enumerate(evaluation.splits):
         columns = [evaluation.results[variant][trial].predictions for variant in VARIANTS]
@@ -242,15 +244,17 @@ def _predictions(judged: EvaluatedDataset) -> str:
     return text.format_csv(["split", "image", "mos", *VARIANTS, "residual"], lines)
 
 
-def _alphas(judged: EvaluatedDataset, params: Params) -> str:
-    """Mean validation SRCC of every penalty over the splits where there is one."""
+def _alphas(evaluated: EvaluatedDataset, params: Params) -> str:
+    """Return a CSV of the mean validation SRCC of each penalty over splits that have one."""
     means = []
     for variant in VARIANTS:
-        scores = np.array([trial.scores for trial in judged.evaluation.results[variant]])
-        there = np.isfinite(scores)
-        total = np.where(there, scores, 0).sum(axis=0)
+        scores = np.array([trial.scores for trial in evaluated.evaluation.results[variant]])
+        defined = np.isfinite(scores)
+        total = np.where(defined, scores, 0).sum(axis=0)
         means.append(
-            np.divide(total, there.sum(axis=0), out=np.full(len(total), np.nan), where=there.any(0))
+            np.divide(
+                total, defined.sum(axis=0), out=np.full(len(total), np.nan), where=defined.any(0)
+            )
         )
     lines = [
         [

@@ -1,8 +1,8 @@
-"""How well predictions agree with ratings: SRCC, PLCC, KRCC, RMSE, and the logistic mapping.
+"""Metrics of agreement between predictions and ratings: SRCC, PLCC, KRCC, RMSE, logistic mapping.
 
-Predictions and ratings are ``(N,)`` float64, higher is better. A correlation that does not exist
-(fewer than two images, or all values equal) is NaN here; whoever reports it says why. None of
-these functions warns.
+Predictions and ratings are ``(N,)`` float64, higher is better. An undefined correlation (fewer than
+two images, or all values equal) is NaN; callers report the reason. These functions emit no
+warnings.
 """
 
 from typing import NamedTuple
@@ -12,18 +12,18 @@ from scipy import optimize, stats
 
 from reiqa.regression.scaler import Matrix, Vector
 
-#: Images below which four parameters of a curve are not fitted.
-LEAST_FOR_LOGISTIC = 6
+#: Minimum number of images to fit the four parameters of the curve.
+MIN_FOR_LOGISTIC = 6
 
-#: Evaluations of the curve after which a fit that still moves is taken as it is.
-_EVALUATIONS = 300
+#: Maximum number of function evaluations; a fit that has not converged by then is accepted.
+_MAX_EVALUATIONS = 300
 
 
 class Logistic(NamedTuple):
     """``f(x) = b2 + (b1 - b2) / (1 + exp(-(x - b3) / b4))``, b4 > 0.
 
-    The four-parameter curve of the VQEG reports, by which predictions are brought to the scale of
-    the ratings before PLCC and RMSE are taken.
+    The four-parameter curve of the VQEG reports. It maps predictions to the rating scale before
+    PLCC and RMSE are computed.
     """
 
     b1: float
@@ -40,7 +40,7 @@ class Logistic(NamedTuple):
 
 
 def srcc(first: Vector, second: Vector) -> float:
-    """Return Spearman's rank correlation, ties at their mean rank."""
+    """Return Spearman's rank correlation; ties get their mean rank."""
     return plcc(stats.rankdata(first), stats.rankdata(second))
 
 
@@ -61,18 +61,18 @@ def krcc(first: Vector, second: Vector) -> float:
 
 
 def rmse(predictions: Vector, ratings: Vector) -> float:
-    """Return the root of the mean squared difference."""
+    """Return the root mean squared error."""
     return float(np.sqrt(np.mean((predictions - ratings) ** 2))) if len(ratings) else float("nan")
 
 
 def fit_logistic(predictions: Vector, ratings: Vector) -> Logistic | None:
-    """Fit the four-parameter curve by least squares; None where it cannot be fitted.
+    """Fit the four-parameter curve by least squares; return None if the fit fails.
 
-    The fit is made on standardised values, so it does not depend on either scale, and from two
-    starts, a steep curve and a nearly straight one. A curve that is flat over the predictions, or
-    fits worse than a straight line (which it can come arbitrarily near), has not been fitted.
+    Values are standardised first, so the fit does not depend on either scale. It starts from two
+    initial curves, a steep and a nearly straight one. The fit fails if the curve is constant over
+    the predictions or worse than a straight line, which the curve can approximate.
     """
-    if len(ratings) < LEAST_FOR_LOGISTIC or _constant(predictions) or _constant(ratings):
+    if len(ratings) < MIN_FOR_LOGISTIC or _constant(predictions) or _constant(ratings):
         return None
     middle, spread = predictions.mean(), predictions.std()
     centre, scale = ratings.mean(), ratings.std()
@@ -81,23 +81,27 @@ def fit_logistic(predictions: Vector, ratings: Vector) -> Logistic | None:
     ends = (y.max(), y.min()) if slope >= 0 else (y.min(), y.max())
 
     def curve(b: Vector) -> Logistic:
-        # The width enters by its logarithm, which keeps it positive.
+        # The width is parametrised by its logarithm, which keeps logistic positive.
         width = float(np.exp(np.clip(b[3], -50, 50)))
         return Logistic(float(b[0]), float(b[1]), float(b[2]), width)
 
-    def missed(b: Vector) -> Vector:
+    def residuals_of(b: Vector) -> Vector:
         residuals: Vector = curve(b)(x) - y
         return residuals
 
-    def slopes(b: Vector) -> Matrix:
-        it = curve(b)
-        rise = 1 / (1 + np.exp(-np.clip((x - it.b3) / it.b4, -500, 500)))
-        steep = (it.b1 - it.b2) * rise * (1 - rise)
-        return np.stack([rise, 1 - rise, -steep / it.b4, -steep * (x - it.b3) / it.b4], axis=1)
+    def jacobian(b: Vector) -> Matrix:
+        logistic = curve(b)
+        rise = 1 / (1 + np.exp(-np.clip((x - logistic.b3) / logistic.b4, -500, 500)))
+        steep = (logistic.b1 - logistic.b2) * rise * (1 - rise)
+        return np.stack(
+            [rise, 1 - rise, -steep / logistic.b4, -steep * (x - logistic.b3) / logistic.b4], axis=1
+        )
 
     best, error = None, (1 - slope**2) * len(y) * (1 + 1e-6)
     for start in ([*ends, 0.0, 0.0], [6 * slope, -6 * slope, 0.0, np.log(3.0)]):
-        found = optimize.least_squares(missed, start, slopes, method="lm", max_nfev=_EVALUATIONS)
+        found = optimize.least_squares(
+            residuals_of, start, jacobian, method="lm", max_nfev=_MAX_EVALUATIONS
+        )
         if np.isfinite(found.x).all() and 2 * found.cost <= error:
             best, error = curve(found.x), 2 * found.cost
     if best is None or _constant(best(x)):
@@ -111,13 +115,13 @@ def fit_logistic(predictions: Vector, ratings: Vector) -> Logistic | None:
 
 
 class Agreement(NamedTuple):
-    """How well predictions agree with ratings.
+    """All metrics of predictions against ratings.
 
     Attributes:
-        srcc, krcc: of ranks.
-        plcc, rmse: after the logistic curve, or a straight line where that cannot be fitted.
-        plcc_raw: of the predictions as they are.
-        curve: the logistic; None where it cannot be fitted.
+        srcc, krcc: rank correlations.
+        plcc, rmse: after the logistic mapping, or after a straight line if the fit fails.
+        plcc_raw: without a mapping.
+        curve: the logistic curve; None if the fit fails.
     """
 
     srcc: float
@@ -129,10 +133,10 @@ class Agreement(NamedTuple):
 
 
 def compare(predictions: Vector, ratings: Vector) -> Agreement:
-    """Take every measure of ``(N,)`` predictions and ratings.
+    """Compute all metrics of ``(N,)`` predictions and ratings.
 
-    The curve is fitted on these very ratings, as is the custom: it removes the scale of the
-    predictions, and PLCC and RMSE then tell only of what is left.
+    As is common practice, the logistic curve is fitted on the same ratings, so that PLCC and RMSE
+    do not depend on the scale of the predictions.
     """
     curve = fit_logistic(predictions, ratings)
     mapped = curve(predictions) if curve else fit_line(predictions, ratings)
@@ -147,7 +151,7 @@ def compare(predictions: Vector, ratings: Vector) -> Agreement:
 
 
 def fit_line(predictions: Vector, ratings: Vector) -> Vector:
-    """Return ``predictions`` brought to the ratings by the best straight line."""
+    """Return the predictions mapped to the ratings by a least-squares line."""
     if _constant(predictions):
         return np.full_like(ratings, ratings.mean())
     slope, intercept = np.polyfit(predictions, ratings, 1)

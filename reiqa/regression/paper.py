@@ -1,7 +1,7 @@
-"""The published results that every table sets beside its own.
+"""The published results, shown next to our own in every table.
 
-SRCC and PLCC of "Re-IQA" (CVPR 2023) as they stand in the authors' slides and, where the slides
-are silent, in the independent reprints of the paper's Table 2, which agree with one another.
+SRCC and PLCC of "Re-IQA" (CVPR 2023) from the authors' slides. Values missing there are from
+independent reprints of the paper's Table 2, which agree with each other.
 """
 
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from reiqa.params import Variant
 
 
 class PaperResult(NamedTuple):
-    """What the paper reports of one dataset and variant; None where it reports nothing."""
+    """Published results of one dataset and variant; None for a value that is not published."""
 
     srcc: float
     plcc: float | None
 
 
-#: By dataset and variant. The quality expert alone is published for two datasets only.
+#: Results by dataset and variant. The quality expert alone is published for two datasets only.
 WITHIN: dict[tuple[str, Variant], PaperResult] = {
     ("koniq10k", "both"): PaperResult(0.914, 0.923),
     ("clive", "both"): PaperResult(0.840, 0.854),
@@ -30,7 +30,7 @@ WITHIN: dict[tuple[str, Variant], PaperResult] = {
     ("kadid10k", "both"): PaperResult(0.872, 0.885),
 }
 
-#: SRCC of both experts, by (trained on, tested on).
+#: SRCC of both experts, by (training dataset, test dataset).
 ACROSS: dict[tuple[str, str], float] = {
     ("clive", "koniq10k"): 0.769,
     ("koniq10k", "clive"): 0.791,

@@ -1,8 +1,8 @@
 """One split of one variant: fit on train, choose the penalty on validation, predict test.
 
-The regressor that is judged is the one that was validated: it is not refitted on train and
-validation together. (Neither paper nor slides say; the penalty suits the size it was chosen at,
-and one factorisation serves the split.)
+The regressor is not refitted on training and validation parts together before testing. The paper
+does not specify this. The penalty suits the training size that it was chosen for, and each split
+needs only one factorisation.
 """
 
 from dataclasses import dataclass
@@ -31,21 +31,21 @@ from reiqa.regression.scaler import (
 )
 from reiqa.regression.splits import Split
 
-#: Validation images below which a rank correlation says too little to choose by.
-LEAST_FOR_RANKS = 3
+#: Minimum number of validation images to choose the penalty by rank correlation.
+MIN_FOR_RANKS = 3
 
-#: The paper's: ratings as they are, features as far as they reach.
-PLAIN = RegressionParams()
+#: Settings of the paper: untransformed ratings, features without clipping.
+DEFAULT_SETTINGS = RegressionParams()
 
 
 @dataclass(frozen=True)
 class AlphaChoice:
-    """A point of the grid.
+    """The chosen point of the penalty grid.
 
     Attributes:
-        at: its number.
-        scores: validation SRCC of every point; NaN where there is none.
-        note: why the choice was not made by SRCC, else empty.
+        at: index of the point.
+        scores: validation SRCC of every point; NaN if undefined.
+        note: why the choice was not made by SRCC, or empty.
     """
 
     at: int
@@ -55,15 +55,15 @@ class AlphaChoice:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """What one split gave for one variant.
+    """Result of one split and variant.
 
     Attributes:
         penalty: chosen on the validation part.
         scores: validation SRCC of every penalty.
         predictions: for the test rows, in the order of ``split.test``, on the rating scale.
-        notes: what was not as it should be.
-        in_order: share of pairs of worse and better copies of the test part's photographs whose
-            scores fall; None where there are none.
+        notes: warnings.
+        in_order: fraction of pairs of degraded test copies with scores in the right order; None
+            without pairs.
     """
 
     penalty: Penalty
@@ -78,7 +78,7 @@ def run_split(
     ratings: Vector,
     split: Split,
     penalties: list[Penalty],
-    settings: RegressionParams = PLAIN,
+    settings: RegressionParams = DEFAULT_SETTINGS,
     pairs: RankedPairs | None = None,
 ) -> SplitResult:
     """Run one split.
@@ -87,23 +87,25 @@ def run_split(
         values: ``(N, D)`` features.
         ratings: ``(N,)``.
         split: row numbers of train, val and test.
-        penalties: to choose from.
-        settings: ``clip``, ``target`` and ``order`` matter.
-        pairs: copies whose order is to be held, of photographs of any part.
+        penalties: penalties to choose from.
+        settings: uses ``clip``, ``target`` and ``ranking``.
+        pairs: pairs of degraded copies, from photographs of any part.
     """
-    goal = _target(ratings[split.train], settings)
+    target = _target(ratings[split.train], settings)
     scaling = FeatureScaler.fit(values, split.train, settings.clip)
-    path = _path(values, split.train, scaling, goal, penalties, settings, pairs)
+    path = _path(values, split.train, scaling, target, penalties, settings, pairs)
     fitted = ScaledRows(values, split.val, scaling).matmul(path.weights)
-    predicted = goal.link(fitted * goal.deviation + goal.mean)
+    predicted = target.link(fitted * target.deviation + target.mean)
     choice = choose_alpha(predicted, ratings[split.val], penalties)
-    regressor = goal.regressor(scaling, path.weights[:, choice.at], penalties[choice.at])
+    regressor = target.regressor(scaling, path.weights[:, choice.at], penalties[choice.at])
     notes = path.notes + ([choice.note] if choice.note else [])
     if not scaling.inverse.any():
         notes.append("no feature varies in the training part")
     predictions = regressor.predict(values, split.test)
-    held = pairs.restrict_to(split.test) if pairs else None
-    in_order = held.fraction_ordered(regressor.predict(held.values)) if held else None
+    test_pairs = pairs.restrict_to(split.test) if pairs else None
+    in_order = (
+        test_pairs.fraction_ordered(regressor.predict(test_pairs.values)) if test_pairs else None
+    )
     return SplitResult(regressor.penalty, choice.scores, predictions, notes, in_order)
 
 
@@ -111,22 +113,22 @@ def refit_all(
     values: RawFeatures,
     ratings: Vector,
     penalty: Penalty,
-    settings: RegressionParams = PLAIN,
+    settings: RegressionParams = DEFAULT_SETTINGS,
     pairs: RankedPairs | None = None,
 ) -> Regressor:
-    """Fit the regressor that is kept: all rows, one penalty."""
+    """Fit the final regressor on all rows with one penalty."""
     rows: RowNumbers = np.arange(len(values))
-    goal = _target(ratings, settings)
+    target = _target(ratings, settings)
     scaling = FeatureScaler.fit(values, rows, settings.clip)
-    path = _path(values, rows, scaling, goal, [penalty], settings, pairs)
-    return goal.regressor(scaling, path.weights[:, 0], penalty)
+    path = _path(values, rows, scaling, target, [penalty], settings, pairs)
+    return target.regressor(scaling, path.weights[:, 0], penalty)
 
 
 def choose_alpha(predicted: Matrix, ratings: Vector, penalties: list[Penalty]) -> AlphaChoice:
-    """Choose the penalty by validation SRCC; of equals, the greatest.
+    """Choose the penalty by validation SRCC; of equal scores, the largest penalty.
 
-    Where SRCC cannot decide, for the validation part is too small or all predictions are
-    constant, the least squared error decides.
+    If the validation part is too small or all predictions are constant, the squared error is used
+    instead.
 
     Args:
         predicted: ``(validation rows, P)``; a column may be NaN.
@@ -139,15 +141,15 @@ def choose_alpha(predicted: Matrix, ratings: Vector, penalties: list[Penalty]) -
     finite = np.isfinite(predicted.sum(axis=0))
     if not finite.any():
         raise BadInputError(
-            "regression.alphas: too small for these features, nothing can be solved"
+            "regression.alphas: too small for these features (singular system); use larger ones"
         )
     scores = np.array(
         [
-            metrics.srcc(column, ratings) if sound else np.nan
-            for column, sound in zip(predicted.T, finite, strict=True)
+            metrics.srcc(column, ratings) if is_finite else np.nan
+            for column, is_finite in zip(predicted.T, finite, strict=True)
         ]
     )
-    if len(ratings) >= LEAST_FOR_RANKS and not np.isnan(scores).all():
+    if len(ratings) >= MIN_FOR_RANKS and not np.isnan(scores).all():
         return AlphaChoice(_best(scores, penalties), scores)
     if len(ratings) == 0:
         middle = sorted(np.flatnonzero(finite), key=lambda at: penalties[at])[
@@ -158,42 +160,42 @@ def choose_alpha(predicted: Matrix, ratings: Vector, penalties: list[Penalty]) -
         )
     errors = np.where(finite, -np.mean((predicted - ratings[:, None]) ** 2, axis=0), np.nan)
     note = f"{len(ratings)} validation images: alpha chosen by squared error, not by SRCC"
-    if len(ratings) >= LEAST_FOR_RANKS:
+    if len(ratings) >= MIN_FOR_RANKS:
         note = "no validation SRCC exists: alpha chosen by squared error"
     return AlphaChoice(_best(errors, penalties), scores, note)
 
 
 def _best(scores: Vector, penalties: list[Penalty]) -> int:
-    """Number of the greatest score that is not NaN; differences of rounding count as none."""
+    """Return the index of the highest score that is not NaN, ignoring rounding differences."""
     rounded = np.round(scores, 9)
-    there = np.flatnonzero(~np.isnan(scores)).tolist()
-    return max(there, key=lambda at: (rounded[at], penalties[at]))
+    defined = np.flatnonzero(~np.isnan(scores)).tolist()
+    return max(defined, key=lambda at: (rounded[at], penalties[at]))
 
 
 def _path(
     values: RawFeatures,
     rows: RowNumbers,
     scaling: FeatureScaler,
-    goal: "Target",
+    target: "Target",
     penalties: list[Penalty],
     settings: RegressionParams,
     pairs: RankedPairs | None,
 ) -> RegularizationPath:
-    """Fit the rated photographs of some rows and, if asked, the order of their copies."""
-    order = settings.ranking
-    if order is None or pairs is None:
-        return fit_path(ScaledRows(values, rows, scaling), goal.standardised, penalties)
+    """Fit the rated photographs and, if enabled, the ranking of their degraded copies."""
+    ranking = settings.ranking
+    if ranking is None or pairs is None:
+        return fit_path(ScaledRows(values, rows, scaling), target.standardised, penalties)
     known = pairs.restrict_to(rows)
     both = np.concatenate([values[rows], known.values])
-    step = order.margin * np.sqrt(order.weight)
-    target = np.concatenate([goal.standardised, np.full(len(known.better), -step)])
+    margin = ranking.margin * np.sqrt(ranking.weight)
+    fitted = np.concatenate([target.standardised, np.full(len(known.better), -margin)])
     training = ScaledRows(both, np.arange(len(both)), scaling)
-    return fit_path(training, target, penalties, known.difference_matrix(len(rows), order.weight))
+    return fit_path(training, fitted, penalties, known.difference_matrix(len(rows), ranking.weight))
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is fitted: ratings or their normal scores, brought to mean 0 and deviation 1."""
+    """The regression target: ratings or their normal scores, standardised."""
 
     standardised: Vector
     mean: float
@@ -201,15 +203,15 @@ class Target:
     link: PiecewiseLinearCalibration
 
     def regressor(self, scaling: FeatureScaler, weights: Vector, penalty: Penalty) -> Regressor:
-        """Return the regressor that standardised weights make."""
+        """Return a regressor from weights for standardised features and target."""
         return Regressor(scaling, weights * self.deviation, self.mean, penalty, self.link)
 
 
 def _target(ratings: Vector, settings: RegressionParams) -> Target:
-    """Take the training ratings.
+    """Return the target for the training ratings.
 
     Raises:
-        BadInputError: there are fewer than two, or all are equal.
+        BadInputError: there are fewer than two ratings, or all are equal.
     """
     if len(ratings) < 2 or np.ptp(ratings) == 0:
         raise BadInputError(

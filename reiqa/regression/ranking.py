@@ -1,8 +1,8 @@
-"""Copies of photographs of which one is known to be worse than the other, though nobody rated them.
+"""The ranking term: keep degraded copies of photographs in order of their level.
 
-Ratings say little of what raters hardly saw: photographs blurred beyond use, say. A regressor may
-be held to the order of such copies beside its ratings (``regression.order``): for every pair of
-neighbours in level a row is added to the least squares, which asks that the score falls by a step.
+Rated datasets contain few images of very low quality, for example extreme blur. The ranking term
+(``regression.ranking``) teaches a regressor the order of unrated degraded copies. For each pair of
+adjacent levels, it adds a row to the least-squares problem that asks the score to drop by a margin.
 """
 
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from reiqa.regression.scaler import RawFeatures, RowNumbers, Vector
 
 @dataclass(frozen=True)
 class RankedPairs:
-    """Pairs of copies, seen through some experts.
+    """Pairs of degraded copies with the features of some experts.
 
     Attributes:
         values: ``(M, D)`` float32 features of all copies.
         better: ``(P,)`` rows of ``values``.
-        worse: ``(P,)``, one level further under the same distortion.
-        photograph: ``(P,)`` row, in the rated sample, of the photograph that both are made of;
-            -1 where it is not there.
+        worse: ``(P,)`` rows of ``values``, one level higher under the same distortion.
+        photograph: ``(P,)`` row of the original photograph in the rated sample; -1 if it is not
+            in the sample.
     """
 
     values: RawFeatures
@@ -36,7 +36,7 @@ class RankedPairs:
     photograph: RowNumbers
 
     def restrict_to(self, photographs: RowNumbers) -> "RankedPairs":
-        """Return the pairs of these photographs, and no other copies."""
+        """Return only the pairs and copies of the given photographs."""
         used = np.isin(self.photograph, photographs)
         better, worse = self.better[used], self.worse[used]
         rows, places = np.unique(np.concatenate([better, worse]), return_inverse=True)
@@ -45,28 +45,28 @@ class RankedPairs:
         )
 
     def difference_matrix(self, first: int, weight: float) -> sparse.csr_array:
-        """Return what makes rows to be fitted of the rows of photographs and copies.
+        """Return the matrix that maps rows of photographs and copies to fitted rows.
 
         Args:
-            first: rated photographs, which stay as they are; the copies' rows follow theirs.
-            weight: of a pair beside a photograph.
+            first: number of rated photographs, which precede the copies and are unchanged.
+            weight: weight of a pair relative to a photograph.
 
         Returns:
-            ``(first + P, first + M)``: an identity, then worse less better.
+            ``(first + P, first + M)``: an identity block, then differences worse - better.
         """
         count, root = len(self.better), np.sqrt(weight)
         pair = np.arange(count)
         signs = np.repeat([root, -root], count)
         places = np.concatenate([self.worse, self.better])
         shape = (count, len(self.values))
-        falls = sparse.csr_array((signs, (np.tile(pair, 2), places)), shape=shape)
-        return sparse.block_diag([sparse.eye_array(first), falls], format="csr")
+        differences = sparse.csr_array((signs, (np.tile(pair, 2), places)), shape=shape)
+        return sparse.block_diag([sparse.eye_array(first), differences], format="csr")
 
     def fraction_ordered(self, scores: Vector) -> float | None:
-        """Return the share of pairs whose scores fall; None where there is no pair.
+        """Return the fraction of pairs with scores in the right order; None without pairs.
 
         Args:
-            scores: ``(M,)`` of all copies.
+            scores: ``(M,)`` scores of all copies.
         """
         if not len(self.better):
             return None
@@ -75,7 +75,7 @@ class RankedPairs:
 
 @dataclass(frozen=True)
 class DegradedDataset:
-    """A set of copies beside the rated sample whose photographs they are made of."""
+    """Degraded copies of photographs of a rated sample, paired by level."""
 
     copies: RatedFeatures
     better: RowNumbers
@@ -83,30 +83,30 @@ class DegradedDataset:
     photograph: RowNumbers
 
     def pairs_of(self, variant: Variant) -> RankedPairs:
-        """Return the pairs as a variant sees them."""
+        """Return the pairs with the features of a variant."""
         return RankedPairs(
             self.copies.features_of(variant), self.better, self.worse, self.photograph
         )
 
 
 def load_degraded(sample: RatedFeatures, dataset: str) -> DegradedDataset:
-    """Read a set of copies and pair neighbours in level.
+    """Load a dataset of degraded copies and pair adjacent levels.
 
     Args:
         sample: the rated photographs.
-        dataset: the copies; an original counts as level 0 of each of its distortions.
+        dataset: name of the dataset of copies; an original is level 0 of each distortion.
 
     Raises:
-        BadInputError: a file is missing or damaged, other experts saw the copies, or they are not
-            of this sample's photographs.
+        BadInputError: a file is missing or damaged, the features are from different experts, or
+            no copy belongs to a photograph of the sample.
     """
     copies = load_rated_features(dataset, list(sample.widths))
     for expert, recipe in sample.recipes.items():
         if copies.recipes[expert] != recipe:
             raise BadInputError(
-                f"{layout.features(dataset, expert)}: other weights or preprocessing than in"
-                f" {layout.features(sample.dataset, expert)};"
-                f" run: reiqa features --dataset {dataset}"
+                f"{layout.features(dataset, expert)}: not the same weights or preprocessing as in"
+                f" {layout.features(sample.dataset, expert)}."
+                f" Run: reiqa features --dataset {dataset}"
             )
     table, place = copies.index, {row: at for at, row in enumerate(copies.rows.tolist())}
     steps = {
@@ -122,7 +122,7 @@ def load_degraded(sample: RatedFeatures, dataset: str) -> DegradedDataset:
     ]
     if all(row < 0 for _, _, row in found):
         raise BadInputError(
-            f"regression.order.dataset: no copy in {dataset} is of a photograph of {sample.dataset}"
+            f"regression.ranking.dataset: {dataset} has no copy of a photograph of {sample.dataset}"
         )
     better, worse, photograph = np.array(found, dtype=np.int64).T
     return DegradedDataset(copies, better, worse, photograph)

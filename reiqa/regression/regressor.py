@@ -1,4 +1,4 @@
-"""The linear regressor that is kept: all that turns features into a score on the rating scale."""
+"""The linear regressor from features to scores on the rating scale, and its file format."""
 
 import math
 from collections.abc import Mapping
@@ -30,11 +30,11 @@ class Regressor:
     """A linear model on standardised features.
 
     Attributes:
-        scaling: of the features, ``(D,)`` each.
-        weights: ``(D,)``, for standardised features, on the scale fitted on.
-        intercept: the mean of the training part there.
-        penalty: chosen on a validation part.
-        link: from the scale fitted on to the ratings'.
+        scaling: standardisation of the features, ``(D,)`` each.
+        weights: ``(D,)`` for standardised features, on the fitted scale.
+        intercept: mean of the training target on the fitted scale.
+        penalty: chosen on the validation part.
+        link: maps the fitted scale to the rating scale.
     """
 
     scaling: FeatureScaler
@@ -48,14 +48,14 @@ class Regressor:
 
         Args:
             values: ``(N, D)`` float32; for both experts, content first.
-            rows: only these.
+            rows: rows to score; None for all.
 
         Raises:
-            BadInputError: the features have another width.
+            BadInputError: the number of features does not match.
         """
         if values.shape[1] != len(self.weights):
             raise BadInputError(
-                f"features of width {values.shape[1]}, but the regressor takes {len(self.weights)}"
+                f"got {values.shape[1]} features, but the regressor expects {len(self.weights)}"
             )
         chosen = np.arange(len(values)) if rows is None else rows
         part = ScaledRows(values, chosen, self.scaling)
@@ -66,12 +66,12 @@ class Regressor:
 def save_regressors(
     path: Path, regressors: Mapping[Variant, Regressor], card: Mapping[str, Any]
 ) -> None:
-    """Write the regressors of all variants to one safetensors file, and a card beside it.
+    """Write the regressors of all variants to one safetensors file, with a JSON card next to it.
 
     Args:
         path: ``*.safetensors``; the card has the same name with ``.json``.
-        regressors: by variant.
-        card: scale and direction of the ratings, weights of the experts and the like.
+        regressors: regressors by variant.
+        card: metadata such as the rating scale and the weights of the experts.
     """
     tensors = {}
     for variant, regressor in regressors.items():
@@ -101,24 +101,24 @@ def save_regressors(
 
 
 def load_regressor(path: Path, variant: Variant) -> Regressor:
-    """Read one variant's regressor.
+    """Load the regressor of one variant.
 
     Raises:
-        BadInputError: the file or its card is missing, damaged or of another fitting.
+        BadInputError: the file or its card is missing or damaged, or they do not match.
     """
     card = read_card(path)
     try:
         tensors = load_file(path)
-        kept = card["variants"][variant]
+        fields = card["variants"][variant]
         return Regressor(
             FeatureScaler(
                 tensors[f"{variant}.mean"],
                 tensors[f"{variant}.inverse_deviation"],
-                math.inf if kept["clip"] is None else float(kept["clip"]),
+                math.inf if fields["clip"] is None else float(fields["clip"]),
             ),
             tensors[f"{variant}.weights"],
-            float(kept["intercept"]),
-            Penalty(float(kept["alpha"]), float(kept["l1_ratio"])),
+            float(fields["intercept"]),
+            Penalty(float(fields["alpha"]), float(fields["l1_ratio"])),
             PiecewiseLinearCalibration(
                 tensors[f"{variant}.link_at"], tensors[f"{variant}.link_to"]
             ),
@@ -128,11 +128,11 @@ def load_regressor(path: Path, variant: Variant) -> Regressor:
 
 
 def load_saved(path: Path, key: str) -> dict[Variant, Regressor] | None:
-    """Read all regressors if they are there, whole, and kept under ``key``; else None.
+    """Load all regressors if the files are valid and their key is ``key``; else return None.
 
     Args:
         path: ``*.safetensors``.
-        key: digest of all that decides them (`fitting.key_of`).
+        key: digest of everything they depend on (`fitting.regressor_key`).
     """
     try:
         if read_card(path).get("key") != key:
@@ -143,14 +143,16 @@ def load_saved(path: Path, key: str) -> dict[Variant, Regressor] | None:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """Read the card of a regressor file, and check that the two belong together.
+    """Read the card of a regressor file and verify that it matches the file.
 
     Raises:
-        BadInputError: one of them is missing, or the file is not the one the card tells of.
+        BadInputError: a file is missing, or the digest in the card does not match.
     """
     card = store.read_json(path.with_suffix(".json"))
     if not path.exists():
-        raise BadInputError(f"{path}: no such file; make it with: reiqa fit")
+        raise BadInputError(f"{path}: not found; run: reiqa fit")
     if not isinstance(card, dict) or card.get("safetensors_sha256") != store.file_digest(path):
-        raise BadInputError(f"{path}: not the file its card tells of; run reiqa fit again")
+        raise BadInputError(
+            f"{path}: does not match its card (checksum mismatch); run reiqa fit again"
+        )
     return card

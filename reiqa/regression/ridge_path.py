@@ -1,4 +1,4 @@
-"""The regularisation path of one training part: ridge from one factorisation, or elastic net."""
+"""Regularisation paths: ridge from one factorisation, or elastic net."""
 
 import warnings
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from reiqa.params import RegressionParams
 from reiqa.regression.banded_solver import ShiftedSystem
 from reiqa.regression.scaler import Matrix, ScaledRows, Vector
 
-_ITERATIONS = 2000
+_MAX_ITERATIONS = 2000
 
 
 class Penalty(NamedTuple):
@@ -33,9 +33,9 @@ class RegularizationPath:
 
     Attributes:
         penalties: P of them.
-        weights: ``(D, P)`` for standardised features and ratings; a column is NaN where its
-            penalty is too small to be solved for.
-        notes: what went wrong, for people.
+        weights: ``(D, P)`` for standardised features and ratings; a column is NaN if its penalty
+            is too small to solve the system.
+        notes: warnings.
     """
 
     penalties: list[Penalty]
@@ -44,13 +44,13 @@ class RegularizationPath:
 
 
 def alpha_grid(settings: RegressionParams) -> list[float]:
-    """Return the logarithmic grid of params.yaml, ascending."""
+    """Return the alphas of params.yaml, ascending and logarithmically spaced."""
     least, greatest, count = settings.alphas
     return [float(alpha) for alpha in np.geomspace(least, greatest, count)]
 
 
 def penalty_grid(settings: RegressionParams) -> list[Penalty]:
-    """Return every penalty tried."""
+    """Return all penalties to try."""
     ratios = [0.0] if settings.model == "ridge" else sorted(settings.l1_ratios)
     return [Penalty(alpha, ratio) for ratio in ratios for alpha in alpha_grid(settings)]
 
@@ -66,18 +66,18 @@ def fit_path(
     Args:
         features: N x D training rows.
         ratings: ``(N,)``, standardised on the same rows; with ``mixing`` ``(R,)``.
-        penalties: of the grid; those that are pure ridge share one factorisation.
-        mixing: ``(R, N)``, what makes the rows that are fitted of the training rows. For ridge.
+        penalties: penalties to fit; pure ridge penalties share one factorisation.
+        mixing: ``(R, N)`` matrix that maps training rows to fitted rows; ridge only.
     """
     weights = np.empty((features.shape[1], len(penalties)))
     notes = []
     for ratio in sorted({penalty.l1_ratio for penalty in penalties}):
         columns = [at for at, penalty in enumerate(penalties) if penalty.l1_ratio == ratio]
-        tried = [penalties[column].alpha for column in columns]
+        alphas = [penalties[column].alpha for column in columns]
         if ratio == 0:
-            weights[:, columns] = ridge(features, ratings, tried, mixing)
+            weights[:, columns] = ridge(features, ratings, alphas, mixing)
         else:
-            weights[:, columns], note = _elastic_net(features, ratings, tried, ratio)
+            weights[:, columns], note = _elastic_net(features, ratings, alphas, ratio)
             notes += note
     return RegularizationPath(penalties, weights, notes)
 
@@ -85,44 +85,49 @@ def fit_path(
 def ridge(
     features: ScaledRows,
     ratings: Vector,
-    tried: list[float],
+    alphas: list[float],
     mixing: sparse.csr_array | None = None,
 ) -> Matrix:
-    """Return ridge weights for every alpha, ``(D, len(tried))``, from one factorisation.
+    """Return ridge weights for every alpha, ``(D, len(alphas))``, from one factorisation.
 
-    The primal normal equations are solved where there are fewer features than images, else the
-    dual ones, as always where rows are mixed (see `fit_path`).
+    Solves the primal normal equations if there are fewer features than images, else the dual
+    ones. With ``mixing`` (see `fit_path`) it always solves the dual ones.
     """
     rows, width = features.shape
     target = ratings[:, None]
     if mixing is not None:
         gram = mixing @ (mixing @ features.gram()).T
-        return features.rmatmul(mixing.T @ ShiftedSystem(gram).solve(target, tried))
+        return features.rmatmul(mixing.T @ ShiftedSystem(gram).solve(target, alphas))
     if width <= rows:
         system = ShiftedSystem(features.covariance())
-        return system.solve(features.rmatmul(target), tried)
-    return features.rmatmul(ShiftedSystem(features.gram()).solve(target, tried))
+        return system.solve(features.rmatmul(target), alphas)
+    return features.rmatmul(ShiftedSystem(features.gram()).solve(target, alphas))
 
 
 def _elastic_net(
-    features: ScaledRows, ratings: Vector, tried: list[float], ratio: float
+    features: ScaledRows, ratings: Vector, alphas: list[float], ratio: float
 ) -> tuple[Matrix, list[str]]:
-    # scikit-learn divides the squared error by 2 N, and wants its alphas descending.
+    # scikit-learn divides the squared error by 2 N and expects descending alphas.
     count = features.shape[0]
-    descending = [alpha / count for alpha in reversed(tried)]
+    descending = [alpha / count for alpha in reversed(alphas)]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         _, coefficients, _ = enet_path(
             np.asfortranarray(features.dense()),
             ratings,
             l1_ratio=ratio,
-            alpha_grid=descending,
-            max_iter=_ITERATIONS,
+            alphas=descending,
+            max_iter=_MAX_ITERATIONS,
         )
-    late = [warning for warning in caught if issubclass(warning.category, ConvergenceWarning)]
+    unconverged = [
+        warning for warning in caught if issubclass(warning.category, ConvergenceWarning)
+    ]
     notes = (
-        [f"elastic net, l1_ratio {ratio:g}: {len(late)} of {len(tried)} alphas did not converge"]
-        if late
+        [
+            f"elastic net, l1_ratio {ratio:g}: {len(unconverged)} of {len(alphas)} alphas "
+            "did not converge"
+        ]
+        if unconverged
         else []
     )
     return coefficients[:, ::-1], notes

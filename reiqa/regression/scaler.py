@@ -1,4 +1,4 @@
-"""Features brought to zero mean and unit deviation, block by block, without a copy of them all."""
+"""Standardise features block by block, without a full copy."""
 
 import math
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ Vector: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
 RawFeatures: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 RowNumbers: TypeAlias = np.ndarray[tuple[int], np.dtype[np.intp]]
 
-#: float64 numbers in one block: 64 MiB.
+#: Number of float64 values in one block (64 MiB).
 _BLOCK = 8_388_608
 
-#: A deviation this small beside the mean is rounding of float32, not a feature that varies.
+#: A feature with a smaller deviation relative to its mean is constant up to float32 rounding.
 _ROUNDING = 1e-6
 
 
@@ -23,14 +23,14 @@ _ROUNDING = 1e-6
 class FeatureScaler:
     """Mean and reciprocal deviation of every feature, both ``(D,)``.
 
-    The reciprocal is 0 where the feature is constant, so that it can say nothing anywhere.
+    The reciprocal is 0 for a constant feature, so that it has no effect.
 
     Attributes:
-        mean: of each feature.
-        inverse: reciprocal of its deviation.
-        reach: deviations from the mean at which a standardised feature is clipped. One photograph
-            that an encoder has never seen the like of may lie hundreds of deviations away, and a
-            linear regressor would follow it there.
+        mean: mean of each feature.
+        inverse: reciprocal of the standard deviation of each feature.
+        clip: limit of a standardised feature in standard deviations. Features of an
+            out-of-distribution photograph can be hundreds of standard deviations from the mean,
+            and a linear regressor would extrapolate.
     """
 
     mean: Vector
@@ -39,9 +39,9 @@ class FeatureScaler:
 
     @classmethod
     def fit(
-        cls, values: RawFeatures, rows: RowNumbers, reach: float | None = None
+        cls, values: RawFeatures, rows: RowNumbers, clip: float | None = None
     ) -> "FeatureScaler":
-        """Take mean and deviation over some rows, in float64; None reaches everywhere."""
+        """Compute mean and deviation over some rows in float64; None disables clipping."""
         count, width = len(rows), values.shape[1]
         mean, square = np.zeros(width), np.zeros(width)
         for block in _slices(count, width):
@@ -52,22 +52,22 @@ class FeatureScaler:
         deviation = np.sqrt(square / count)
         varies = deviation > _ROUNDING * np.abs(mean)
         inverse = np.divide(1.0, deviation, out=np.zeros(width), where=varies)
-        return cls(mean, inverse, math.inf if reach is None else reach)
+        return cls(mean, inverse, math.inf if clip is None else clip)
 
     def transform(self, values: RawFeatures, columns: slice = slice(None)) -> Matrix:
-        """Return standardised features as float64; ``columns`` says which these are."""
+        """Return standardised features as float64; ``columns`` selects their mean and deviation."""
         standard: Matrix = (values - self.mean[columns]) * self.inverse[columns]
         return standard if math.isinf(self.clip) else standard.clip(-self.clip, self.clip)
 
 
 @dataclass(frozen=True)
 class ScaledRows:
-    """Some rows of a feature matrix, standardised a block at a time when they are used.
+    """Rows of a feature matrix that are standardised lazily in blocks.
 
     Attributes:
-        values: ``(N, D)`` float32, all images.
-        rows: which of them.
-        scaling: fitted on the training part, whatever part this is.
+        values: ``(N, D)`` float32 features of all images.
+        rows: selected rows.
+        scaling: scaler fitted on the training part.
     """
 
     values: RawFeatures
@@ -76,7 +76,7 @@ class ScaledRows:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and features."""
+        """Number of rows and features."""
         return len(self.rows), self.values.shape[1]
 
     def blocks(self) -> Iterator[tuple[slice, Matrix]]:
@@ -85,7 +85,7 @@ class ScaledRows:
             yield block, self.scaling.transform(self.values[self.rows[block]])
 
     def dense(self) -> Matrix:
-        """The whole matrix at once."""
+        """Return the full standardised matrix."""
         return self.scaling.transform(self.values[self.rows])
 
     def matmul(self, weights: Matrix) -> Matrix:

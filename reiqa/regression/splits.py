@@ -1,7 +1,7 @@
-"""Which images train, validate and test: by reference, by sorted name, from a seed.
+"""Split images into training, validation and test parts, grouped by reference.
 
-A split never puts one reference into two parts: copies of one photograph on both sides would let
-a regressor remember contents instead of learning quality.
+A split never assigns one reference to two parts. Otherwise a regressor could memorise content
+instead of learning quality.
 """
 
 import csv
@@ -26,13 +26,13 @@ Fractions = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of an index, each array ascending; together they are all of its rows.
+    """Row numbers of an index by part; the arrays are ascending and cover all rows.
 
     Attributes:
-        train: to fit on.
-        val: to choose the penalty on.
-        test: to report on.
-        left_out: in no part of an official split.
+        train: rows to fit on.
+        val: rows to choose the penalty on.
+        test: rows to evaluate on.
+        left_out: rows that the official split omits.
     """
 
     train: Rows
@@ -43,11 +43,11 @@ class Split:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a set is split, and why not otherwise.
+    """How a dataset is split.
 
     Attributes:
         name: ``official`` or ``random``.
-        note: one line to show beside results; empty if there is nothing to say.
+        note: remark to show with the results, or empty.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Protocol:
 
 
 def resolve_protocol(index: Index, wanted: str) -> Protocol:
-    """Return the protocol that an index can follow.
+    """Return the protocol to use for an index.
 
-    A set without an official split, or one of which the test images are not here, is split at
-    random; the note says so where the set does have an official split.
+    A dataset without an official split, or with missing training or test images, is split at
+    random. The note explains why an existing official split is not used.
 
     Args:
-        index: the set.
+        index: index of the dataset.
         wanted: ``official`` or ``random``.
     """
     if wanted != "official":
@@ -71,10 +71,10 @@ def resolve_protocol(index: Index, wanted: str) -> Protocol:
         return Protocol("random", "")
     if state != "complete":
         return Protocol("random", f"random splits, for the official one is {state}")
-    lacking = [part for part in ("train", "test") if part not in index.split]
-    if lacking:
+    missing = [part for part in ("train", "test") if part not in index.split]
+    if missing:
         return Protocol(
-            "random", f"random splits, for none of the official {lacking[0]} images are here"
+            "random", f"random splits, for none of the official {missing[0]} images are here"
         )
     left = index.split.count("")
     note = f"{left} images in no part of the official split" if left else ""
@@ -84,14 +84,14 @@ def resolve_protocol(index: Index, wanted: str) -> Protocol:
 def make_splits(
     index: Index, protocol: str, count: int, fractions: Fractions, seed: int
 ) -> list[Split]:
-    """Split a set.
+    """Split a dataset.
 
     Args:
-        index: the set.
-        protocol: ``official`` (falls back as `resolve_protocol` says) or ``random``.
-        count: how many random splits; an official split is one.
-        fractions: train, validation and test share of the references.
-        seed: from which all splits derive.
+        index: index of the dataset.
+        protocol: ``official`` (with the fallback of `resolve_protocol`) or ``random``.
+        count: number of random splits.
+        fractions: fractions of the references for training, validation and test.
+        seed: seed of all splits.
 
     Returns:
         ``count`` splits, or the official one.
@@ -105,9 +105,9 @@ def make_splits(
 
 
 def write_splits(path: Path, index: Index, splits: Sequence[Split]) -> None:
-    """Write splits as a CSV: a row an image, a column ``split_K`` a split.
+    """Write splits as a CSV with a row per image and a column ``split_K`` per split.
 
-    The columns hold train, val, test, or nothing where an image is left out.
+    The values are train, val, test, or empty for an image that is left out.
     """
     names = [_names(split, len(index)) for split in splits]
     heads = ["image", "reference", *(f"split_{number}" for number in range(len(splits)))]
@@ -118,20 +118,20 @@ def write_splits(path: Path, index: Index, splits: Sequence[Split]) -> None:
 def read_splits(
     path: Path, index: Index, fractions: Fractions = (0.7, 0.1, 0.2), seed: int = 0
 ) -> list[Split]:
-    """Read splits that `write_splits` or a person wrote, and hold them against an index.
+    """Read splits in the format of `write_splits` and check them against an index.
 
-    Columns other than ``image`` and ``split...`` are not read. A split without validation images
-    takes some references of its training part for them.
+    Columns other than ``image`` and ``split...`` are ignored. If a split has no validation images,
+    some references of its training part are moved to validation.
 
     Args:
         path: the CSV.
-        index: the set it splits; each image must have exactly one row.
-        fractions: train, validation and test share, to take validation images by.
-        seed: to take them from.
+        index: index of the dataset; each image must have exactly one row.
+        fractions: fractions for training, validation and test, to choose validation images.
+        seed: seed to choose validation images.
 
     Raises:
-        BadInputError: an image is unknown, absent or there twice, a part is unknown or empty, or
-            a reference is in two parts.
+        BadInputError: an image is unknown, missing or duplicate, a part is unknown or empty, or a
+            reference is in two parts.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -140,14 +140,14 @@ def read_splits(
         raise BadInputError(f"{path}: not readable as a table of splits ({error})") from None
     columns = [name for name in heads if name.startswith("split")]
     if not rows or not columns or "image" not in heads:
-        raise BadInputError(f"{path}: columns image and split_0 (and on) expected")
+        raise BadInputError(f"{path}: expected columns image, split_0, split_1 and so on")
     for name in ("image", *columns):
         if heads.count(name) > 1:
             raise BadInputError(f"{path}: {name}: more than one column of this name")
     for row in rows:
         if row and len(row) != len(heads):
             raise BadInputError(
-                f"{path}: {','.join(row)[:80]!r}: {len(row)} fields instead of {len(heads)}"
+                f"{path}: {','.join(row)[:80]!r}: {len(row)} fields, expected {len(heads)}"
             )
     lines = [dict(zip(heads, row, strict=True)) for row in rows if row]
     by_image = {line["image"]: line for line in lines}
@@ -158,7 +158,7 @@ def read_splits(
         for image, name in zip(index.images, names, strict=True):
             if name not in (*PARTS, ""):
                 raise BadInputError(
-                    f"{path}: {column}: {image}: {name!r} is none of {', '.join(PARTS)}"
+                    f"{path}: {column}: {image}: {name!r} is not one of {', '.join(PARTS)}"
                 )
         for part in ("train", "test"):
             if part not in names:
@@ -173,10 +173,10 @@ def _random(index: Index, fractions: Fractions, seed: int, number: int) -> Split
     if len(groups) < len(PARTS):
         raise BadInputError(
             f"{index.name}: {len(groups)} references are too few for train, val and test; "
-            f"three are needed"
+            f"at least three are needed"
         )
     order = generator("splits", index.name, seed, number).permutation(len(groups))
-    # Each small part has a reference at least, and leaves one for the parts after it.
+    # Each part gets at least one reference.
     val = min(max(1, round(fractions[1] * len(groups))), len(groups) - 2)
     test = min(max(1, round(fractions[2] * len(groups))), len(groups) - 1 - val)
     part_of = {
@@ -189,7 +189,7 @@ def _random(index: Index, fractions: Fractions, seed: int, number: int) -> Split
 def _from_names(
     index: Index, names: list[str], fractions: Fractions, seed: int, label: str
 ) -> Split:
-    """Return the split that names spell, with validation references taken from train if none."""
+    """Return the split listed by part names; without validation images, take some from train."""
     if "val" in names:
         return _split(names)
     groups = sorted(
@@ -197,15 +197,15 @@ def _from_names(
     )
     if len(groups) < 2:
         raise BadInputError(
-            f"{index.name}: {label}: one training reference cannot serve for validation as well"
+            f"{index.name}: {label}: a validation part needs at least two training references"
         )
     share = fractions[1] / (fractions[0] + fractions[1])
     count = min(max(1, round(share * len(groups))), len(groups) - 1)
     order = generator("validation", index.name, seed, label).permutation(len(groups))
-    taken = {groups[group] for group in order[:count].tolist()}
+    validation = {groups[group] for group in order[:count].tolist()}
     return _split(
         [
-            "val" if name == "train" and group in taken else name
+            "val" if name == "train" and group in validation else name
             for group, name in zip(index.reference, names, strict=True)
         ]
     )
@@ -226,16 +226,16 @@ def _names(split: Split, length: int) -> list[str]:
 
 
 def _check_images(path: Path, index: Index, images: list[str]) -> None:
-    known, given = set(index.images), set(images)
-    if len(given) < len(images):
+    indexed, listed = set(index.images), set(images)
+    if len(listed) < len(images):
         twice = min(image for image, count in Counter(images).items() if count > 1)
         raise BadInputError(f"{path}: {twice}: more than one row")
-    for fault, names in (
-        ("not in the index", given - known),
-        ("in the index, but not here", known - given),
+    for problem, names in (
+        ("not in the index", listed - indexed),
+        ("in the index, but not in the table", indexed - listed),
     ):
         if names:
-            raise BadInputError(f"{path}: {len(names):,} images {fault} (first: {min(names)})")
+            raise BadInputError(f"{path}: {len(names):,} images {problem} (first: {min(names)})")
 
 
 def _check_references(label: str, index: Index, names: list[str]) -> None:

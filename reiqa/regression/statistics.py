@@ -1,7 +1,7 @@
-"""What ten splits say together: spread, bootstrap interval, paired tests.
+"""Statistics over splits: summary, bootstrap interval and paired tests.
 
-Test parts of random splits overlap, and so do their training parts: the splits are no
-independent sample, and a test that takes them for one finds differences too readily.
+Test parts of random splits overlap, and so do their training parts. The splits are therefore not an
+independent sample, and a test that assumes independence is too liberal.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,56 +18,56 @@ _LEVEL = 0.95
 
 
 def json_number(value: float) -> float | None:
-    """Return a float as it stands in a result: six significant digits, None if not finite."""
+    """Return a float rounded to six significant digits for JSON; None if not finite."""
     return float(f"{value:.6g}") if np.isfinite(value) else None
 
 
 def summary_statistics(values: Sequence[float]) -> dict[str, Any]:
     """Return median, mean, standard deviation (None for one split) and the values.
 
-    Splits without a value are left out of the first three.
+    Undefined values are ignored in the first three.
     """
-    there = np.array([value for value in values if np.isfinite(value)])
+    defined = np.array([value for value in values if np.isfinite(value)])
     return {
-        "median": json_number(float(np.median(there))) if len(there) else None,
-        "mean": json_number(float(there.mean())) if len(there) else None,
-        "std": json_number(float(there.std(ddof=1))) if len(there) > 1 else None,
+        "median": json_number(float(np.median(defined))) if len(defined) else None,
+        "mean": json_number(float(defined.mean())) if len(defined) else None,
+        "std": json_number(float(defined.std(ddof=1))) if len(defined) > 1 else None,
         "splits": [json_number(value) for value in values],
     }
 
 
 def percentile_interval(draws: Vector) -> tuple[float | None, float | None]:
-    """Return the ends of the 95 % percentile interval of bootstrap draws."""
-    there = draws[np.isfinite(draws)]
-    if not len(there):
+    """Return the 95 % percentile interval of bootstrap draws."""
+    defined = draws[np.isfinite(draws)]
+    if not len(defined):
         return None, None
     tail = (1 - _LEVEL) / 2
-    low, high = np.quantile(there, [tail, 1 - tail])
+    low, high = np.quantile(defined, [tail, 1 - tail])
     return json_number(float(low)), json_number(float(high))
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """Values by the place each takes among the distinct ones, ascending from 0."""
+    """Dense ranks of values, ascending from 0."""
 
     places: RowNumbers
     count: int
 
     @classmethod
     def of(cls, values: Vector) -> "Ranked":
-        """Rank some values; equal values share a place."""
+        """Rank values; equal values share a rank."""
         distinct, places = np.unique(values, return_inverse=True)
         return cls(places, len(distinct))
 
     def weighted(self, weights: Vector) -> Vector:
-        """Return the mean rank of each value where it occurs ``weights`` times."""
+        """Return the mean rank of each value if it is repeated ``weights`` times."""
         at_place = np.bincount(self.places, weights, minlength=self.count)
         ranks: Vector = (np.cumsum(at_place) - (at_place - 1) / 2)[self.places]
         return ranks
 
 
 def weighted_srcc(first: Ranked, second: Ranked, weights: Vector) -> float:
-    """Return SRCC of pairs that occur ``weights`` times each, as if they were repeated."""
+    """Return SRCC of pairs that are repeated ``weights`` times each."""
     total = weights.sum()
     if total == 0:
         return float("nan")
@@ -85,18 +85,18 @@ def bootstrap(
     count: int,
     generator: np.random.Generator,
 ) -> dict[Variant, Vector]:
-    """Resample test images and return the median SRCC over splits of every resample.
+    """Resample test images and return the median SRCC over splits for each resample.
 
-    Whole groups (a reference and its distorted versions) are drawn with replacement, the same
-    ones for all splits and variants; the regressors are held fixed.
+    Groups (a reference and its distorted versions) are drawn with replacement, the same groups for
+    all splits and variants. The regressors are not refitted.
 
     Args:
         tests: test rows of each split.
-        ratings: ``(N,)`` of all images.
-        predictions: of each split's test rows, by variant.
+        ratings: ``(N,)`` ratings of all images.
+        predictions: predictions for the test rows of each split, by variant.
         groups: ``(N,)`` group numbers from 0.
-        count: resamples.
-        generator: draws the groups.
+        count: number of resamples.
+        generator: random generator for the groups.
     """
     rated = [Ranked.of(ratings[rows]) for rows in tests]
     predicted = {name: [Ranked.of(p) for p in parts] for name, parts in predictions.items()}
@@ -107,9 +107,9 @@ def bootstrap(
         weights = [times[groups[rows]] for rows in tests]
         for name, parts in predicted.items():
             values = [weighted_srcc(*each) for each in zip(rated, parts, weights, strict=True)]
-            there = [value for value in values if np.isfinite(value)]
-            if there:
-                draws[name][draw] = np.median(there)
+            defined = [value for value in values if np.isfinite(value)]
+            if defined:
+                draws[name][draw] = np.median(defined)
     return draws
 
 
@@ -119,14 +119,15 @@ def paired_tests(
     """Compare two variants over the same splits.
 
     Args:
-        first: a metric, one a split.
-        second: the other variant's.
-        test_share: test images over training images.
+        first: a metric of one variant, one value per split.
+        second: the metric of the other variant.
+        test_share: number of test images divided by number of training images.
 
     Returns:
-        ``difference`` (median of first minus second), ``wilcoxon_p`` (signed ranks, two-sided:
-        takes splits for independent) and ``corrected_t_p`` (the resampled t-test of Nadeau and
-        Bengio, 2003, which allows for their overlap); None where there are too few splits.
+        ``difference`` (median of first minus second), ``wilcoxon_p`` (two-sided signed-rank test,
+        which assumes independent splits) and ``corrected_t_p`` (the corrected resampled t-test of
+        Nadeau and Bengio, 2003, which accounts for their overlap). A value is None if there are
+        too few splits.
     """
     differences = np.array(first, dtype=np.float64) - np.array(second, dtype=np.float64)
     differences = differences[np.isfinite(differences)]

@@ -20,7 +20,7 @@ from reiqa.params import EXPERTS, ExpertName, Pooling
 from reiqa.regression.scaler import Vector
 
 #: Raised by one when bundles change so that older code cannot read them.
-FORMAT = 1
+FORMAT = 2
 
 MANIFEST = "bundle.json"
 CARD = "CARD.md"
@@ -267,6 +267,11 @@ def _checked(path: Path, text: bytes) -> Manifest:
         if isinstance(number, int) and number > FORMAT:
             raise BadInputError(
                 f"{path}: of format {number}, newer than this reiqa reads ({FORMAT}); upgrade reiqa"
+            )
+        if isinstance(number, int) and number < FORMAT:
+            raise BadInputError(
+                f"{path}: of format {number}, which an earlier reiqa wrote;"
+                " make the bundle again with: reiqa bundle"
             )
         return Manifest.model_validate(store.verify_checksum(tree))
     except ValidationError as error:

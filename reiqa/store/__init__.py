@@ -1,12 +1,13 @@
-"""What is on disk: atomic writes, the provenance of each artifact, and whether it is stale.
+"""The artifact store: atomic writes, provenance of artifacts, and staleness.
 
-Every artifact ``X`` has a sidecar ``X.prov.json`` that says which stage made it, from which
-parameters, from which inputs (by digest), with which command and revision. The sidecar travels
-with the artifact, so staleness is decided by content alone: no modification time, no record of an
-engine is needed. It is written after the artifact and names its digest: an artifact without a
-matching sidecar is never read as whole.
+Every artifact ``X`` has a sidecar ``X.prov.json``. It records the stage, the parameters, the
+digests of the inputs, the command and the code revision. The sidecar is copied together with the
+artifact, so staleness depends on content alone and not on modification times or on the records of
+a workflow engine. The sidecar is written after the artifact and contains its digest. An artifact
+without a matching sidecar is never treated as complete.
 
-`files` holds what every write goes through, `provenance` the sidecars, `making` what is stale.
+`files` contains atomic writes and locks, `provenance` the sidecars, `staleness` the decision which
+artifacts are up to date.
 """
 
 from reiqa.store.files import (

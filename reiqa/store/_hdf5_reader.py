@@ -1,6 +1,6 @@
-"""Run as a script by `reiqa.hdf5`: read one HDF5 file, every attribute and every byte of data.
+"""Script run by `reiqa.store.hdf5`: read every attribute and all data of one HDF5 file.
 
-It imports nothing of reiqa, for it is run once for every file of unknown origin.
+It imports nothing from reiqa, to start fast: it runs once for each file of unknown origin.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import sys
 import h5py
 import hdf5plugin  # noqa: F401  (registers the compressions)
 
-# A file may claim to be larger than any memory.
+# A corrupted file may claim to need more memory than exists.
 _MEMORY = 16 * 2**30
 
 
@@ -22,10 +22,10 @@ def _read(_name: str, item: h5py.Group | h5py.Dataset) -> None:
 
 
 def main(path: str) -> None:
-    """Read the file at ``path``; any exception, or the end of the process, is the answer."""
+    """Read the file at ``path``. The parent process checks the exit code and standard error."""
     allowed = resource.getrlimit(resource.RLIMIT_AS)[1]
     limit = _MEMORY if allowed == resource.RLIM_INFINITY else min(_MEMORY, allowed)
-    # Not every system lets a process bound its memory (macOS).
+    # Some systems, such as macOS, do not support this limit.
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (limit, allowed))
     with h5py.File(path, "r", locking=False) as file:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, one maker at a time; digests of their bytes."""
+"""Atomic writes, locks and digests of files."""
 
 import errno
 import glob
@@ -16,35 +16,35 @@ from typing import Any
 from reiqa.errors import BadInputError
 from reiqa.progress import log
 
-#: What must outlive a kill, and an engine that deletes outputs before it makes them.
+#: State that must survive a crash and workflow engines that delete outputs before a job.
 WORK = Path("work")
 
-# Marks a file that is being written.
+# Marks the temporary name of a file that is being written.
 _PART = ".part-"
 
-#: Errors that say that nothing more can be written.
+#: Errors that mean the disk or the quota is full.
 DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-# Bytes that a disk that is not full takes.
-_SOME = 1 << 20
+# Number of bytes to append to test for a full disk.
+_TEST_WRITE = 1 << 20
 
-# Bytes of a file that is worth remembering the digest of: smaller ones are read in no time.
-_LARGE = 1 << 26
+# Digests of files from this size on are cached; smaller files are fast to read.
+_CACHED_SIZE = 1 << 26
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, read in pieces."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def current_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as they are now.
+    """Return the SHA-256 of a file; the digest of a large file is cached.
 
-    A large file is read once in a process, as long as nobody writes to it.
+    The cache is valid for this process and until the file changes.
     """
     now = path.stat()
-    if now.st_size < _LARGE:
+    if now.st_size < _CACHED_SIZE:
         return file_digest(path)
     return _cached_digest(
         path.absolute(), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
@@ -58,14 +58,14 @@ def _cached_digest(path: Path, *_identity: int) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``, renamed to it when the block ends well.
+    """Yield a temporary path next to ``path`` and rename it to ``path`` on success.
 
-    A reader sees the old file or the new one, never a part. After an error nothing is left;
-    what a killed process leaves is swept when the artifact is next made.
+    A reader sees the old file or the new one, never a partial file. The temporary file is removed
+    after an error. If the process is killed, `remove_partials` removes it before the next attempt.
 
     Raises:
-        BadInputError: no file can be written there (see `check_target`).
-        OSError: the disk is full, whatever the library at work made of that.
+        BadInputError: the path is not writable (see `check_target`).
+        OSError: the disk is full, even if a library raised a different error.
     """
     check_target(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,13 +89,13 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def _write_error(path: Path) -> int | None:
-    """Return the system's reason, if any, not to let a file grow.
+    """Return the errno of appending to a file, or None if that succeeds.
 
-    Libraries in other languages raise an error of their own kind when the disk is full.
+    Native libraries raise their own error types when the disk is full.
     """
     try:
         with path.open("ab") as stream:
-            stream.write(bytes(_SOME))
+            stream.write(bytes(_TEST_WRITE))
             os.fsync(stream.fileno())
     except OSError as error:
         return error.errno
@@ -103,34 +103,34 @@ def _write_error(path: Path) -> int | None:
 
 
 def check_target(path: Path, suffix: str = "") -> None:
-    """Refuse a path at which no file can be written, before any work is done for it.
+    """Check that a file can be written to a path, before any work is done for it.
 
     Args:
-        path: the file to be.
-        suffix: what its name must end in, for it says what is written.
+        path: path of the output file.
+        suffix: required suffix.
 
     Raises:
-        BadInputError: it is a folder, below a file, in a folder that may not be written to, or has
-            another suffix.
+        BadInputError: the path is a folder, is below a file, is in a folder without write
+            permission, or has a different suffix.
     """
     if path.is_dir():
-        raise BadInputError(f"{path}: is a folder; name a file")
+        raise BadInputError(f"{path}: is a folder; choose a file name")
     if suffix and path.suffix.lower() != suffix:
         raise BadInputError(
-            f"{path}: not a name for what is written; {path.with_suffix(suffix)} is"
+            f"{path}: wrong suffix for this file type; use {path.with_suffix(suffix)}"
         )
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir():
-        raise BadInputError(f"{path}: {folder} is a file, not a folder; name another place")
+        raise BadInputError(f"{path}: {folder} is a file, not a folder; choose another path")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise BadInputError(f"{path}: {folder} may not be written to; name another place")
+        raise BadInputError(f"{path}: {folder} is not writable; choose another path")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, as UTF-8.
 
     Raises:
-        BadInputError: no file can be written there (see `check_target`).
+        BadInputError: the path is not writable (see `check_target`).
         OSError: the disk is full.
     """
     with atomic(path) as temporary:
@@ -138,7 +138,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, tree: Any) -> None:
-    """Write JSON atomically, in one fixed spelling; NaN is refused, for no reader agrees on it."""
+    """Write JSON atomically in canonical form; NaN raises, as it is not valid JSON."""
     write_text(path, json.dumps(tree, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
@@ -146,7 +146,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        BadInputError: it is missing or is not JSON.
+        BadInputError: the file is missing or not valid JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -160,9 +160,9 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the right to make ``path``; a second process waits until the first has ended.
+    """Hold an exclusive lock for writing ``path``; a second process waits for it.
 
-    The lock is the kernel's: it goes with the process, however that ends.
+    The kernel releases the lock when the process ends, even after a crash.
     """
     from filelock import FileLock, Timeout
 
@@ -173,7 +173,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log(f"{path}: waiting for another reiqa that is making it")
+        log(f"{path}: waiting for another reiqa process that is writing it")
         lock.acquire()
     try:
         yield
@@ -182,7 +182,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def remove_partials(path: Path) -> None:
-    """Remove what killed processes left of a file and those beside it; for who holds its lock."""
+    """Remove temporary files of killed processes; the caller must hold the lock of ``path``."""
     for leftover in path.parent.glob(f".{glob.escape(path.name.split('.')[0])}.*"):
         if _PART in leftover.name:
             leftover.unlink(missing_ok=True)
@@ -192,7 +192,7 @@ _UMASK_LOCK = threading.Lock()
 
 
 def _umask() -> int:
-    # To read it is to set it, for every thread at once: so it is read a single time.
+    # Reading the umask sets it for all threads, so it is read only once.
     with _UMASK_LOCK:
         return _read_umask()
 

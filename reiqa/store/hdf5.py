@@ -1,7 +1,7 @@
-"""What keeps harm from and by HDF5: that library is C, and a spoilt file can end a process.
+"""Guards against corrupt HDF5 files, which can crash the process inside the C library.
 
-A file whose bytes are those that its provenance names was written here. Any other is first read to
-its end by a process of its own; only if that lives is it opened in this one.
+A file that matches the digest in its provenance is opened directly. Any other file is first read
+completely in a subprocess, and is only opened in this process if that succeeds.
 """
 
 import os
@@ -18,60 +18,60 @@ from reiqa import store
 
 _READER = Path(__file__).with_name("_hdf5_reader.py")
 
-# A reader still busy after so many seconds, and one more for each so many bytes, reads in circles.
-_PATIENCE, _PACE = 60, 5_000_000
+# Timeout of the subprocess: base seconds, plus one second per this number of bytes.
+_BASE_TIMEOUT, _BYTES_PER_SECOND = 60, 5_000_000
 
 
 def find_fault(path: Path) -> str:
-    """Return why the HDF5 library must not be let near a file in this process; empty if it may.
+    """Return why a file is unsafe to open in this process, or "" if it is safe.
 
     Raises:
-        BadInputError: there is provenance, and it names other bytes.
+        BadInputError: the file does not match the digest in its provenance.
     """
     if store.read_provenance(path) is not None:
         store.verified_digest(path)
         return ""
-    # Without -P the modules beside the reader would stand in for others of their name.
+    # -P keeps the modules next to the script from shadowing other modules.
     command = [sys.executable, "-P", str(_READER), str(path)]
-    seconds = _PATIENCE + path.stat().st_size / _PACE
+    seconds = _BASE_TIMEOUT + path.stat().st_size / _BYTES_PER_SECOND
     try:
-        tried = subprocess.run(
+        completed = subprocess.run(
             command, capture_output=True, text=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        return "reading it has no end"
-    if tried.returncode < 0:
-        return f"the HDF5 library crashes on it, by signal {-tried.returncode}"
-    if tried.returncode:
-        return (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
+        return "read timed out"
+    if completed.returncode < 0:
+        return f"the HDF5 library crashes on it (signal {-completed.returncode})"
+    if completed.returncode:
+        return (completed.stderr.strip().splitlines() or [f"exit code {completed.returncode}"])[-1]
     return ""
 
 
 @contextmanager
-def create_file(path: Path, **how: Any) -> Iterator[h5py.File]:
-    """Give a new HDF5 file that appears at ``path``, atomically, when the block ends well.
+def create_file(path: Path, **options: Any) -> Iterator[h5py.File]:
+    """Yield a new HDF5 file and move it to ``path`` atomically on success.
 
-    Each dataset must be flushed by who makes it: pieces held back in its cache would be written
-    when it is forgotten, where h5py prints a failure instead of raising it.
+    The caller must flush each dataset. Otherwise its cached chunks are written when the object is
+    garbage collected, where h5py prints an error instead of raising it.
 
     Args:
-        path: the file to be.
-        how: further arguments of `h5py.File`.
+        path: path of the output file.
+        options: further arguments of `h5py.File`.
 
     Raises:
         OSError: the disk is full.
     """
     with store.atomic(path) as temporary:
-        file = h5py.File(temporary, "w", **how)
+        file = h5py.File(temporary, "w", **options)
         try:
             yield file
             file.flush()
         except BaseException:
-            # What cannot be written cannot be closed either, and h5py then prints a traceback for
-            # each object of the file that no caller can stop. So the rest is written to nowhere.
-            nowhere = os.memfd_create("nowhere")
-            os.dup2(nowhere, file.id.get_vfd_handle())
-            os.close(nowhere)
+            # On a full disk, closing fails too and h5py prints a traceback for each open object.
+            # Redirecting the descriptor to memory lets the file close silently.
+            sink = os.memfd_create("discarded")
+            os.dup2(sink, file.id.get_vfd_handle())
+            os.close(sink)
             raise
         finally:
             file.close()

@@ -1,4 +1,4 @@
-"""The sidecar of each artifact: what made it, of what, and the digests that it is held to."""
+"""Provenance sidecars: how each artifact was made, and the digests to verify it."""
 
 import json
 import shlex
@@ -17,26 +17,26 @@ from reiqa.errors import BadInputError
 from reiqa.params import tree_digest
 from reiqa.store.files import current_digest, file_digest, write_json
 
-# Key of the digest of all else that a file says.
+# Key of the digest over all other keys.
 _CHECKSUM = "checksum"
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where an artifact comes from.
+    """How an artifact was made.
 
     Attributes:
-        stage: which stage made it.
-        item: what the stage was given: a dataset, an expert, or both with a slash.
-        format: of the stage at that time.
-        parameters: the part of params.yaml that decides the content.
-        inputs: path of each artifact read, and its digest then.
+        stage: name of the stage.
+        item: item of the stage: a dataset, an expert, or both separated by a slash.
+        format: format number of the stage at that time.
+        parameters: the part of params.yaml that the content depends on.
+        inputs: path and digest of each input artifact.
         digest: SHA-256 of the artifact.
-        size: its bytes.
-        companions: what the stage writes beside it: path, and bytes of each (a folder: 0).
-        command: the arguments ``reiqa`` was called with.
-        revision: commit of the code, with a ``+`` where the tree was changed.
-        companion_digests: SHA-256 of each companion that is a file; older sidecars have none.
+        size: size of the artifact in bytes.
+        companions: path and size in bytes of each companion output (0 for a folder).
+        command: command line of ``reiqa``.
+        revision: commit of the code, with a ``+`` suffix for uncommitted changes.
+        companion_digests: SHA-256 of each companion that is a file; empty in older sidecars.
     """
 
     stage: str
@@ -53,7 +53,7 @@ class Provenance:
 
 
 def sidecar(path: Path) -> Path:
-    """Return where the provenance of ``path`` lies."""
+    """Return the path of the sidecar of ``path``."""
     return path.with_name(path.name + ".prov.json")
 
 
@@ -70,10 +70,10 @@ def sign_sidecar(
     Args:
         path: the artifact.
         stage: the stage that made it; a key of `STAGES`.
-        item: what the stage was given.
-        parameters: what decides the content besides the inputs, ``auto`` resolved.
-        inputs: path and digest of each artifact it was made from, as `recorded` before the work.
-        companions: what the stage wrote beside it.
+        item: item of the stage.
+        parameters: parameters that the content depends on, with ``auto`` resolved.
+        inputs: path and digest of each input, from `input_digests` before the work.
+        companions: companion outputs of the stage.
     """
     provenance = Provenance(
         stage=stage,
@@ -95,24 +95,24 @@ def sign_sidecar(
 
 
 def add_checksum(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a tree of JSON data and its own digest in it."""
+    """Return a copy of a JSON object with its own digest added."""
     return {**tree, _CHECKSUM: tree_digest(tree)}
 
 
 def verify_checksum(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a tree that `with_seal` was written of; one without a digest as it is.
+    """Return a JSON object without its checksum, after verifying the checksum if it has one.
 
     Raises:
-        ValueError: the digest does not match.
+        ValueError: the checksum does not match.
     """
-    told = {key: value for key, value in tree.items() if key != _CHECKSUM}
-    if _CHECKSUM in tree and tree[_CHECKSUM] != tree_digest(told):
+    content = {key: value for key, value in tree.items() if key != _CHECKSUM}
+    if _CHECKSUM in tree and tree[_CHECKSUM] != tree_digest(content):
         raise ValueError("checksum mismatch")
-    return told
+    return content
 
 
 def read_provenance(path: Path) -> Provenance | None:
-    """Return the provenance of an artifact; None where there is none that can be read."""
+    """Return the provenance of an artifact, or None if there is no valid sidecar."""
     try:
         found = Provenance(**verify_checksum(json.loads(sidecar(path).read_text(encoding="utf-8"))))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
@@ -122,65 +122,66 @@ def read_provenance(path: Path) -> Provenance | None:
 
 
 def input_digests(inputs: Iterable[Path]) -> dict[str, str]:
-    """Return path and digest of artifacts, from the sidecar of each.
+    """Return the path and digest of each artifact, read from its sidecar.
 
     Raises:
-        BadInputError: one has no sidecar.
+        BadInputError: an artifact has no sidecar.
     """
     digests = {}
     for path in sorted(inputs):
-        made = read_provenance(path)
-        if made is None:
-            raise BadInputError(f"{path}: no provenance beside it; make it with its own verb first")
-        digests[path.as_posix()] = made.digest
+        provenance = read_provenance(path)
+        if provenance is None:
+            raise BadInputError(
+                f"{path}: provenance sidecar missing; make the artifact with its own command first"
+            )
+        digests[path.as_posix()] = provenance.digest
     return digests
 
 
 def verified_digest(path: Path) -> str:
-    """Return the SHA-256 of an artifact's bytes, which are those that were sealed.
+    """Return the SHA-256 of an artifact after verifying it and its companions.
 
-    What was written beside it is held to its own digests. Bytes are read now, large files once in
-    a process as long as nobody writes to them.
+    The files are read again; digests of large files are cached (see `files.current_digest`).
 
     Raises:
-        BadInputError: there is provenance, and it names other bytes.
+        BadInputError: a file does not match the digest in the provenance.
     """
-    spoilt = find_corruption(path)
-    if spoilt is not None:
+    corrupted = find_corruption(path)
+    if corrupted is not None:
         raise BadInputError(
-            f"{spoilt}: damaged (not the bytes that were written); delete it and run:"
+            f"{corrupted}: corrupted (checksum mismatch). Delete it and run:"
             f" {stages.command_for(path)}"
         )
     return current_digest(path)
 
 
 def find_corruption(path: Path) -> Path | None:
-    """Return the part of an artifact that is not what was sealed: itself, or what lies beside.
+    """Return the first file of an artifact and its companions that fails its digest.
 
-    None where all is, and where there is no provenance to tell.
+    Returns None if all files match, or if there is no provenance.
     """
-    made = read_provenance(path)
-    if made is None:
+    provenance = read_provenance(path)
+    if provenance is None:
         return None
-    sealed = {path: made.digest}
-    sealed |= {Path(name): digest for name, digest in made.companion_digests.items()}
-    for part, digest in sealed.items():
+    expected = {path: provenance.digest}
+    expected |= {Path(name): digest for name, digest in provenance.companion_digests.items()}
+    for part, digest in expected.items():
         if not part.is_file() or current_digest(part) != digest:
             return part
     return None
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of a file as a sidecar has them; a folder has 0."""
+    """Return the size of a file in bytes as recorded in a sidecar; 0 for a folder."""
     return 0 if path.is_dir() else path.stat().st_size
 
 
 @cache
 def revision() -> str:
-    """Return the commit of the code that runs, ``+`` added if changed; its version if installed."""
+    """Return the git commit of the code, with ``+`` if modified, or the installed version."""
     here = Path(reiqa.__file__).parent
     if not (here.parent / ".git").exists():
-        # A repository further up would be the user's own.
+        # A repository in a parent folder would be the user's own.
         return f"version {metadata.version('reiqa')}"
     try:
         found = subprocess.run(

@@ -1,4 +1,4 @@
-"""Whether an artifact still stands, and making it anew where it does not."""
+"""Decide whether an artifact is up to date, and make it again if it is not."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -31,42 +31,41 @@ def make_artifact(
     force: bool = False,
     companions: Sequence[Path] = (),
 ) -> bool:
-    """Make an artifact unless it is up to date, and sign it; say whether it was made.
+    """Make an artifact and its sidecar unless it is up to date; return whether it was made.
 
     Args:
         path: the artifact that ``work`` writes.
         stage: a key of `STAGES`.
-        item: what the stage is given: a dataset, an expert, or both with a slash.
-        parameters_of: gives what decides the content besides the inputs, by stage and item
+        item: item of the stage: a dataset, an expert, or both separated by a slash.
+        parameters_of: returns the parameters that the content depends on, by stage and item
             (`reiqa.stages.lookup`).
-        inputs: artifacts that ``work`` reads; each must be there.
-        work: does it, and replaces ``path`` only when the new one is whole.
-        force: make it even if it is fresh.
-        companions: what ``work`` writes beside it; one that goes missing makes it stale.
+        inputs: artifacts that ``work`` reads; each must exist.
+        work: makes the artifact and replaces ``path`` only with a complete file.
+        force: make the artifact even if it is up to date.
+        companions: companion outputs of ``work``; a missing one makes the artifact stale.
 
     Raises:
-        BadInputError: an input is missing, or not the bytes that were written.
+        BadInputError: an input is missing or corrupted.
     """
     freshness = Freshness(parameters_of)
     with locked(path):
         if not force and freshness.is_fresh(path):
-            spoilt = find_corruption(path)
-            if spoilt is None:
+            corrupted = find_corruption(path)
+            if corrupted is None:
                 log(f"{path}: up to date")
                 return False
-            log(f"{spoilt}: corrupted (checksum mismatch), so {path} is made again")
+            log(f"{corrupted}: corrupted (checksum mismatch); making {path} again")
         for source in inputs:
             if not source.exists():
                 raise BadInputError(
-                    f"{source}: not made yet, and needed for {path};"
-                    f" run: {stages.command_for(source)}"
+                    f"{source}: not found, but needed for {path}. Run: {stages.command_for(source)}"
                 )
-        # Taken before the work: an input that changes meanwhile must leave the artifact stale.
+        # Recorded before the work, so that an input that changes meanwhile makes it stale.
         digests = input_digests(inputs)
         for source in inputs:
             verified_digest(source)
             if not freshness.is_fresh(source):
-                log(f"{source}: taken as it is, but not what today's parameters would make")
+                log(f"{source}: used although it is stale under the current parameters")
         for part in (path, *companions):
             remove_partials(part)
         with _without_sidecar(path):
@@ -77,36 +76,36 @@ def make_artifact(
 
 @contextmanager
 def _without_sidecar(path: Path) -> Iterator[None]:
-    """Let an artifact count as stale while it is made; work that fails leaves it as it was."""
-    made, seal_was = read_provenance(path), sidecar(path)
-    kept = seal_was.read_text(encoding="utf-8") if made else ""
-    seal_was.unlink(missing_ok=True)
+    """Remove the sidecar while the artifact is made; restore it if the work fails."""
+    provenance, sidecar_path = read_provenance(path), sidecar(path)
+    text = sidecar_path.read_text(encoding="utf-8") if provenance else ""
+    sidecar_path.unlink(missing_ok=True)
     try:
         yield
     except BaseException:
-        if made and path.exists() and file_digest(path) == made.digest:
-            write_text(seal_was, kept)
+        if provenance and path.exists() and file_digest(path) == provenance.digest:
+            write_text(sidecar_path, text)
         raise
 
 
 class Freshness:
-    """Decides which artifacts on disk are up to date under the parameters of today."""
+    """Decides which artifacts on disk are up to date under the current parameters."""
 
     def __init__(self, parameters_of: stages.ParametersOf) -> None:
-        """Take a function from (stage, item) to the parameters that matter to it."""
+        """Create from a function that maps (stage, item) to the parameters it depends on."""
         self._parameters_of = parameters_of
         self._known: dict[Path, str | None] = {}
 
     def is_fresh(self, path: Path) -> bool:
-        """Say whether ``path`` exists and making it again would only repeat it."""
+        """Return whether an artifact exists and is up to date."""
         return self.why_stale(path) is None
 
     def why_stale(self, path: Path) -> str | None:
-        """Return why an artifact has to be made again; None where it is up to date.
+        """Return why an artifact is stale, or None if it is up to date.
 
-        It is up to date if its size, parameters and format are what they should be, and each input
-        is up to date and still the one it was made from. An input that is absent, as after a
-        partial download, does not count against it.
+        An artifact is up to date if its size, parameters and format match its provenance, and each
+        input is up to date and has the recorded digest. A missing input, for example after a
+        partial download, does not make it stale.
         """
         if path not in self._known:
             # A corrupted sidecar may name its own artifact as an input.
@@ -117,24 +116,27 @@ class Freshness:
     def _decide(self, path: Path) -> str | None:
         if not path.exists():
             return "not made yet"
-        made = read_provenance(path)
-        if made is None:
+        provenance = read_provenance(path)
+        if provenance is None:
             return f"no readable provenance ({sidecar(path)})"
-        spec = stages.STAGES.get(made.stage)
-        if spec is None or made.format != spec.format:
-            return f"made by another version of the stage (format {made.format})"
-        # Bytes are too many to be read at every look; a file cut short shows by its size.
-        parts = {path: made.size, **{Path(name): size for name, size in made.companions.items()}}
+        spec = stages.STAGES.get(provenance.stage)
+        if spec is None or provenance.format != spec.format:
+            return f"made by another version of the stage (format {provenance.format})"
+        # Reading all bytes here would be too slow; the size detects truncated files.
+        parts = {
+            path: provenance.size,
+            **{Path(name): size for name, size in provenance.companions.items()},
+        }
         for part, size in parts.items():
             if not part.exists() or size_of(part) != size:
                 return f"{part} is missing or has another size"
         try:
-            today = self._parameters_of(made.stage, made.item)
-        except ValueError:
-            return f"made for another item ({made.item})"
-        if changed := stages.differences(made.parameters, today):
+            current = self._parameters_of(provenance.stage, provenance.item)
+        except (ValueError, KeyError, TypeError):
+            return f"made for another item ({provenance.item})"
+        if changed := stages.differences(provenance.parameters, current):
             return f"parameters changed: {', '.join(changed)}"
-        for name, digest in made.inputs.items():
+        for name, digest in provenance.inputs.items():
             source = Path(name)
             origin = read_provenance(source)
             if origin is None or not source.exists():
@@ -147,16 +149,16 @@ class Freshness:
 
 
 def write_stamp(folder: Path, path: Path, fresh: bool) -> Path:
-    """Write the stamp of an artifact: the file whose age tells an engine whether to make it.
+    """Write the stamp of an artifact, whose modification time triggers the workflow engine.
 
-    Its modification time is the epoch where the artifact is fresh, and now where it is stale,
-    whatever the times of the artifact itself: those mean nothing after a checkout.
+    The time is the epoch if the artifact is up to date, and now if it is stale. The modification
+    time of the artifact itself is not used, because it is meaningless after a checkout.
 
     Args:
-        folder: of this engine process alone. A stamp that another process left would be newer
-            than what has been made since.
+        folder: stamp folder of this engine process only. A stamp from another process would be
+            newer than artifacts that were made since.
         path: the artifact.
-        fresh: as `Freshness.fresh` says.
+        fresh: result of `Freshness.is_fresh`.
     """
     stamp = folder / f"{path.as_posix()}.stamp"
     stamp.parent.mkdir(parents=True, exist_ok=True)

@@ -314,12 +314,14 @@ def test_the_verb_names_every_damaged_shard_and_still_checks_the_others(
     garden, parameters, monkeypatch
 ):
     monkeypatch.setattr(pipeline, "load_params", lambda _: parameters)
+    items = [f"{garden}/{number:05d}" for number in range(3)]
+    monkeypatch.setattr("reiqa.stages.shards", lambda *_: items)
     paths = [sealed(garden, number, 3, parameters) for number in range(3)]
     runner = CliRunner()
     done = runner.invoke(cli.app, ["chunks", "--verify"])
     assert done.exit_code == 0
     assert [line.split(": ")[1] for line in done.stdout.splitlines()] == [
-        "2 windows, all as written", "2 windows, all as written", "3 windows, all as written",
+        "2 windows, verified", "2 windows, verified", "3 windows, verified",
     ]  # fmt: skip
     flip(paths[0], pixels_of(paths[0]))
     paths[1].unlink()

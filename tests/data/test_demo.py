@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reiqa import layout
-from reiqa.data import catalog, demo, fetch, index
+from reiqa import catalog, layout
+from reiqa.data import demo, fetch, index
 from reiqa.errors import WorkFailedError
 
 TITLES = {name: list(photographs) for name, photographs in demo.PHOTOGRAPHS.items()}
@@ -100,5 +100,5 @@ def test_a_package_without_its_photograph_is_one_line(
         raise FileNotFoundError("gone")
 
     monkeypatch.setitem(demo.PHOTOGRAPHS, "demo_corpus", {"moon": absent})
-    with pytest.raises(WorkFailedError, match=r"moon: not in the installed"):
+    with pytest.raises(WorkFailedError, match=r"moon: not found in the installed"):
         demo.make_demo("demo_corpus", tmp_path)

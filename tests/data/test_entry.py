@@ -7,9 +7,9 @@ import pytest
 from support import miniature
 from support.offered import picture
 
-from reiqa import layout, store
-from reiqa.data import catalog, fetch, index
-from reiqa.data.catalog import DatasetEntry, RatingsSpec
+from reiqa import catalog, layout, store
+from reiqa.catalog import DatasetEntry, RatingsSpec
+from reiqa.data import fetch, index
 from reiqa.errors import BadInputError
 from reiqa.params import Params
 from reiqa.stages import lookup, stage_parameters
@@ -41,9 +41,9 @@ def lay_out(scores: list[float], references: int = 2) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"images": 999}, "mine: its table lists 4 images, the catalog says images: 999"),
-        ({"images": 3}, "mine: its table lists 4 images, the catalog says images: 3"),
-        ({"references": 3}, "mine: its table lists 2 references, the catalog says references: 3"),
+        ({"images": 999}, "mine: the table lists 4 images, the catalog says images: 999"),
+        ({"images": 3}, "mine: the table lists 4 images, the catalog says images: 3"),
+        ({"references": 3}, "mine: the table lists 2 references, the catalog says references: 3"),
     ],
 )
 def test_counts_of_an_entry_are_enforced(
@@ -65,7 +65,9 @@ def test_a_rating_outside_the_declared_range_is_refused_by_set_and_row(
 ) -> None:
     change_catalog(rated())
     lay_out([1, score, 3, 5])
-    with pytest.raises(BadInputError, match=r"^mine: .*1\.png is rated .* outside the declared 1"):
+    with pytest.raises(
+        BadInputError, match=r"^mine: .*1\.png rating .* is outside the declared range 1"
+    ):
         index.build_index("mine")
     ratings = RatingsSpec(file="ratings.csv", low=1, high=5, least=0, most=80, tail=1)
     change_catalog(rated(ratings=ratings))
@@ -158,7 +160,7 @@ WRONG = {
         " steps: [s]}",
         r"datasets\.bad: images: .*integer",
     ),
-    "no mapping": ("[1, 2]", r"datasets\.bad: should hold keys and values"),
+    "no mapping": ("[1, 2]", r"datasets\.bad: must be a mapping"),
     "range": (
         "{title: T, kind: rated, authentic: true, images: 1, citation: c, licence: l, steps: [s],"
         " ratings: {file: r.csv, low: 5, high: 1}}",

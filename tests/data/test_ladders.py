@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reiqa import layout
-from reiqa.data import catalog, degraded, fetch, index
+from reiqa import catalog, layout
+from reiqa.data import degraded, fetch, index
 from reiqa.errors import BadInputError
 
 EACH = 1 + len(degraded.TYPES) * degraded.LEVELS
@@ -65,7 +65,7 @@ def test_which_photographs_and_every_byte_follow_from_the_source(tmp_path: Path)
 
 
 def test_too_few_photographs_are_refused_by_the_folders_name(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"raw: 1 photographs; 2 are needed"):
+    with pytest.raises(BadInputError, match=r"raw: found 1 photographs, need 2"):
         degraded.make_degraded(photographs(tmp_path / "raw", 1), 2 * EACH, tmp_path)
 
 

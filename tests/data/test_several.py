@@ -14,9 +14,9 @@ from support.offered import SMALL, Server, tgz
 from typer.testing import CliRunner, Result
 
 from reiqa import layout
+from reiqa.catalog import DatasetEntry
 from reiqa.cli import app
 from reiqa.data import fetch, sources
-from reiqa.data.catalog import DatasetEntry
 from reiqa.data.concurrency import run_each
 
 NAMES = ("one", "two", "three", "four", "five")
@@ -24,17 +24,17 @@ NAMES = ("one", "two", "three", "four", "five")
 #: The program with sets of a test in its catalog: names and archives' addresses are arguments.
 PROGRAM = """
 import sys
-from reiqa.data import catalog
-from reiqa.data.catalog import Entry, Piece, Source
+from reiqa import catalog
+from reiqa.catalog import DatasetEntry, Source, SourceFile
 
-entries = dict(catalog.load())
+entries = dict(catalog.load_catalog())
 for address in sys.argv.pop(1).split():
     name = address.rpartition("/")[2].removesuffix(".tgz")
-    entries[name] = Entry(
+    entries[name] = DatasetEntry(
         name=name, title=name, kind="corpus", authentic=True, images=3, citation="none",
-        licence="none", parts=(Piece(sources=(Source(url=address),)),),
+        licence="none", parts=(SourceFile(sources=(Source(url=address),)),),
     )
-catalog.load = lambda: entries
+catalog.load_catalog = lambda: entries
 
 from reiqa.cli import main
 main()
@@ -107,7 +107,7 @@ def test_one_that_fails_stops_no_other_and_each_failure_is_one_line_at_the_end(
     done = reiqa_fetch(NAMES)
     assert done.exit_code == 1
     assert [name for name in NAMES if whole(name)] == ["two", "three", "five"]
-    assert [line.split(": no source")[0] for line in done.stderr.splitlines()] == [
+    assert [line.split(": download of")[0] for line in done.stderr.splitlines()] == [
         "reiqa: one",
         "reiqa: four",
     ]
@@ -135,7 +135,7 @@ def test_one_mistake_of_all_is_told_once(sets: Server) -> None:
         app, ["fetch", "--dataset=one", "--dataset=two", "--mirror", "nowhere"]
     )
     assert done.exit_code == 2
-    assert done.stderr == "reiqa: nowhere: the mirror is no folder\n"
+    assert done.stderr == "reiqa: nowhere: the mirror is not a folder\n"
 
 
 def test_a_name_given_twice_is_brought_once(sets: Server) -> None:
@@ -153,7 +153,7 @@ def test_two_transfers_never_count_on_the_same_room(
     done = reiqa_fetch(["one", "two"])
     assert done.exit_code == 1
     assert sum(map(whole, ("one", "two"))) == 1
-    assert len(done.stderr.splitlines()) == 1 and "MB are free; make room" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "MB free). Free disk space" in done.stderr
     assert reiqa_fetch(["one", "two"]).exit_code == 0, "what the other took is claimed no more"
 
 
@@ -180,7 +180,7 @@ def test_what_is_stopped_stops_at_once_and_the_same_command_goes_on(
     _, said = running.communicate(timeout=30)
     assert time.monotonic() - stopped < 10, "nothing waits for a server that is silent"
     assert running.returncode == code
-    assert len(said.splitlines()) == said.count("interrupted; what is finished is kept") == lines
+    assert len(said.splitlines()) == said.count("interrupted; finished work is kept") == lines
     assert not any(map(whole, chosen))
 
     sets.asked.clear()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reiqa.data import catalog, rating_tables
+from reiqa import catalog
+from reiqa.data import rating_tables
 from reiqa.errors import BadInputError
 
 _SPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
@@ -18,8 +19,8 @@ _SPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
         ("dis_img_path,dis_type\na.png,jpeg\n", "no column 'score'"),
         ("name,score\na.png,5\n", "no column 'dis_img_path'"),
         ("dis_img_path,score\na.png\n", "no column 'score'"),
-        ("dis_img_path,score\na.png,high\n", "'high' is no rating"),
-        ("dis_img_path,score\na.png,nan\n", "'nan' is no rating"),
+        ("dis_img_path,score\na.png,high\n", "'high' is not a rating"),
+        ("dis_img_path,score\na.png,nan\n", "'nan' is not a rating"),
     ],
 )
 def test_a_rating_table_that_lacks_something_is_named(tmp_path: Path, text: str, said: str) -> None:

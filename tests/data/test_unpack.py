@@ -65,17 +65,17 @@ HOSTILE: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     "a path that climbs out": (
         "x.tgz",
         lambda _: tar_of(member("../neighbour/precious.txt", data=b"gone")),
-        "outside",
+        "path leaves",
     ),
     "a path that climbs out from deep": (
         "x.tar.gz",
         lambda _: tar_of(member("a/b/../../../neighbour/new.txt", data=b"gone")),
-        "outside",
+        "path leaves",
     ),
     "an absolute path": (
         "x.tgz",
         lambda outer: tar_of(member(f"{outer}/neighbour/precious.txt", data=b"gone")),
-        "outside",
+        "path leaves",
     ),
     "a symbolic link out": (
         "x.tgz",
@@ -83,64 +83,72 @@ HOSTILE: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
             member("door", tarfile.SYMTYPE, "../neighbour"),
             member("door/precious.txt", data=b"gone"),
         ),
-        "outside",
+        "path leaves",
     ),
     "an absolute link": (
         "x.tgz",
         lambda outer: tar_of(member("door", tarfile.SYMTYPE, f"{outer}/neighbour")),
-        "outside",
+        "path leaves",
     ),
     "a hard link out": (
         "x.tgz",
         lambda _: tar_of(member("a/door", tarfile.LNKTYPE, "../neighbour/precious.txt")),
-        "outside",
+        "path leaves",
     ),
     "a device": ("x.tgz", lambda _: tar_of(member("null", tarfile.CHRTYPE)), "device"),
     "a pipe": ("x.tgz", lambda _: tar_of(member("pipe", tarfile.FIFOTYPE)), "device"),
     "one name twice": (
         "x.tgz",
         lambda _: tar_of(member("a.txt", data=b"1"), member("./a.txt", data=b"2")),
-        "twice",
+        "duplicate entry",
     ),
     "a file that is a folder too": (
         "x.tgz",
         lambda _: tar_of(member("a", data=b"1"), member("a/b", data=b"2")),
-        "a/b: cannot be written",
+        "a/b: cannot write",
     ),
-    "the folder itself": ("x.tgz", lambda _: tar_of(member(".", data=b"1")), "cannot be written"),
+    "the folder itself": ("x.tgz", lambda _: tar_of(member(".", data=b"1")), "cannot write"),
     "a name too long": (
         "x.tgz",
         lambda _: tar_of(member("a" * 300 + ".png", data=b"1")),
-        "aaa: cannot be written",
+        "aaa: cannot write",
     ),
     "a zipped file that is a folder too": (
         "x.zip",
         lambda _: zip_of(("a", FILE, b"1"), ("a/b", FILE, b"2")),
-        "a/b: cannot be written",
+        "a/b: cannot write",
     ),
     "a bomb": ("x.tgz", lambda _: tar_of(member("a.bin", data=bytes(80 << 20))), "bomb"),
     "a zipped path that climbs out": (
         "x.zip",
         lambda _: zip_of(("../neighbour/precious.txt", FILE, b"gone")),
-        "outside",
+        "path leaves",
     ),
     "a zipped path with backslashes": (
         "x.zip",
         lambda _: zip_of(("..\\neighbour\\precious.txt", FILE, b"gone")),
-        "outside",
+        "path leaves",
     ),
-    "a zipped drive letter": ("x.zip", lambda _: zip_of(("C:/x.txt", FILE, b"gone")), "outside"),
-    "a zipped link out": ("x.zip", lambda _: zip_of(("door", LINK, b"../neighbour")), "outside"),
+    "a zipped drive letter": (
+        "x.zip",
+        lambda _: zip_of(("C:/x.txt", FILE, b"gone")),
+        "path leaves",
+    ),
+    "a zipped link out": (
+        "x.zip",
+        lambda _: zip_of(("door", LINK, b"../neighbour")),
+        "path leaves",
+    ),
     "a zipped link that is a bomb": (
         "x.zip",
         lambda _: zip_of(("door", LINK, b"a" * 4097)),
-        "door: too long a link",
+        "door: link target too long",
     ),
     "a zipped device": ("x.zip", lambda _: zip_of(("null", stat.S_IFCHR, b"")), "device"),
     "a zipped name twice": (
         "x.zip",
         lambda _: zip_of(("a.txt", FILE, b"1"), ("a.txt", FILE, b"2")),
-        "twice",
+        "duplicate entry",
     ),
     "a zip bomb": ("x.zip", lambda _: zip_of(("a.bin", FILE, bytes(80 << 20))), "bomb"),
 }
@@ -165,7 +173,7 @@ def seven(path: Path, names: dict[str, bytes]) -> None:
 @pytest.mark.parametrize(
     ("names", "word"),
     [
-        ({"a/../../neighbour/x.txt": b"gone"}, "outside"),
+        ({"a/../../neighbour/x.txt": b"gone"}, "path leaves"),
         ({"a.bin": bytes(80 << 20)}, "bomb"),
     ],
 )
@@ -238,7 +246,7 @@ def test_an_archive_that_is_cut_off_is_refused(name: str, share: float, around: 
     data = archive.read_bytes()
     # A tar ends in padding: what is cut must reach into its files.
     archive.write_bytes(data[: int(share * min(len(data), sum(map(len, SMALL.values()))))])
-    with pytest.raises(ArchiveError, match="damaged or cut off"):
+    with pytest.raises(ArchiveError, match="damaged or truncated"):
         unpack(archive, around / "into")
 
 
@@ -250,7 +258,7 @@ def even_tar() -> bytes:
 @pytest.mark.parametrize("cut", [1536, 3 * 1536, 4 * 1536, 1536 + 5, 2 * 1536 + 200, 1536 + 512])
 def test_a_plain_tar_cut_between_or_in_its_headers_is_refused(cut: int, around: Path) -> None:
     (around / "packed/x.tar").write_bytes(even_tar()[:cut])
-    with pytest.raises(ArchiveError, match=r"x.tar: damaged or cut off"):
+    with pytest.raises(ArchiveError, match=r"x.tar: damaged or truncated"):
         unpack(around / "packed/x.tar", around / "into")
 
 
@@ -259,7 +267,7 @@ def test_a_flipped_byte_in_a_header_of_a_plain_tar_is_noticed(place: int, around
     data = bytearray(even_tar())
     data[place] ^= 0x55
     (around / "packed/x.tar").write_bytes(bytes(data))
-    with pytest.raises(ArchiveError, match=r"x.tar: damaged or cut off"):
+    with pytest.raises(ArchiveError, match=r"x.tar: damaged or truncated"):
         unpack(around / "packed/x.tar", around / "into")
 
 
@@ -289,7 +297,7 @@ def test_a_full_disk_is_not_the_fault_of_the_archive(
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(unpacking, "_write", full)
+    monkeypatch.setattr(unpacking, "_write_file", full)
     with pytest.raises(OSError, match="No space"):
         unpack(around / "packed/x.tgz", around / "into")
 
@@ -300,7 +308,7 @@ def test_an_archive_of_too_many_entries_is_refused(
 ) -> None:
     monkeypatch.setattr(unpacking, "ENTRIES", 2)
     (around / "packed" / name).write_bytes(tgz(SMALL) if name == "x.tgz" else zipped(SMALL))
-    with pytest.raises(ArchiveError, match="over 2 entries"):
+    with pytest.raises(ArchiveError, match="more than 2 entries"):
         unpack(around / "packed" / name, around / "into")
 
 
@@ -331,7 +339,7 @@ names = st.lists(st.sampled_from(["a", "b", "..", ".", "", "c d", "\\", "/"]), m
 @given(names)
 def test_no_name_leads_outside(name: str) -> None:
     try:
-        path = unpacking._safe(name, Path("x.zip"))
+        path = unpacking._safe_path(name, Path("x.zip"))
     except ArchiveError:
         return
     root = Path("/root/into")

@@ -20,7 +20,7 @@ def settings(project, monkeypatch):
     """Two finished experts, four embedded photographs, and a corpus that only quality has seen."""
     from reiqa.data.index import CorpusImage
 
-    training = {"epochs": 1, "images": 1}
+    training = {"epochs": 1, "batch_size": 1}
     expert = {"source": "pretrain", "backbone": "mobilenet_v3_small", "training": training}
     made = params.Params.model_validate(
         {

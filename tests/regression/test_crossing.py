@@ -9,7 +9,7 @@ from scipy import stats
 from reiqa import layout
 from reiqa.errors import BadInputError
 from reiqa.features import cache
-from reiqa.regression import cross_dataset, fit, fitting, regressor
+from reiqa.regression import evaluate_across, fit, fitting, regressor
 from reiqa.regression.fitting import regressor_path
 
 
@@ -25,7 +25,7 @@ def table() -> list[dict[str, str]]:
 
 
 def test_every_ordered_pair_and_variant_has_a_row(pair):
-    cross_dataset(pair[1])
+    evaluate_across(pair[1])
     found = [(row["train"], row["test"], row["variant"]) for row in table()]
     assert found == [
         (train, test, variant)
@@ -37,7 +37,7 @@ def test_every_ordered_pair_and_variant_has_a_row(pair):
 def test_a_row_is_what_the_kept_regressor_gives_on_the_other_set(pair):
     sets, settings = pair
     fit("clive", settings)
-    cross_dataset(settings)
+    evaluate_across(settings)
     other = sets["koniq10k"]
     both = np.hstack([other.values["content"], other.values["quality"]])
     predicted = regressor.load_regressor(regressor_path("clive"), "both").predict(both)
@@ -49,7 +49,7 @@ def test_a_row_is_what_the_kept_regressor_gives_on_the_other_set(pair):
 
 
 def test_only_the_pairs_of_the_slides_carry_their_value(pair):
-    cross_dataset(pair[1])
+    evaluate_across(pair[1])
     marked = {
         (row["train"], row["test"], row["variant"]): row for row in table() if row["paper_srcc"]
     }
@@ -63,11 +63,11 @@ def test_only_the_pairs_of_the_slides_carry_their_value(pair):
 
 
 def test_the_table_is_the_same_with_and_without_what_fit_kept(pair):
-    cross_dataset(pair[1])
+    evaluate_across(pair[1])
     alone = layout.CROSS.read_bytes()
     for name in pair[0]:
         fit(name, pair[1])
-    cross_dataset(pair[1])
+    evaluate_across(pair[1])
     assert layout.CROSS.read_bytes() == alone
 
 
@@ -75,18 +75,18 @@ def test_what_fit_kept_spares_a_second_fitting(pair, monkeypatch):
     for name in pair[0]:
         fit(name, pair[1])
     monkeypatch.setattr(fitting, "cross_validate", None)
-    cross_dataset(pair[1])
+    evaluate_across(pair[1])
 
 
 def test_a_regressor_of_other_parameters_is_not_used(pair, changed):
     for name in pair[0]:
         fit(name, pair[1])
     settings = changed(pair[1], alphas=(1e5, 1e6, 2))
-    cross_dataset(settings)
+    evaluate_across(settings)
     found = [row["srcc"] for row in table()]
     for name in pair[0]:
         regressor_path(name).unlink()
-    cross_dataset(settings)
+    evaluate_across(settings)
     assert [row["srcc"] for row in table()] == found
 
 
@@ -94,14 +94,14 @@ def test_ratings_of_another_scale_change_no_correlation(make_set, params):
     settings = params.model_copy(update={"datasets": ["clive", "koniq10k"]})
     make_set("clive")
     make_set("koniq10k", count=50)
-    cross_dataset(settings)
+    evaluate_across(settings)
     before = table()[:3]
 
     def edit(made):
         made.ratings[:] = made.ratings / 1000 + 7
 
     make_set("koniq10k", count=50, edit=edit)
-    cross_dataset(settings)
+    evaluate_across(settings)
     for old, new in zip(before, table()[:3], strict=True):
         assert (new["srcc"], new["krcc"]) == (old["srcc"], old["krcc"])
         assert float(new["plcc"]) == pytest.approx(float(old["plcc"]), abs=1e-3)
@@ -117,12 +117,12 @@ def test_references_that_both_sets_hold_are_counted(pair):
     digests = list(cache.read_features(layout.features("clive", "content")).digests)
     others = list(cache.read_features(layout.features("koniq10k", "content")).digests)
     rewrite("koniq10k", "content", digests=[*digests[:3], *others[3:]])
-    cross_dataset(pair[1])
+    evaluate_across(pair[1])
     assert {row["shared_references"] for row in table()} == {"3"}
 
 
 def test_sets_encoded_with_other_weights_are_a_clear_line(pair):
-    recipe = cache.FeatureRecipe({"quality": "other weights"}, {"scales": [1.0]})
+    recipe = cache.FeatureRecipe({"quality": "not the same weights"}, {"scales": [1.0]})
     rewrite("koniq10k", "quality", recipe=recipe)
-    with pytest.raises(BadInputError, match="other weights"):
-        cross_dataset(pair[1])
+    with pytest.raises(BadInputError, match="not the same weights"):
+        evaluate_across(pair[1])

@@ -288,7 +288,7 @@ def test_features_of_another_index_are_a_clear_line(make_set, params):
     kept = layout.features("clive", "quality").read_bytes()
     make_set("clive", count=59)
     layout.features("clive", "quality").write_bytes(kept)
-    with pytest.raises(BadInputError, match=r"quality\.h5: made of another index"):
+    with pytest.raises(BadInputError, match=r"quality\.h5: made from a different index"):
         fit("clive", params)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.true_shapes import SHAPES, labels_of, rows_of
 
-from reiqa.data import catalog
+from reiqa import catalog
 from reiqa.data.index import Index
 from reiqa.errors import BadInputError
 from reiqa.regression.splits import (
@@ -202,7 +202,7 @@ def test_fewer_references_than_parts_is_one_line() -> None:
     with pytest.raises(BadInputError, match="2 references are too few"):
         make_splits(made_of(["a", "b", "a"]), "random", 1, SHARES, 0)
     one = made_of(["a", "a", "b"], ["train", "train", "test"])
-    with pytest.raises(BadInputError, match="one training reference"):
+    with pytest.raises(BadInputError, match="two training references"):
         make_splits(one, "official", 1, SHARES, 0)
 
 
@@ -246,11 +246,11 @@ def test_a_split_of_ones_own_may_leave_the_validation_to_reiqa(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("image,part\n000000.png,train\n", "columns image and split_0"),
-        ("image,split\n", "columns image and split_0"),
-        ("split,image\ntrain,000000.png\ntest\n", "'test': 1 fields instead of 2"),
+        ("image,part\n000000.png,train\n", "columns image, split_0"),
+        ("image,split\n", "columns image, split_0"),
+        ("split,image\ntrain,000000.png\ntest\n", "'test': 1 fields, expected 2"),
         ("image,split,split\n000000.png,train,test\n", "split: more than one column"),
-        ("image,split\n000000.png,train\n000001.png,test\n", "in the index, but not here"),
+        ("image,split\n000000.png,train\n000001.png,test\n", "in the index, but not in the table"),
         (
             "image,split\n000000.png,train\n000001.png,test\n000002.png,val\nx.png,val\n",
             r"not in the index \(first: x.png\)",
@@ -259,7 +259,10 @@ def test_a_split_of_ones_own_may_leave_the_validation_to_reiqa(tmp_path: Path) -
             "image,split\n000000.png,train\n000001.png,test\n000002.png,val\n000002.png,val\n",
             "000002.png: more than one row",
         ),
-        ("image,split\n000000.png,train\n000001.png,exam\n000002.png,val\n", "'exam' is none of"),
+        (
+            "image,split\n000000.png,train\n000001.png,exam\n000002.png,val\n",
+            "'exam' is not one of",
+        ),
         (
             "image,split\n000000.png,train\n000001.png,train\n000002.png,val\n",
             "no image is in test",

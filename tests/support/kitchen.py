@@ -13,10 +13,10 @@ import reiqa.regression
 import reiqa.report
 import reiqa.scoring.build
 import reiqa.scoring.run  # noqa: F401
-from reiqa import cli, store
+from reiqa import catalog, cli, store
+from reiqa.catalog import DatasetEntry, Source, SourceFile
 from reiqa.chunks import render, shards  # noqa: F401
-from reiqa.data import catalog, demo, fetch, index  # noqa: F401
-from reiqa.data.catalog import DatasetEntry, Source, SourceFile
+from reiqa.data import demo, fetch, index  # noqa: F401
 from reiqa.probe import run
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,7 +28,7 @@ demo.STRUCTURAL = ("gaussian_blur", "white_noise")
 demo.LONGER_SIDE = 272
 demo._MIXED_PER_REFERENCE = 4
 demo._single = lambda: _ALL_LEVELS[::2]
-run._EACH, run._SIDE = 1, 64
+run._WINDOWS_PER_PHOTOGRAPH, run._SIDE = 1, 64
 run._embedded = lambda: dict(itertools.islice(_PHOTOGRAPHS().items(), 3))
 
 _PARCEL = DatasetEntry(

