@@ -1,13 +1,13 @@
 # make demo: set everything up and run the whole job on the embedded photographs.
 # make test: set everything up and run the tests.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test golden lint format lock audit
+.PHONY: help setup demo test test-fast golden reference docs lint format lock audit
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PYTHON ?= python3
 
 help:  ## List what make can do
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 12
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "reiqa needs Python 3.11 or newer")'
@@ -29,8 +29,20 @@ demo: setup  ## Run the main job on the embedded demo and print its table
 test: setup  ## Run the tests
 	pytest -n 2 --dist loadgroup
 
+# Without engines, trained models and whole scorings: what most changes break shows here.
+FAST := tests/test_params.py tests/test_cli.py
+
+test-fast: setup  ## Run the tests that take under two minutes in all
+	pytest -n 2 -m "not slow and not engine" $(FAST)
+
 golden: setup  ## Pin the numbers that every stage computes (after a raised format number)
 	PYTHONPATH=tests python -m support.golden
+
+reference: setup  ## Write docs/reference from the code
+	python docs/generate.py
+
+docs: setup  ## Build the documentation site in build/site
+	mkdocs build --strict
 
 lint: setup  ## Check style, types and workflow
 	ruff check .
@@ -39,14 +51,14 @@ lint: setup  ## Check style, types and workflow
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
-format: setup  ## Bring the code into its one format
+format: setup  ## Format the code
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow
 
-lock:  ## Resolve requirements.lock anew
+lock:  ## Resolve requirements.lock again
 	uv pip compile --universal --python-version 3.11 --all-extras --no-annotate --no-header \
 		pyproject.toml -o requirements.lock
 
-audit: setup  ## Hold requirements.lock against known advisories (needs the network)
+audit: setup  ## Check requirements.lock for known advisories (needs the network)
 	uv tool run pip-audit -r requirements.lock --no-deps --disable-pip

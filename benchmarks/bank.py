@@ -44,7 +44,8 @@ BATCH = 8
 CHUNKS = params.ChunkParams(corpora=["benchmark"])
 NAMES = resolve(params.BankParams())
 UNMEASURED = (
-    "Not measured, for want of a GPU: 600 images/s and under 8 GiB on one, which were asked for;"
+    "Not measured, because no GPU was available: 600 images/s and under 8 GiB on one, which were"
+    " required;"
     " that CUDA and CPU agree has tests (`pytest -m gpu`), which have never run."
 )
 REPORT = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "bank.md"

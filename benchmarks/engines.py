@@ -106,7 +106,7 @@ def main() -> None:
                 )
     counts = " ".join(str(count) for count in given.photographs)
     text = (
-        "# What the engines cost where nothing is to be done\n\n"
+        "# Overhead of the engines on a finished graph\n\n"
         f"`python benchmarks/engines.py --runs {given.runs} --photographs {counts} --write`: the"
         f" paper preset, {jobs} jobs, all finished. Medians of {given.runs} runs in seconds; other"
         " work ran on the machine.\n\n"

@@ -98,7 +98,7 @@ def report(rows: list[Row], pictures: int, patches: int, rounds: int) -> str:
         [
             "# The index of the largest set",
             "",
-            f"Made by `python benchmarks/index.py --rounds {rounds} --write`, which says how. "
+            f"Written by `python benchmarks/index.py --rounds {rounds} --write`. "
             f"FLIVE: {pictures:,} pictures beside {patches:,} patches under their true names, one "
             f"core of {processor()}, the whole command with its imports, the least of {rounds} "
             "rounds by wall time; other work ran on the machine.",

@@ -106,7 +106,7 @@ def report(rows: list[Row], count: int, full: int) -> str:
         [
             "# Memory for ten thousand photographs",
             "",
-            f"Made by `python benchmarks/memory.py --full {full} --write`, which says how."
+            f"Written by `python benchmarks/memory.py --full {full} --write`."
             f" {count:,} photographs, {full} of them 1024x768 and the others 96x72; two ResNet-50,"
             f" 8,192 features in all; the paper's preset; one core of {processor()}. The peak is"
             " the whole process: Python, torch and the encoder are part of it.",

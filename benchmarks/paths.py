@@ -107,7 +107,7 @@ def table(found: list[tuple[str, float]]) -> list[str]:
 def measured() -> tuple[str, Ratio]:
     """Profile all three, in the surroundings that the verbs give them."""
     lines = [
-        "# Where the time goes",
+        "# Profile",
         "",
         f"`python benchmarks/paths.py --write`, one thread of {processor()},"
         f" torch {torch.__version__}, revision {store.revision()}.",

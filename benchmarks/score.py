@@ -32,7 +32,7 @@ from reiqa.scoring.pipeline import score_images
 
 PAGE = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "score.md"
 
-HEAD = """# Scoring: how fast, and in what order
+HEAD = """# Scoring: speed and ranking
 
 `python benchmarks/score.py --write`. First score: a process from its start to its end, photograph
 of 1024x768, median of the runs. Further: a call of the scorer with a path in that process. Ratio:
@@ -43,7 +43,7 @@ of 1024x768, median of the runs. Further: a call of the scorer with a path in th
 """
 
 ORDER_HEAD = """
-## Scores of ever worse copies
+## Scores of increasingly degraded copies
 
 Share of the pristine photographs whose scores fall at every step of a series, the original not
 counted, and the mean score at each step.

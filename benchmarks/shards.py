@@ -193,7 +193,7 @@ def report(folders: list[Path]) -> tuple[str, list[Row]]:
         [
             "# Shards: size and speed",
             "",
-            "Made by `python benchmarks/shards.py --write`, which says how. One core of "
+            "Written by `python benchmarks/shards.py --write`. One core of "
             f"{processor()}; seconds are processor time. Writing includes decoding the "
             "photograph; reading includes the check of each window's digest and, where the "
             "photograph is small, its reflection.",

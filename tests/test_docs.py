@@ -11,6 +11,7 @@ import runpy
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,10 @@ NOT_COMMANDS = {
         "docs/explanation/architecture.md",
         "pretraining   photograph -> window + recipe (chunks/recipe, shards)",
     ): "a drawing",
-    ("docs/how-to/add-a-distortion.md", "def posterize("): "an example without a body",
+    (
+        "docs/how-to/add-a-distortion.md",
+        "def posterize(images: Tensor, levels: int, seeds: Seeds, frames: Frames) -> Tensor:",
+    ): "an example without a body",
     (
         "docs/how-to/add-a-stage.md",
         "def summarize(dataset: str, params: Params) -> None:",
@@ -291,6 +295,14 @@ def test_no_decision_is_left_over() -> None:
 def test_reference_pages_are_up_to_date() -> None:
     generate = runpy.run_path(str(DOCS / "generate.py"))
     assert generate["outdated"]() == [], "run: make reference"
+
+
+def test_the_site_builds(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="needs the extra docs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "make_expert" in (tmp_path / "reference" / "python-api.html").read_text()
 
 
 def test_every_verb_is_documented() -> None:
