@@ -1,7 +1,7 @@
 """Chunks a second: the bank per window against whole photographs in the usual style.
 
     python benchmarks/bank.py                 print
-    python benchmarks/bank.py --write         and put the result into docs/benchmarks/bank.md
+    python benchmarks/bank.py --write         and put the result into docs/log/benchmarks/bank.md
     python benchmarks/bank.py --processes 2   and the rate of two processes side by side
 
 A chunk is 11 distinct types at drawn levels of one photograph of 1024 x 768, and the photograph
@@ -47,7 +47,7 @@ UNMEASURED = (
     "Not measured, for want of a GPU: 600 images/s and under 8 GiB on one, which were asked for;"
     " that CUDA and CPU agree has tests (`pytest -m gpu`), which have never run."
 )
-REPORT = Path(__file__).parents[1] / "docs" / "benchmarks" / "bank.md"
+REPORT = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "bank.md"
 
 
 def photographs() -> list[Photo]:
@@ -241,7 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chunks", type=int, default=BATCH, help="chunks timed")
     parser.add_argument("--processes", type=int, default=1, help="also time this many at once")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks/bank.md")
+    parser.add_argument("--write", action="store_true", help="write docs/log/benchmarks/bank.md")
     add_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -23,7 +23,7 @@ from ratios import Ratio, add_option, put
 from reiqa import store
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "benchmarks" / "engines.md"
+PAGE = ROOT / "docs" / "log" / "benchmarks" / "engines.md"
 PRESET = ROOT / "reiqa" / "presets" / "paper.yaml"
 BOUND = 2.0
 

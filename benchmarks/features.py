@@ -32,7 +32,7 @@ from reiqa.encoders import build_encoder, load_encoder, save_encoder
 from reiqa.features import cache
 from reiqa.params import EXPERTS, Params
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "features.md"
+PAGE = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "features.md"
 
 
 def make_images(folder: Path, count: int, side: int) -> list[Path]:

@@ -28,7 +28,7 @@ from usage import Used, processor, reiqa
 
 from reiqa import layout, store
 
-OUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "index.md"
+OUT = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "index.md"
 MOST_SECONDS, MOST_MIB = 20, 1024
 PHOTOGRAPHS = ("coffee", "astronaut", "chelsea", "rocket")
 
@@ -119,7 +119,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to lay it out; a temporary one if not")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help=f"to {OUT.name} in docs/benchmarks")
+    parser.add_argument(
+        "--write", action="store_true", help=f"to {OUT.name} in docs/log/benchmarks"
+    )
     add_option(parser)
     chosen = parser.parse_args()
     os.sched_setaffinity(0, {chosen.core})

@@ -25,7 +25,7 @@ from usage import Used, processor, reiqa
 
 from reiqa import layout, params, store
 
-OUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "memory.md"
+OUT = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "memory.md"
 NAME = "koniq10k"
 PRESET = Path(params.__file__).parent / "presets" / "paper.yaml"
 FULL, SMALL = (1024, 768), (96, 72)
@@ -124,7 +124,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to lay it out; a temporary one if not")
     parser.add_argument("--count", type=int, help="photographs, the first so many; all if not")
     parser.add_argument("--full", type=int, default=40, help="of them at 1024x768")
-    parser.add_argument("--write", action="store_true", help=f"to {OUT.name} in docs/benchmarks")
+    parser.add_argument(
+        "--write", action="store_true", help=f"to {OUT.name} in docs/log/benchmarks"
+    )
     add_option(parser)
     chosen = parser.parse_args()
     paths = [row["dis_img_path"] for row in listed("KonIQ-10k")][: chosen.count]

@@ -1,7 +1,7 @@
 """Where the time of the three hottest paths goes: rendering, features, regression.
 
     python benchmarks/paths.py            print
-    python benchmarks/paths.py --write    and put it into docs/benchmarks/paths.md
+    python benchmarks/paths.py --write    and put it into docs/log/benchmarks/paths.md
 
 Processor time of one thread. Rendering and features by torch's profiler: operators by the time
 they take themselves. Regression by its steps, which are products of matrices nearly all; they
@@ -31,7 +31,7 @@ from reiqa.params import ComputeParams
 from reiqa.regression.banded_solver import ShiftedSystem
 from reiqa.regression.scaler import FeatureScaler, ScaledRows
 
-OUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "paths.md"
+OUT = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "paths.md"
 SHOWN = 8
 CHUNKS = 12
 BACKBONES = ("efficientnet_lite0", "resnet50")
@@ -139,7 +139,9 @@ def measured() -> tuple[str, Ratio]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help=f"to {OUT.name} in docs/benchmarks")
+    parser.add_argument(
+        "--write", action="store_true", help=f"to {OUT.name} in docs/log/benchmarks"
+    )
     add_option(parser)
     given = parser.parse_args()
     with device(ComputeParams(device="cpu", threads=1)):

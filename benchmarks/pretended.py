@@ -4,8 +4,8 @@ import csv
 import importlib.util
 from pathlib import Path
 
-from reiqa import layout, params, store
-from reiqa.data import catalog, receipts
+from reiqa import catalog, layout, params, store
+from reiqa.data import receipts
 from reiqa.stages import stage_parameters
 
 

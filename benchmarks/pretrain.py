@@ -10,7 +10,7 @@ The first tells of a step. `ratio` is the time of a whole one (optimiser, queue,
 measures included) over that of the bare encoders on the same batch: query forward and backward,
 key forward. On a GPU read `pairs_per_s`, the shares and `peak_memory_gib`. The second needs no
 project: it counts the bytes of the paper's step on one of its GPUs. `--write` puts either into
-docs/benchmarks/pretrain.md; JSON is printed anyway.
+docs/log/benchmarks/pretrain.md; JSON is printed anyway.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from reiqa.pretrain.views import view_source
 
 Result = TypeVar("Result")
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "pretrain.md"
+PAGE = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "pretrain.md"
 
 #: The paper's: 630 photographs x 2 scales x 12 versions over 18 GPUs, crops of 160 pixels.
 PAIRS, PATCH = 840, 160

@@ -29,7 +29,7 @@ from reiqa.regression.ridge_path import alpha_grid, penalty_grid, ridge
 from reiqa.regression.scaler import FeatureScaler, ScaledRows
 from reiqa.regression.splits import Split
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "regression.md"
+PAGE = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "regression.md"
 
 
 def seconds(work: Callable[[], object]) -> float:

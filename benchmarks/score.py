@@ -30,7 +30,7 @@ from reiqa.scoring import Scorer
 from reiqa.scoring.find_images import find_images
 from reiqa.scoring.pipeline import score_images
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "score.md"
+PAGE = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "score.md"
 
 HEAD = """# Scoring: how fast, and in what order
 

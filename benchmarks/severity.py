@@ -2,7 +2,7 @@
 
     python benchmarks/severity.py                       the photographs that libraries ship
     python benchmarks/severity.py --mirror DIR          and those of DIR/pristine
-    python benchmarks/severity.py --mirror DIR --write  and put the tables into docs/distortions.md
+    python benchmarks/severity.py --mirror DIR --write  and update docs/explanation/distortions.md
 
 Each photograph is judged on a window of 256 x 256 pixels in its middle, rendered in its frame.
 Exits 1 where severity does not rise strictly with the level, or level 1 is over 40 dB.
@@ -29,7 +29,7 @@ from reiqa.layout import IMAGE_SUFFIXES
 from reiqa.progress import track
 
 SIDE = 256
-DOCS = Path(__file__).parents[1] / "docs" / "distortions.md"
+DOCS = Path(__file__).parents[1] / "docs" / "explanation" / "distortions.md"
 #: Types whose change MS-SSIM, being blind to a shift of grey or of hue, does not see reliably.
 BY_COLOUR = {"colour_diffusion", "desaturation", "saturation", "mean_shift"}
 
@@ -180,7 +180,7 @@ def ours(distortion: Distortion) -> str:
 
 
 def tables(means: dict[str, Values], count: int) -> str:
-    """Return the two tables of docs/distortions.md."""
+    """Return the two tables of docs/explanation/distortions.md."""
     lines = ["| type | theirs | ours | unit | why |", "|---|---|---|---|---|"]
     for name in means:
         theirs, why = THEIRS[name]
@@ -192,7 +192,7 @@ def tables(means: dict[str, Values], count: int) -> str:
 
 
 def rewrite(means: dict[str, Values], count: int) -> None:
-    """Replace what stands between the two markers of docs/distortions.md.
+    """Replace what stands between the two markers of docs/explanation/distortions.md.
 
     Where only some types were measured, only their two rows.
     """
@@ -219,7 +219,9 @@ def main() -> int:
     parser.add_argument("--mirror", type=Path, help="folder that holds pristine/")
     parser.add_argument("--every", type=int, default=1, help="take one pristine photograph in N")
     parser.add_argument("--types", nargs="*", default=list(TYPES), metavar="TYPE")
-    parser.add_argument("--write", action="store_true", help="rewrite docs/distortions.md")
+    parser.add_argument(
+        "--write", action="store_true", help="rewrite docs/explanation/distortions.md"
+    )
     # The tests load this file by its path, from where its neighbours are not found.
     from ratios import Ratio, add_option, put
 

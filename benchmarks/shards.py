@@ -27,7 +27,7 @@ from usage import processor
 from reiqa import images, layout, params, store
 from reiqa.chunks import shards
 
-OUT = Path(__file__).parents[1] / "docs" / "benchmarks" / "shards.md"
+OUT = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "shards.md"
 MOST = 60
 ROUNDS = 3
 
@@ -219,7 +219,9 @@ def report(folders: list[Path]) -> tuple[str, list[Row]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photographs", type=Path, nargs="+")
-    parser.add_argument("--write", action="store_true", help=f"to {OUT.name} in docs/benchmarks")
+    parser.add_argument(
+        "--write", action="store_true", help=f"to {OUT.name} in docs/log/benchmarks"
+    )
     add_option(parser)
     chosen = parser.parse_args()
     folders = chosen.photographs

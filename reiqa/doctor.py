@@ -8,8 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from reiqa import devices, distortions, params, store
-from reiqa.data import catalog
+from reiqa import catalog, devices, distortions, params, store
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, Params
 

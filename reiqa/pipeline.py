@@ -14,9 +14,8 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 
-from reiqa import devices, distortions, layout, store
+from reiqa import catalog, devices, distortions, layout, store
 from reiqa import params as parameters
-from reiqa.data import catalog
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, ExpertName, Params
 from reiqa.stages import STAGES, artifacts, lookup, shards

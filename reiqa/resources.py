@@ -7,7 +7,7 @@ Interrupted pretraining resumes from its checkpoint.
 import math
 from dataclasses import dataclass
 
-from reiqa.data import catalog
+from reiqa import catalog
 from reiqa.params import EXPERTS, ExpertName, Params
 
 #: Resident memory of Python with torch, other libraries and some photographs, in MB.

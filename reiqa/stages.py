@@ -14,8 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from reiqa import layout, resources
-from reiqa.data import catalog
+from reiqa import catalog, layout, resources
 from reiqa.params import EXPERTS, ExpertName, Params
 from reiqa.resources import Needs
 
@@ -133,12 +132,12 @@ def _model(params: Params, name: str) -> dict[str, Any]:
     }
 
 
-def _features(params: Params, _dataset: str, _name: str) -> dict[str, Any]:
+def _features(params: Params, *_values: str) -> dict[str, Any]:
     section = params.features.model_dump(mode="json", exclude=_PERFORMANCE_KEYS["features"])
     return {"compute": _arithmetic(params), "features": section}
 
 
-def _probe(params: Params) -> dict[str, Any]:
+def _probe(params: Params, *_values: str) -> dict[str, Any]:
     bank = params.bank.model_dump(mode="json")
     return {"bank": bank, "chunks": {"corpora": params.probe_corpora()}}
 

@@ -111,9 +111,9 @@ def test_the_processes_of_a_job_lease_together_and_each_has_its_own(hold, tmp_pa
     script.write_text(
         "import os\n"
         "from reiqa.devices import device\n"
-        "from reiqa.params import Compute\n"
+        "from reiqa.params import ComputeParams\n"
         "from torch import distributed\n"
-        "with device(Compute()):\n"
+        "with device(ComputeParams()):\n"
         "    distributed.init_process_group('gloo')\n"
         "    distributed.barrier()\n"
     )
@@ -215,8 +215,8 @@ def test_cuda_asked_for_where_there_is_none_is_one_line(monkeypatch):
 COUNT = """
 import resource, torch
 from reiqa.devices import device
-from reiqa.params import Compute
-with device(Compute(device="cpu")):
+from reiqa.params import ComputeParams
+with device(ComputeParams(device="cpu")):
     for _ in range(10):
         held = [torch.ones(6_000_000) for _ in range(4)]
         del held

@@ -174,7 +174,7 @@ def work():
     time.sleep(1)
     with open("log", "a") as log: log.write("made\\n")
     store.write_text(Path("x"), "x")
-store.make(Path("x"), "index", "demo", lookup(Params.model_validate({TREE!r})), [], work)
+store.make_artifact(Path("x"), "index", "demo", lookup(Params.model_validate({TREE!r})), [], work)
 """
     pair = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     assert [child.wait(60) for child in pair] == [0, 0]
@@ -388,7 +388,7 @@ def test_a_library_that_fails_on_a_full_disk_is_an_error_of_the_system(monkeypat
 def test_a_sidecar_without_companion_digests_is_still_valid():
     run_chain()
     told = json.loads(store.sidecar(RESULT).read_text())
-    del told["companion_digests"], told["seal"]
+    del told["companion_digests"], told["checksum"]
     store.write_json(store.sidecar(RESULT), told)
     assert run_chain() == []
 
@@ -397,7 +397,7 @@ def test_a_sidecar_that_names_its_own_artifact_as_input_is_stale():
     run_chain()
     told = json.loads(store.sidecar(RESULT).read_text())
     told["inputs"][str(RESULT)] = told["digest"]
-    del told["seal"]
+    del told["checksum"]
     store.write_json(store.sidecar(RESULT), told)
     assert not store.Freshness(lookup(PARAMS)).is_fresh(RESULT)
 

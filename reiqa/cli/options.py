@@ -22,7 +22,7 @@ def require_rated_dataset(name: str) -> None:
     Raises:
         BadInputError: it is not.
     """
-    from reiqa.data import catalog
+    from reiqa import catalog
 
     if name not in catalog.rated_names():
         raise BadInputError(

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reiqa import layout, store
-from reiqa.data import catalog, demo, disk_space, file_tree, receipts, sources
-from reiqa.data.catalog import DatasetEntry, Source, SourceFile
+from reiqa import catalog, layout, store
+from reiqa.catalog import DatasetEntry, Source, SourceFile
+from reiqa.data import demo, disk_space, file_tree, receipts, sources
 from reiqa.data.concurrency import run_each
 from reiqa.data.image_files import ImageFiles
 from reiqa.data.receipts import ReceiptTree

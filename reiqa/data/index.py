@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reiqa import layout, store, text
-from reiqa.data import catalog, matching
+from reiqa import catalog, layout, store, text
+from reiqa.data import matching
 from reiqa.data.image_files import ImageFiles
 from reiqa.errors import BadInputError
 from reiqa.params import Params

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from reiqa import devices, store
+from reiqa.catalog import DatasetEntry, RatingsSpec
 from reiqa.data import rating_tables
-from reiqa.data.catalog import DatasetEntry, RatingsSpec
 from reiqa.data.image_files import ImageFiles, extras, matches_any
 from reiqa.errors import BadInputError
 from reiqa.progress import track

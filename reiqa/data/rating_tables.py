@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from reiqa.data.catalog import DatasetEntry, Part, SplitFile
+from reiqa.catalog import DatasetEntry, Part, SplitFile
 from reiqa.data.image_files import ImageFiles
 from reiqa.errors import BadInputError
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from reiqa import store
+from reiqa.catalog import Source
 from reiqa.data import disk_space
-from reiqa.data.catalog import Source
 from reiqa.data.disk_space import Advance
 
 DOWNLOADS = store.WORK / "downloads"

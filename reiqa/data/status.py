@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from reiqa import layout, text
-from reiqa.data import catalog, receipts
-from reiqa.data.catalog import DatasetEntry
+from reiqa import catalog, layout, text
+from reiqa.catalog import DatasetEntry
+from reiqa.data import receipts
 from reiqa.data.index import read_header
 from reiqa.errors import BadInputError
 

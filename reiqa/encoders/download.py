@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reiqa import progress, store
+from reiqa.catalog import Source
 from reiqa.data import sources
-from reiqa.data.catalog import Source
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import ExpertName
 

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reiqa import devices, layout, store
+from reiqa import catalog, devices, layout, store
 from reiqa import params as parameters
-from reiqa.data import catalog
 from reiqa.data import index as indices
 from reiqa.encoders import NORMALIZATION
 from reiqa.encoders import load_encoder as load_encoder

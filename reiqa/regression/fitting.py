@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from reiqa import layout, store, text
+from reiqa import catalog, layout, store, text
 from reiqa import params as parameters
-from reiqa.data import catalog
 from reiqa.params import EXPERTS, VARIANTS, Params, RegressionParams, Variant
 from reiqa.regression import regressor, splits
 from reiqa.regression.dataset import RatedFeatures, load_rated_features

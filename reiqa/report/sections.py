@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reiqa import layout
-from reiqa.data import catalog
+from reiqa import catalog, layout
 from reiqa.params import VARIANTS, ExpertName
 from reiqa.regression import metrics
 from reiqa.report import figures, results, thumbnails

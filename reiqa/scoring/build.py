@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save as to_bytes
 
-from reiqa import layout, stages, store
-from reiqa.data import catalog
+from reiqa import catalog, layout, stages, store
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, VARIANTS, ExpertName
 from reiqa.progress import log

@@ -20,7 +20,7 @@ from reiqa.params import EXPERTS, ExpertName, Pooling
 from reiqa.regression.scaler import Vector
 
 #: Format version; increased for incompatible changes.
-FORMAT = 1
+FORMAT = 2
 
 MANIFEST = "bundle.json"
 CARD = "CARD.md"
@@ -273,6 +273,11 @@ def _parse_manifest(path: Path, text: bytes) -> Manifest:
             raise BadInputError(
                 f"{path}: format {number} is newer than this version supports ({FORMAT});"
                 " upgrade reiqa"
+            )
+        if isinstance(number, int) and number < FORMAT:
+            raise BadInputError(
+                f"{path}: format {number} is from an earlier version of reiqa;"
+                " make the bundle again with: reiqa bundle"
             )
         return Manifest.model_validate(store.verify_checksum(tree))
     except ValidationError as error:

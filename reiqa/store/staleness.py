@@ -132,7 +132,7 @@ class Freshness:
                 return f"{part} is missing or has another size"
         try:
             current = self._parameters_of(provenance.stage, provenance.item)
-        except ValueError:
+        except (ValueError, KeyError, TypeError):
             return f"made for another item ({provenance.item})"
         if changed := stages.differences(provenance.parameters, current):
             return f"parameters changed: {', '.join(changed)}"

@@ -318,6 +318,8 @@ def test_the_verb_names_every_damaged_shard_and_still_checks_the_others(
     garden, parameters, monkeypatch
 ):
     monkeypatch.setattr(pipeline, "load_params", lambda _: parameters)
+    items = [f"{garden}/{number:05d}" for number in range(3)]
+    monkeypatch.setattr("reiqa.stages.shards", lambda *_: items)
     paths = [sealed(garden, number, 3, parameters) for number in range(3)]
     runner = CliRunner()
     done = runner.invoke(cli.app, ["chunks", "--verify"])
@@ -389,7 +391,7 @@ def test_a_reader_made_before_the_fork_serves_every_worker(garden, parameters):
 
 
 def test_a_reader_keeps_few_files_open(garden, parameters, monkeypatch):
-    monkeypatch.setattr(shards, "_OPEN", 2)
+    monkeypatch.setattr(shards, "_MAX_OPEN", 2)
     reader = shards.ShardReader(
         [shards.write_shard(garden, number, 7, parameters) for number in range(7)]
     )

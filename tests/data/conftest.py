@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from support.archive_server import Server
 
-from reiqa.data import catalog
-from reiqa.data.catalog import DatasetEntry, Source, SourceFile
+from reiqa import catalog
+from reiqa.catalog import DatasetEntry, Source, SourceFile
 from reiqa.data.sources import RetryPolicy
 
 

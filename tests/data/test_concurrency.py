@@ -14,9 +14,9 @@ from support.archive_server import SMALL, Server, tgz
 from typer.testing import CliRunner, Result
 
 from reiqa import layout
+from reiqa.catalog import DatasetEntry
 from reiqa.cli import app
 from reiqa.data import fetch, sources
-from reiqa.data.catalog import DatasetEntry
 from reiqa.data.concurrency import run_each
 
 NAMES = ("one", "two", "three", "four", "five")
@@ -24,8 +24,8 @@ NAMES = ("one", "two", "three", "four", "five")
 #: The program with sets of a test in its catalog: names and archives' addresses are arguments.
 PROGRAM = """
 import sys
-from reiqa.data import catalog
-from reiqa.data.catalog import DatasetEntry, Source, SourceFile
+from reiqa import catalog
+from reiqa.catalog import DatasetEntry, Source, SourceFile
 
 entries = dict(catalog.load_catalog())
 for address in sys.argv.pop(1).split():

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reiqa.data import catalog, rating_tables
+from reiqa import catalog
+from reiqa.data import rating_tables
 from reiqa.errors import BadInputError
 
 _SPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'

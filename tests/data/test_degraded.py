@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reiqa import layout
-from reiqa.data import catalog, degraded, fetch, index
+from reiqa import catalog, layout
+from reiqa.data import degraded, fetch, index
 from reiqa.errors import BadInputError
 
 EACH = 1 + len(degraded.TYPES) * degraded.LEVELS

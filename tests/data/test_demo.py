@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reiqa import layout
-from reiqa.data import catalog, demo, fetch, index
+from reiqa import catalog, layout
+from reiqa.data import demo, fetch, index
 from reiqa.errors import WorkFailedError
 
 TITLES = {name: list(photographs) for name, photographs in demo.PHOTOGRAPHS.items()}

@@ -7,9 +7,9 @@ import pytest
 from support import miniature
 from support.archive_server import picture
 
-from reiqa import layout, store
-from reiqa.data import catalog, fetch, index
-from reiqa.data.catalog import DatasetEntry, RatingsSpec
+from reiqa import catalog, layout, store
+from reiqa.catalog import DatasetEntry, RatingsSpec
+from reiqa.data import fetch, index
 from reiqa.errors import BadInputError
 from reiqa.params import Params
 from reiqa.stages import lookup, stage_parameters

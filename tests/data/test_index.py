@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from support.archive_layouts import SHAPES, labels_of, miniature, rows_of
 from support.archive_server import Server, picture, spreadsheet, tgz, zipped
 
-from reiqa import layout
-from reiqa.data import catalog, fetch, index
-from reiqa.data.catalog import DatasetEntry, SourceFile
+from reiqa import catalog, layout
+from reiqa.catalog import DatasetEntry, SourceFile
+from reiqa.data import fetch, index
 from reiqa.data.image_files import ImageFiles
 from reiqa.data.sources import RetryPolicy, file_name
 from reiqa.errors import BadInputError

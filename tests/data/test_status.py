@@ -5,8 +5,8 @@ from pathlib import Path
 
 from support.archive_server import picture
 
-from reiqa import layout
-from reiqa.data import catalog, fetch, index, status
+from reiqa import catalog, layout
+from reiqa.data import fetch, index, status
 
 
 def row_of(name: str) -> status.DatasetStatus:

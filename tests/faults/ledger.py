@@ -75,7 +75,7 @@ def read(path: Path) -> list[Line]:
 
 
 def table(lines: Iterable[Line]) -> str:
-    """Return the table as it stands in docs/faults.md."""
+    """Return the table as it stands in docs/log/faults.md."""
     lines = list(lines)
     stages: dict[str, set[str]] = defaultdict(set)
     total: Counter[tuple[str, str]] = Counter()

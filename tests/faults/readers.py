@@ -46,8 +46,8 @@ def _text_readers() -> Iterator[Reader]:
     import numpy as np
 
     from reiqa import params
+    from reiqa.catalog import DatasetEntry
     from reiqa.data import index, rating_tables
-    from reiqa.data.catalog import DatasetEntry
     from reiqa.data.index import Index
     from reiqa.regression import splits
 

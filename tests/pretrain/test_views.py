@@ -87,8 +87,8 @@ def test_making_views_leaves_the_callers_randomness(corpus, settings):
 
 
 def test_quality_views_are_chunk_pairs_redrawn_each_repeat(corpus, settings):
+    from reiqa import catalog
     from reiqa.chunks import shards
-    from reiqa.data import catalog
 
     of = settings.chunks.shard_count(catalog.get_entry("kodak").images)
     for number in range(of):
@@ -105,8 +105,8 @@ def test_quality_views_are_chunk_pairs_redrawn_each_repeat(corpus, settings):
 
 
 def test_a_damaged_shard_ends_pretraining_before_its_first_step(corpus, settings, monkeypatch):
+    from reiqa import catalog
     from reiqa.chunks import shards
-    from reiqa.data import catalog
     from reiqa.pretrain import loop
 
     monkeypatch.setattr(

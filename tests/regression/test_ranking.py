@@ -82,7 +82,7 @@ def test_copies_of_other_photographs_or_through_other_experts_are_refused(make_s
 
 
 def test_rows_of_pairs_are_worse_less_better_under_the_root_of_their_weight(pairs):
-    mixing = pairs.differences(2, weight=4.0).toarray()
+    mixing = pairs.difference_matrix(2, weight=4.0).toarray()
     values = np.concatenate([np.ones((2, 9)), pairs.values])
     expected = [*np.ones((2, 9)), *(2 * (pairs.values[pairs.worse] - pairs.values[pairs.better]))]
     np.testing.assert_allclose(mixing @ values, expected, rtol=1e-6)

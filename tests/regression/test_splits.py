@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.archive_layouts import SHAPES, labels_of, rows_of
 
-from reiqa.data import catalog
+from reiqa import catalog
 from reiqa.data.index import Index
 from reiqa.errors import BadInputError
 from reiqa.regression.splits import (

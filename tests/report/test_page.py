@@ -156,7 +156,7 @@ def test_the_same_results_give_the_same_bytes_in_another_process(written):
     Path("params.json").write_text(written.params.model_dump_json())
     again = (
         "from pathlib import Path; from reiqa import params, report;"
-        "report.write(params.Params.model_validate_json(Path('params.json').read_text()))"
+        "report.write_report(params.Params.model_validate_json(Path('params.json').read_text()))"
     )
     seed = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", again], check=True, env={**os.environ, **seed})

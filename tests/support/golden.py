@@ -24,9 +24,8 @@ import yaml
 from PIL import ExifTags, Image
 
 import reiqa.probe.run
-from reiqa import layout, pipeline, seeds
-from reiqa.data import catalog
-from reiqa.data.catalog import DatasetEntry, RatingsSpec, Source, SourceFile
+from reiqa import catalog, layout, pipeline, seeds
+from reiqa.catalog import DatasetEntry, RatingsSpec, Source, SourceFile
 from reiqa.scoring import bundle as bundles
 from reiqa.stages import STAGES
 
@@ -126,7 +125,7 @@ ENTRIES = {
             "views_degraded",
             images=2 * 16,
             references=2,
-            made_by="ladders",
+            made_by="degraded",
             shares="views",
             level=r"_l(\d)\.png$",
         ),

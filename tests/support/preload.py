@@ -13,10 +13,10 @@ import reiqa.regression
 import reiqa.report
 import reiqa.scoring.build
 import reiqa.scoring.run  # noqa: F401
-from reiqa import cli, store
+from reiqa import catalog, cli, store
+from reiqa.catalog import DatasetEntry, Source, SourceFile
 from reiqa.chunks import render, shards  # noqa: F401
-from reiqa.data import catalog, demo, fetch, index  # noqa: F401
-from reiqa.data.catalog import DatasetEntry, Source, SourceFile
+from reiqa.data import demo, fetch, index  # noqa: F401
 from reiqa.probe import run
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -23,14 +23,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.engine]
 TABLE = "results/all_srcc.csv"
 DATASETS = ["koniq10k", "clive", "flive", "spaq", "live", "csiq", "tid2013", "kadid10k"]
 VARIANTS = ["content", "quality", "both"]
-HEAD = f"""# The paper's own commands, run to the end
+HEAD = f"""# The paper preset, end to end on miniature archives
 
-The paper preset on miniature archives of the true layouts: 20 to 24 images of each of the eight
-sets, one photograph of each archive of the five corpora, four of ImageNet; ResNet-50 experts, 11
-distortions a chunk, crops of 160 px, one step of each training, four faked GPUs. The numbers that
-come out mean nothing; that they come out, from the archives to the tables, is what is shown. Kept
-by `REIQA_ACCEPTANCE=docs/acceptance.md pytest -m slow tests/workflow/test_paper.py`, revision
-{store.revision()}, {os.cpu_count()} cores of which other work took its part.
+The preset `paper` on miniature archives of the true layouts: 20 to 24 images of each of the eight
+datasets, one photograph of each archive of the five corpora, four of ImageNet; ResNet-50 experts,
+11 distortions per chunk, crops of 160 px, one step of each training, four fake GPUs. It shows that
+the commands run to the end, from archives to tables; the numbers that come out mean nothing.
+Recorded by `REIQA_ACCEPTANCE=docs/log/acceptance.md pytest -m slow tests/workflow/test_paper.py` at
+revision {store.revision()}, on {os.cpu_count()} cores shared with other work.
 
 ```
 """

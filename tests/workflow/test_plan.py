@@ -6,8 +6,7 @@ import pytest
 import yaml
 from support.project import ROOT, Project
 
-from reiqa import layout, params
-from reiqa.data import catalog
+from reiqa import catalog, layout, params
 from reiqa.stages import stage_parameters
 
 
