@@ -18,7 +18,8 @@ import yaml
 from reiqa import layout, params, store
 from reiqa.regression import splits, statistics
 from reiqa.regression.dataset import load_rated_features
-from reiqa.regression.evaluation import cross_validate, split_metrics
+from reiqa.regression.evaluation import cross_validate
+from reiqa.regression.summary import split_metrics
 
 SHARED = ("data/raw", "data/index")
 

@@ -2,7 +2,7 @@
 
     python benchmarks/severity.py                       the photographs that libraries ship
     python benchmarks/severity.py --mirror DIR          and those of DIR/pristine
-    python benchmarks/severity.py --mirror DIR --write  and write the tables of the docs' page
+    python benchmarks/severity.py --mirror DIR --write  and update docs/explanation/distortions.md
 
 Each photograph is judged on a window of 256 x 256 pixels in its middle, rendered in its frame.
 Exits 1 where severity does not rise strictly with the level, or level 1 is over 40 dB.

@@ -320,7 +320,7 @@ def stages_page() -> str:
                 f"`all_{target(stage)}`",
             )
         )
-        also = ", ".join(f"`{path}`" for path in stage.beside(Path(stage.pattern())))
+        also = ", ".join(f"`{path}`" for path in stage.companion_paths(Path(stage.pattern())))
         details += [
             f"## {stage.name}",
             table(

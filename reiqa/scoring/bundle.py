@@ -276,8 +276,8 @@ def _parse_manifest(path: Path, text: bytes) -> Manifest:
             )
         if isinstance(number, int) and number < FORMAT:
             raise BadInputError(
-                f"{path}: format {number} was written by an earlier version;"
-                " build the bundle again with: reiqa bundle"
+                f"{path}: format {number} is from an earlier version of reiqa;"
+                " make the bundle again with: reiqa bundle"
             )
         return Manifest.model_validate(store.verify_checksum(tree))
     except ValidationError as error:

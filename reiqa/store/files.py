@@ -154,7 +154,7 @@ def read_json(path: Path) -> Any:
         raise BadInputError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise BadInputError(
-            f"{path}: not readable as JSON ({error}); delete it and run again"
+            f"{path}: not readable as JSON ({error}). Delete it and rerun."
         ) from None
 
 

@@ -391,7 +391,7 @@ def test_a_reader_made_before_the_fork_serves_every_worker(garden, parameters):
 
 
 def test_a_reader_keeps_few_files_open(garden, parameters, monkeypatch):
-    monkeypatch.setattr(shards, "_OPEN", 2)
+    monkeypatch.setattr(shards, "_MAX_OPEN", 2)
     reader = shards.ShardReader(
         [shards.write_shard(garden, number, 7, parameters) for number in range(7)]
     )

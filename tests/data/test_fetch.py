@@ -426,7 +426,7 @@ def test_manual_steps_are_logged_if_all_sources_fail(
 ) -> None:
     small_set(ARCHIVE, steps=("fill in the form", "unpack it"), registration=True)
     archives.faults[ARCHIVE] = ["404"] * 9
-    with pytest.raises(WorkFailedError, match=r"HTTP 404\. .*steps above.*work/by-hand/small"):
+    with pytest.raises(WorkFailedError, match=r"HTTP 404\)\. .*steps above.*work/by-hand/small"):
         fetch.fetch("small", patience=patience)
     assert capsys.readouterr().err.splitlines() == ["1. fill in the form", "2. unpack it"]
     for name, data in SMALL.items():
