@@ -29,8 +29,12 @@ demo: setup  ## Run the main job on the embedded demo and print its table
 test: setup  ## Run the tests
 	pytest -n 2 --dist loadgroup
 
-# Without engines, trained models and whole scorings: what most changes break shows here.
-FAST := tests/test_params.py tests/test_cli.py
+# Parameters, decoding, catalog, geometry, loss and metrics: no engine, no training, no scoring.
+FAST := tests/test_params.py tests/test_rooms.py tests/test_seeds.py tests/test_identity.py \
+	tests/test_images.py tests/test_image_metadata.py tests/data/test_catalog.py \
+	tests/data/test_entry.py tests/data/test_index.py tests/chunks/test_recipe.py \
+	tests/encoders/test_pooling.py tests/pretrain/test_moco.py tests/regression/test_metrics.py \
+	tests/regression/test_statistics.py tests/regression/test_splits.py
 
 test-fast: setup  ## Run the tests that take under two minutes in all
 	pytest -n 2 -m "not slow and not engine" $(FAST)

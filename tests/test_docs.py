@@ -104,7 +104,6 @@ NOT_RUN = {
     "dvc queue start": "runs experiments for minutes, in the background",
     "git ": "about the reader's own repository",
     "pytest": "a test does not run the tests",
-    "ruff": "make lint does",
     "python benchmarks/severity.py": "measures 155 photographs; tests/distortions has a small form",
     "python -m json.tool": "needs a finished run",
     "reiqa doctor --results": "needs a finished run; the tutorial has one",
