@@ -156,7 +156,7 @@ def _json_readers() -> Iterator[Reader]:
     manifest = (bundle.SHIPPED / "lite" / bundle.MANIFEST).read_bytes()
     yield Reader(
         "manifest of a bundle", ".json", (manifest,),
-        lambda path: bundle._checked(path, path.read_bytes()),
+        lambda path: bundle._parse_manifest(path, path.read_bytes()),
     )  # fmt: skip
 
 

@@ -119,7 +119,7 @@ def test_room_is_never_exceeded_but_by_one_alone() -> None:
     lock, within, most = threading.Lock(), [0], []
 
     def work(pixels: int) -> None:
-        with room.hold(pixels):
+        with room.reserve(pixels):
             with lock:
                 within[0] += pixels
                 most.append((within[0], pixels))
