@@ -16,7 +16,7 @@ from reiqa import store, tensors
 from reiqa.features.batching import Pixels
 from reiqa.scoring.find_images import ImageItem
 from reiqa.scoring.inputs import PreparedImage
-from reiqa.scoring.record import Record
+from reiqa.scoring.output import Record
 from reiqa.scoring.scorer import Score, Scorer
 from reiqa.scoring.sliding_windows import Surface, WindowGrid, interpolate_grid
 

@@ -9,7 +9,7 @@ from reiqa import devices, images, store
 from reiqa.errors import BadInputError
 from reiqa.scoring.find_images import ImageItem
 from reiqa.scoring.inputs import PreparedImage
-from reiqa.scoring.record import Record
+from reiqa.scoring.output import Record
 from reiqa.scoring.scorer import Score, Scorer
 
 # Number of images in progress or waiting to be yielded, per thread.

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reiqa.errors import BadInputError
-from reiqa.scoring.output import RowFile
-from reiqa.scoring.record import Record, format_header, format_row, parse_row
+from reiqa.scoring.output import Record, RowFile, format_header, format_row, parse_row
 
 texts = st.text(st.characters(exclude_categories=["C", "Z"], include_characters=' ,"'), min_size=1)
 points = st.integers(-50_000, 150_000).map(lambda thousandths: thousandths / 1000)

@@ -12,7 +12,7 @@ import torch
 from reiqa.scoring import Scorer, pipeline
 from reiqa.scoring.budget import PixelBudget
 from reiqa.scoring.find_images import ImageItem
-from reiqa.scoring.record import Record
+from reiqa.scoring.output import Record
 
 
 def items(paths: list[Path]) -> list[ImageItem]:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from reiqa.errors import BadInputError, WorkFailedError
-from reiqa.scoring.record import Record, parse_row
+from reiqa.scoring.output import Record, parse_row
 
 GOOD = "a good one.png"
 
