@@ -191,7 +191,7 @@ def miniature(folder: Path) -> Iterator[None]:
     """Be in a new project whose catalog holds only the miniature's sets."""
     write_mirror(folder / "mirror")
     (folder / "params.yaml").write_text(yaml.safe_dump(PARAMETERS, sort_keys=False))
-    with contextlib.chdir(folder), mock.patch.object(catalog, "load", lambda: ENTRIES):
+    with contextlib.chdir(folder), mock.patch.object(catalog, "load_catalog", lambda: ENTRIES):
         yield
 
 
