@@ -66,7 +66,7 @@ def test_a_rating_outside_the_declared_range_is_refused_by_set_and_row(
     change_catalog(rated())
     lay_out([1, score, 3, 5])
     with pytest.raises(
-        BadInputError, match=r"^mine: .*1\.png rating .* is outside the declared range 1"
+        BadInputError, match=r"^mine: .*1\.png: rating .* is outside the declared range 1"
     ):
         index.build_index("mine")
     ratings = RatingsSpec(file="ratings.csv", low=1, high=5, least=0, most=80, tail=1)
