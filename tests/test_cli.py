@@ -109,7 +109,7 @@ def test_a_wrong_parameter_is_one_line_that_names_the_key_and_what_is_allowed(
         (("fit", "--dataset", "demo_corpus"), ("not a rated dataset", "koniq10k")),
         (("features", "--dataset", "demo"), ("models/content.safetensors", "reiqa pretrain")),
         (("features",), ("--dataset", "--images")),
-        (("chunks", "--shard", "7/3"), ("--shard 7/3", "0/3")),
+        (("chunks", "--shard", "7/3"), ("--shard 7/3", "0 to 2")),
         (("distort",), ("photograph",)),
         (("distort", "none.jpg"), ("none.jpg: no such file",)),
         (("distort", "\x1b[2Jnone.jpg"), (r"reiqa: \x1b[2Jnone.jpg: no such file",)),

@@ -16,8 +16,8 @@ from reiqa.params import ComputeParams
 
 HOLD = """
 import sys, time
-from reiqa.devices import leased_gpus
-with leased_gpus({count}) as gpus:
+from reiqa.devices import lease_gpus
+with lease_gpus({count}) as gpus:
     print(",".join(gpus), flush=True)
     sys.stdin.readline()
 """

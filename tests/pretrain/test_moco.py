@@ -118,7 +118,7 @@ def test_embeddings_have_length_one_and_the_asked_width():
 def test_each_part_of_a_batch_is_normalised_by_itself():
     images = torch.rand(6, 3, 32, 32)
     whole, apart = models().query, models().query
-    apart._parts = 3
+    apart._bn_splits = 3
     with torch.no_grad():
         together = torch.cat([whole(part) for part in images.split(2)])
         torch.testing.assert_close(apart(images), together)

@@ -155,8 +155,8 @@ def test_a_fit_with_copies_puts_them_in_order_and_says_so(
     without = store.read_json(regression.fit("clive", params))
     with_order = store.read_json(regression.fit("clive", changed(params, ranking=ORDER)))
     assert without["variants"]["both"]["in_order"] is None
-    assert without["regression"]["order"] is None
-    assert with_order["regression"]["order"] == ORDER.model_dump()
+    assert without["regression"]["ranking"] is None
+    assert with_order["regression"]["ranking"] == ORDER.model_dump()
     assert with_order["variants"]["both"]["in_order"] > 0.9
 
 

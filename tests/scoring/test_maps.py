@@ -87,8 +87,8 @@ def test_the_picture_sets_both_side_by_side(scorer, halved, tmp_path: Path) -> N
     halved.save(tmp_path / "photo.png")
     item = ImageItem(tmp_path / "photo.png", PurePath("photo.png"))
     mapper = maps.MapWriter(scorer, tmp_path / "maps", [item])
-    seen = scorer.see(item.path)
-    mapper(item, seen, scorer.judge(seen))
+    seen = scorer.prepare(item.path)
+    mapper(item, seen, scorer.score_prepared(seen))
     picture = tmp_path / "maps/photo.png.map.png"
     first = picture.read_bytes()
     drawn = np.asarray(Image.open(picture).convert("RGB"), dtype=int)
@@ -100,7 +100,7 @@ def test_the_picture_sets_both_side_by_side(scorer, halved, tmp_path: Path) -> N
     blurred = redder[middle, int(0.52 * width) : int(0.62 * width)].mean()
     sharp = redder[middle, int(0.75 * width) : int(0.85 * width)].mean()
     assert blurred > 15 and sharp < 0
-    mapper(item, seen, scorer.judge(seen))
+    mapper(item, seen, scorer.score_prepared(seen))
     assert picture.read_bytes() == first
 
 
@@ -110,7 +110,7 @@ def test_two_images_of_one_name_have_two_maps(scorer, halved, tmp_path: Path) ->
     for item in items:
         item.path.parent.mkdir()
         halved.save(item.path)
-        seen = scorer.see(item.path)
-        mapper(item, seen, scorer.judge(seen))
+        seen = scorer.prepare(item.path)
+        mapper(item, seen, scorer.score_prepared(seen))
     names = sorted(path.name for path in (tmp_path / "maps").iterdir())
     assert names == ["x.png-1.map.png", "x.png.map.png"]

@@ -91,7 +91,7 @@ def test_each_image_has_one_thread_and_the_callers_setting_stays(run, scorer, mo
     before, used = torch.get_num_threads(), set()
     see = Scorer.prepare
     monkeypatch.setattr(
-        Scorer, "see", lambda self, path: used.add(torch.get_num_threads()) or see(self, path)
+        Scorer, "prepare", lambda self, path: used.add(torch.get_num_threads()) or see(self, path)
     )
     torch.set_num_threads(2)
     try:

@@ -260,7 +260,7 @@ def test_floats_are_resized_on_one_thread_too(
 ) -> None:
     before, used, sized = torch.get_num_threads(), [], inputs.resize_batch
     monkeypatch.setattr(
-        inputs, "sized", lambda *given: used.append(torch.get_num_threads()) or sized(*given)
+        inputs, "resize_batch", lambda *given: used.append(torch.get_num_threads()) or sized(*given)
     )
     torch.set_num_threads(2)
     try:

@@ -14,6 +14,8 @@ from PIL import Image
 
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.scoring.output import Record, parse_row
+from reiqa.scoring.run import score_paths
+from reiqa.scoring.scorer import Scorer
 
 GOOD = "a good one.png"
 
@@ -30,7 +32,7 @@ def photos(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def score(run, *paths: str, **options) -> None:
-    run.score_paths(list(paths), bundle=str(run.bundle), threads=2, **options)
+    score_paths(list(paths), bundle=str(run.bundle), threads=2, **options)
 
 
 def test_a_table_has_a_row_for_each_image_in_the_order_named(run, photos, capsys) -> None:
@@ -73,9 +75,9 @@ def test_a_run_with_out_keeps_what_it_has(run, photos, monkeypatch) -> None:
     whole = out.read_bytes()
     out.write_bytes(whole[: int(len(whole) * 0.6)])
     encoded = []
-    judge = run.Scorer.score_prepared
+    judge = Scorer.score_prepared
     monkeypatch.setattr(
-        run.Scorer, "judge", lambda self, seen: encoded.append(1) or judge(self, seen)
+        Scorer, "score_prepared", lambda self, seen: encoded.append(1) or judge(self, seen)
     )
     score(run, "photos", out=out)
     assert out.read_bytes() == whole
@@ -124,7 +126,12 @@ def fill_with_bad_ones(folder: Path) -> dict[str, str]:
     (folder / "round/back").symlink_to(folder.absolute())
     (folder / "nowhere.png").symlink_to("absent.png")
     (folder / "folder.png").mkdir()
-    unreadable = {"phone.heic": "read", "cut.jpg": "truncated", "empty.jpg": "", "header.png": ""}
+    unreadable = {
+        "phone.heic": "not an image",
+        "cut.jpg": "truncated",
+        "empty.jpg": "",
+        "header.png": "",
+    }
     return unreadable | {"words.png": "not an image", "nowhere.png": "No such file"}
 
 

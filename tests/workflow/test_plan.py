@@ -37,7 +37,11 @@ def test_every_preset_plans_from_nothing(name: str, project: Project) -> None:
     assert jobs["make_expert"] == 2
     assert jobs["probe_experts"] == 1
     assert jobs["cross_datasets"] == jobs["write_report"] == 1
-    assert jobs["index_dataset"] == jobs["fetch_dataset"] == len({*tree.feature_datasets(), *tree.corpora()})
+    assert (
+        jobs["index_dataset"]
+        == jobs["fetch_dataset"]
+        == len({*tree.feature_datasets(), *tree.corpora()})
+    )
 
 
 @pytest.mark.parametrize("profile", ["default", "slurm"])
