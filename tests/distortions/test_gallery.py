@@ -1,5 +1,6 @@
 """The picture and the table of the bank."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_a_place_where_no_picture_can_be_is_refused_before_any_work(
     (tmp_path / "cat.png").touch()
     with pytest.raises(BadInputError, match=name) as refused:
         draw_gallery(tmp_path / "cat.png", tmp_path / name, ["jpeg"], 0)
-    assert "name" in str(refused.value)
+    assert re.search("use|choose", str(refused.value))
 
 
 def test_the_table_has_a_row_a_type() -> None:

@@ -126,5 +126,5 @@ def test_a_damaged_shard_ends_pretraining_before_its_first_step(corpus, settings
     # The middle of the file is pixels: no window of it is read to find out.
     spoilt[len(spoilt) // 2] ^= 1
     last.write_bytes(bytes(spoilt))
-    with pytest.raises(BadInputError, match=rf"^{last}: damaged .* reiqa chunks --corpus kodak$"):
+    with pytest.raises(BadInputError, match=rf"^{last}: corrupted .* reiqa chunks --corpus kodak"):
         loop.pretrain("quality", settings)
