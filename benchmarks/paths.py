@@ -28,8 +28,8 @@ from reiqa.devices import device
 from reiqa.encoders import build_encoder
 from reiqa.features.encoding import FrozenEncoder, scaled_views, to_batch
 from reiqa.params import ComputeParams
-from reiqa.regression.ridge_path import ShiftedSystem
-from reiqa.regression.scaler import FeatureScaler, ScaledRows
+from reiqa.regression.ridge_path import ScaledRows, ShiftedSystem
+from reiqa.regression.scaler import FeatureScaler
 
 OUT = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "paths.md"
 SHOWN = 8

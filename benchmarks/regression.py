@@ -25,8 +25,8 @@ from threadpoolctl import threadpool_limits
 
 from reiqa.params import RegressionParams
 from reiqa.regression.protocol import run_split
-from reiqa.regression.ridge_path import alpha_grid, penalty_grid, ridge
-from reiqa.regression.scaler import FeatureScaler, ScaledRows
+from reiqa.regression.ridge_path import ScaledRows, alpha_grid, penalty_grid, ridge
+from reiqa.regression.scaler import FeatureScaler
 from reiqa.regression.splits import Split
 
 PAGE = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "regression.md"

@@ -27,6 +27,7 @@ from reiqa.cli.exit_codes import (
     on_interrupt,
 )
 from reiqa.progress import log
+from reiqa.stages import STAGES
 
 
 class _Verbs(TyperGroup):
@@ -74,6 +75,11 @@ for _verb in (
     *(project.status, project.doctor),
 ):
     app.command()(_verb)
+# A stage that no function above has options for gets its verb from the table alone.
+_REGISTERED = {_verb.callback.__name__ for _verb in app.registered_commands if _verb.callback}
+for _name in STAGES:
+    if _name not in {*_REGISTERED, "model"}:
+        app.command()(stages.verb(_name))
 weights.command("import")(experts.weights_import)
 weights.command("fetch")(experts.weights_fetch)
 

@@ -20,15 +20,8 @@ from reiqa.regression.regressor import (
     fit_calibration,
     normal_scores,
 )
-from reiqa.regression.ridge_path import Penalty, RegularizationPath, fit_path
-from reiqa.regression.scaler import (
-    FeatureScaler,
-    Matrix,
-    RawFeatures,
-    RowNumbers,
-    ScaledRows,
-    Vector,
-)
+from reiqa.regression.ridge_path import Penalty, RegularizationPath, ScaledRows, fit_path
+from reiqa.regression.scaler import FeatureScaler, Matrix, RawFeatures, RowNumbers, Vector
 from reiqa.regression.splits import Split
 
 #: Minimum number of validation images to choose the penalty by rank correlation.

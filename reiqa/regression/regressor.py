@@ -15,15 +15,8 @@ from scipy import stats
 from reiqa import store
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName, Variant
-from reiqa.regression.ridge_path import Penalty
-from reiqa.regression.scaler import (
-    FeatureScaler,
-    Matrix,
-    RawFeatures,
-    RowNumbers,
-    ScaledRows,
-    Vector,
-)
+from reiqa.regression.ridge_path import Penalty, ScaledRows
+from reiqa.regression.scaler import FeatureScaler, Matrix, RawFeatures, RowNumbers, Vector
 
 Values = TypeVar("Values", Matrix, Vector)
 

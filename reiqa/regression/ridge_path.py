@@ -1,7 +1,7 @@
 """Regularisation paths: ridge from one factorisation, or elastic net."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -12,7 +12,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import enet_path
 
 from reiqa.params import RegressionParams
-from reiqa.regression.scaler import Matrix, ScaledRows, Vector
+from reiqa.regression.scaler import (
+    FeatureScaler,
+    Matrix,
+    RawFeatures,
+    RowNumbers,
+    Vector,
+    row_blocks,
+)
 
 _MAX_ITERATIONS = 2000
 
@@ -32,6 +39,65 @@ class Penalty(NamedTuple):
 
     alpha: float
     l1_ratio: float
+
+
+@dataclass(frozen=True)
+class ScaledRows:
+    """Rows of a feature matrix that are standardised lazily in blocks.
+
+    Attributes:
+        values: ``(N, D)`` float32 features of all images.
+        rows: selected rows.
+        scaling: scaler fitted on the training part.
+    """
+
+    values: RawFeatures
+    rows: RowNumbers
+    scaling: FeatureScaler
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and features."""
+        return len(self.rows), self.values.shape[1]
+
+    def blocks(self) -> Iterator[tuple[slice, Matrix]]:
+        """Yield the matrix in slices of rows."""
+        for block in row_blocks(*self.shape):
+            yield block, self.scaling.transform(self.values[self.rows[block]])
+
+    def dense(self) -> Matrix:
+        """Return the full standardised matrix."""
+        return self.scaling.transform(self.values[self.rows])
+
+    def matmul(self, weights: Matrix) -> Matrix:
+        """Return ``X @ weights``, ``(rows, P)``."""
+        product = np.empty((len(self.rows), weights.shape[1]))
+        for block, part in self.blocks():
+            product[block] = part @ weights
+        return product
+
+    def rmatmul(self, right: Matrix) -> Matrix:
+        """Return ``Xᵀ @ right``, ``(D, P)``."""
+        product = np.zeros((self.values.shape[1], right.shape[1]))
+        for block, part in self.blocks():
+            product += part.T @ right[block]
+        return product
+
+    def covariance(self) -> Matrix:
+        """Return ``Xᵀ X``, ``(D, D)``."""
+        total = np.zeros((self.values.shape[1],) * 2)
+        for _, part in self.blocks():
+            total += part.T @ part
+        return total
+
+    def gram(self) -> Matrix:
+        """Return ``X Xᵀ``, ``(rows, rows)``."""
+        rows, width = self.shape
+        total = np.zeros((rows, rows))
+        for block in row_blocks(width, rows):
+            part = self.scaling.transform(self.values[self.rows, block], block)
+            total += part @ part.T
+        return total
 
 
 @dataclass(frozen=True)

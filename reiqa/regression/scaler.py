@@ -44,10 +44,10 @@ class FeatureScaler:
         """Compute mean and deviation over some rows in float64; None disables clipping."""
         count, width = len(rows), values.shape[1]
         mean, square = np.zeros(width), np.zeros(width)
-        for block in _slices(count, width):
+        for block in row_blocks(count, width):
             mean += values[rows[block]].sum(axis=0, dtype=np.float64)
         mean /= count
-        for block in _slices(count, width):
+        for block in row_blocks(count, width):
             square += np.square(values[rows[block]] - mean).sum(axis=0)
         deviation = np.sqrt(square / count)
         varies = deviation > _ROUNDING * np.abs(mean)
@@ -60,66 +60,8 @@ class FeatureScaler:
         return standard if math.isinf(self.clip) else standard.clip(-self.clip, self.clip)
 
 
-@dataclass(frozen=True)
-class ScaledRows:
-    """Rows of a feature matrix that are standardised lazily in blocks.
-
-    Attributes:
-        values: ``(N, D)`` float32 features of all images.
-        rows: selected rows.
-        scaling: scaler fitted on the training part.
-    """
-
-    values: RawFeatures
-    rows: RowNumbers
-    scaling: FeatureScaler
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of rows and features."""
-        return len(self.rows), self.values.shape[1]
-
-    def blocks(self) -> Iterator[tuple[slice, Matrix]]:
-        """Yield the matrix in slices of rows."""
-        for block in _slices(*self.shape):
-            yield block, self.scaling.transform(self.values[self.rows[block]])
-
-    def dense(self) -> Matrix:
-        """Return the full standardised matrix."""
-        return self.scaling.transform(self.values[self.rows])
-
-    def matmul(self, weights: Matrix) -> Matrix:
-        """Return ``X @ weights``, ``(rows, P)``."""
-        product = np.empty((len(self.rows), weights.shape[1]))
-        for block, part in self.blocks():
-            product[block] = part @ weights
-        return product
-
-    def rmatmul(self, right: Matrix) -> Matrix:
-        """Return ``Xᵀ @ right``, ``(D, P)``."""
-        product = np.zeros((self.values.shape[1], right.shape[1]))
-        for block, part in self.blocks():
-            product += part.T @ right[block]
-        return product
-
-    def covariance(self) -> Matrix:
-        """Return ``Xᵀ X``, ``(D, D)``."""
-        total = np.zeros((self.values.shape[1],) * 2)
-        for _, part in self.blocks():
-            total += part.T @ part
-        return total
-
-    def gram(self) -> Matrix:
-        """Return ``X Xᵀ``, ``(rows, rows)``."""
-        rows, width = self.shape
-        total = np.zeros((rows, rows))
-        for block in _slices(width, rows):
-            part = self.scaling.transform(self.values[self.rows, block], block)
-            total += part @ part.T
-        return total
-
-
-def _slices(count: int, width: int) -> Iterator[slice]:
+def row_blocks(count: int, width: int) -> Iterator[slice]:
+    """Yield slices of ``count`` rows of ``width`` numbers, each of at most 64 MiB."""
     step = max(1, _BLOCK // max(1, width))
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))

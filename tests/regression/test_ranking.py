@@ -13,8 +13,8 @@ from reiqa.params import Params, RankingParams, RegressionParams
 from reiqa.regression.dataset import load_rated_features
 from reiqa.regression.protocol import refit_all, run_split
 from reiqa.regression.ranking import RankedPairs, load_degraded
-from reiqa.regression.ridge_path import Penalty, fit_path
-from reiqa.regression.scaler import FeatureScaler, ScaledRows
+from reiqa.regression.ridge_path import Penalty, ScaledRows, fit_path
+from reiqa.regression.scaler import FeatureScaler
 from reiqa.regression.splits import Split
 
 COPIES = "demo_mixed"

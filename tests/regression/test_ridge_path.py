@@ -6,8 +6,8 @@ from sklearn.linear_model import ElasticNet, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from reiqa.regression import ridge_path, scaler
-from reiqa.regression.ridge_path import Penalty, fit_path, ridge
-from reiqa.regression.scaler import FeatureScaler, ScaledRows
+from reiqa.regression.ridge_path import Penalty, ScaledRows, fit_path, ridge
+from reiqa.regression.scaler import FeatureScaler
 
 ALPHAS = [float(alpha) for alpha in np.geomspace(1e-3, 1e6, 25)]
 
