@@ -30,7 +30,7 @@ test: setup  ## Run the tests
 	pytest -n 2 --dist loadgroup
 
 # Parameters, decoding, catalog, geometry, loss and metrics: no engine, no training, no scoring.
-FAST := tests/test_params.py tests/test_rooms.py tests/test_seeds.py tests/test_identity.py \
+FAST := tests/test_params.py tests/test_imports.py tests/test_seeds.py tests/test_identity.py \
 	tests/test_images.py tests/test_image_metadata.py tests/data/test_catalog.py \
 	tests/data/test_entry.py tests/data/test_index.py tests/chunks/test_recipe.py \
 	tests/encoders/test_pooling.py tests/pretrain/test_moco.py tests/regression/test_metrics.py \

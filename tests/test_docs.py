@@ -328,3 +328,8 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in {
                 re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads
             }, target
+
+
+def test_every_test_file_that_the_makefile_names_exists() -> None:
+    named = re.findall(r"tests/[\w/]+\.py", (ROOT / "Makefile").read_text())
+    assert named and all((ROOT / name).is_file() for name in named)

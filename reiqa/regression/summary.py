@@ -37,7 +37,7 @@ def describe(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:
         "proxy": entry.proxy,
         "rating": rating_range(sample),
         "references": int(sample.groups.max()) + 1 if entry.grouped else None,
-        "protocol": _protocol(evaluated, params),
+        "protocol": _protocol(evaluated, params, entry.grouped),
         "regression": {
             "model": settings.model,
             "alphas": [json_number(alpha) for alpha in alpha_grid(settings)],
@@ -56,12 +56,12 @@ def describe(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:
     }
 
 
-def _protocol(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:
+def _protocol(evaluated: EvaluatedDataset, params: Params, grouped: bool) -> dict[str, Any]:
     settings, count = params.regression, len(evaluated.splits)
     resolved = splits.resolve_protocol(evaluated.sample.index, settings.protocol)
     used, note = (resolved.name, resolved.note) if not evaluated.custom_splits else ("given", "")
     shares = "/".join(f"{100 * share:g}" for share in settings.fractions)
-    unit = "reference" if catalog.get_entry(evaluated.sample.dataset).grouped else "image"
+    unit = "reference" if grouped else "image"
     words = {
         "official": "the official split",
         "random": f"{count} random splits {shares} by {unit}",
