@@ -6,7 +6,7 @@ Run it in a project folder whose shards (or content corpora) are there:
 
     python benchmarks/pretrain.py --memory
 
-The first tells of a step. `ratio` is the time of a whole one (optimiser, queue, momentum and
+The first tells of a step. `ratio` is the time of a whole one (optimizer, queue, momentum and
 measures included) over that of the bare encoders on the same batch: query forward and backward,
 key forward. On a GPU read `pairs_per_s`, the shares and `peak_memory_gib`. The second needs no
 project: it counts the bytes of the paper's step on one of its GPUs. `--write` puts either into
@@ -125,7 +125,7 @@ def counted(bf16: bool) -> dict[str, object]:
         "encoders in": "bf16" if bf16 else "float32",
         "MiB a pair": round(pair / 2**20, 1),
         "GiB saved for 840 pairs": round((small + (PAIRS - 2) * pair) / 2**30, 1),
-        "GiB of weights, optimiser, queue, views": round(kept / 2**30, 1),
+        "GiB of weights, optimizer, queue, views": round(kept / 2**30, 1),
         "GiB in all": round((small + (PAIRS - 2) * pair + kept) / 2**30, 1),
     }
 
@@ -169,7 +169,7 @@ def encoders_alone(run: loop.PretrainingRun, query: Tensor, key: Tensor) -> None
         run.query(run.to_batch(query)).sum().backward()
         with torch.no_grad():
             run.moco.key(run.to_batch(key))
-    run.optimiser.zero_grad(set_to_none=True)
+    run.optimizer.zero_grad(set_to_none=True)
 
 
 def timed(work: Callable[[], Result], device: torch.device) -> tuple[float, Result]:

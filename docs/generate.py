@@ -137,7 +137,8 @@ def parameters_page() -> str:
         "# Parameters",
         NOTE,
         "Every key of `params.yaml`. `reiqa preset demo` (or `biq2021`, `paper`) writes a complete"
-        " file. An unknown key or a value that is not allowed ends in one line that names the file,"
+        " file. An unknown key or a value that is not allowed is refused"
+        " in one line that names the file,"
         " the key and what is allowed.",
         "The last column names the stages whose artifacts a key decides: if you change it, these"
         " artifacts become stale, and so does everything made from them"

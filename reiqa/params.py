@@ -174,7 +174,7 @@ class TrainingParams(ParamsSection):
     Attributes:
         epochs: number of passes over the corpus.
         batch_size: photographs per step, over all processes.
-        optimizer: optimiser of the query encoder.
+        optimizer: optimizer of the query encoder.
         learning_rate: ``auto`` scales with the number of pairs per step, by the published rule.
         weight_decay: weight decay of all parameters except one-dimensional ones.
         warmup_epochs: length of the learning rate warm-up.

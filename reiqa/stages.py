@@ -237,7 +237,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             name="probe",
-            summary="measure what both experts know of distortions and content",
+            summary="evaluate both frozen experts with linear probes and retrieval",
             format=2,
             wildcards=(),
             target="pretrain",

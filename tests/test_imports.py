@@ -1,4 +1,4 @@
-"""Data flows one way: a room imports what comes before it, and nothing imports cli."""
+"""Data flows one way: a package imports what comes before it, and nothing imports cli."""
 
 import ast
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "reiqa"
 
-GROUND = {
+FOUNDATION = {
     *("errors", "validation", "text", "seeds", "progress", "backbone_names", "params", "catalog"),
     *("layout", "resources", "stages", "store", "devices", "images", "tensors"),
 }
@@ -28,37 +28,39 @@ ORDER = [
 EXCEPTIONS = {("data/demo.py", "distortions"), ("data/degraded.py", "distortions")}
 
 
-def _imported_rooms(file: Path) -> set[str]:
-    rooms = set()
+def _imported_packages(file: Path) -> set[str]:
+    packages = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("reiqa"):
             parts = node.module.split(".")
-            rooms |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+            packages |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
-            rooms |= {a.name.split(".")[1] for a in node.names if a.name.startswith("reiqa.")}
-    return rooms
+            packages |= {a.name.split(".")[1] for a in node.names if a.name.startswith("reiqa.")}
+    return packages
 
 
-def _room(file: Path) -> str:
+def _package(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize(
     "file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE))
 )
-def test_a_room_imports_only_what_comes_before_it(file: Path) -> None:
-    room, imported = _room(file), _imported_rooms(file)
-    if room in {"cli", "__main__", "doctor", "__init__"}:
+def test_a_package_imports_only_earlier_packages(file: Path) -> None:
+    package, imported = _package(file), _imported_packages(file)
+    if package in {"cli", "__main__", "doctor", "__init__"}:
         return
     assert "cli" not in imported
-    allowed = GROUND if room in GROUND else GROUND | {*ORDER[: ORDER.index(room) + 1]}
+    allowed = (
+        FOUNDATION if package in FOUNDATION else FOUNDATION | {*ORDER[: ORDER.index(package) + 1]}
+    )
     name = file.relative_to(PACKAGE).as_posix()
     excepted = {other for place, other in EXCEPTIONS if place == name}
     assert imported <= allowed | excepted
 
 
-def test_the_ground_floor_imports_no_stage() -> None:
-    ground = [file for file in PACKAGE.rglob("*.py") if _room(file) in GROUND]
-    assert {_room(file) for file in ground} == GROUND
-    for file in ground:
-        assert not _imported_rooms(file) & set(ORDER), file
+def test_the_foundation_imports_no_stage() -> None:
+    foundation = [file for file in PACKAGE.rglob("*.py") if _package(file) in FOUNDATION]
+    assert {_package(file) for file in foundation} == FOUNDATION
+    for file in foundation:
+        assert not _imported_packages(file) & set(ORDER), file

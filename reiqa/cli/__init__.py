@@ -75,7 +75,7 @@ for _verb in (
     *(project.status, project.doctor),
 ):
     app.command()(_verb)
-# A stage that no function above has options for gets its verb from the table alone.
+# Stages without a hand-written verb get a generated one.
 _REGISTERED = {_verb.callback.__name__ for _verb in app.registered_commands if _verb.callback}
 for _name in STAGES:
     if _name not in {*_REGISTERED, "model"}:

@@ -64,7 +64,7 @@ class _StepMetrics:
 
 
 class PretrainingRun:
-    """One pretraining run: models, optimiser, schedule and checkpoints."""
+    """One pretraining run: models, optimizer, schedule and checkpoints."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class PretrainingRun:
         self._warmup = round(self.settings.warmup_epochs * self.sampler.steps_per_epoch)
         self._rate = optimizers.base_lr(self.settings, self.settings.batch_size * source.pairs)
         self.moco = self._models(section.backbone)
-        self.optimiser = optimizers.build_optimizer(self.settings, self.moco.query, self._rate)
+        self.optimizer = optimizers.build_optimizer(self.settings, self.moco.query, self._rate)
         self.query = self._distributed(self.moco.query)
         if params.compute.compile:
             devices.check_compiler()
@@ -148,7 +148,7 @@ class PretrainingRun:
         """
         torch.manual_seed(seeds.derive("step", self._seed, self.step, self.ranks.rank))
         rate = optimizers.lr_at(self.step, self._rate, self._warmup, self.total)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
         measured = self._update(query, key)
         self.step += 1
@@ -170,9 +170,9 @@ class PretrainingRun:
         negatives = self.moco.negatives(self.step * len(all_keys))
         cosines = moco.logits(queries, keys, negatives, within)
         loss = moco.info_nce(cosines, settings.temperature)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.optimiser.step()
+        self.optimizer.step()
         self.moco.update_momentum_encoder(settings.momentum)
         self.moco.enqueue(all_keys)
         flat, positive = queries.detach().flatten(0, 1), keys.flatten(0, 1)
@@ -228,7 +228,7 @@ class PretrainingRun:
     def _state(self) -> dict[str, Any]:
         return {
             "model": self.moco.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "curve": self.curve.state(),
         }
 
@@ -238,7 +238,7 @@ class PretrainingRun:
             return
         self.step = state["step"]
         self.moco.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.curve = training_log.TrainingCurve(self.total, state["curve"])
         if self.ranks.is_main:
             progress.log(f"pretrain {self.expert}: resuming after step {self.step}/{self.total}")

@@ -32,7 +32,7 @@ class EncoderWithHead(nn.Module):
 
 
 class MoCo(nn.Module):
-    """State of momentum contrast except the optimiser.
+    """State of momentum contrast except the optimizer.
 
     Attributes:
         query: trained by gradient.

@@ -16,7 +16,7 @@ NINE = ["koniq10k", "spaq", "clive", "flive", "live", "csiq", "tid2013", "kadid1
 
 
 def test_every_set_of_the_paper_is_in_the_catalog() -> None:
-    assert {*NINE, "demo", "demo_mixed", "biq2021_degraded"} == set(catalog.rated_names())
+    assert {*NINE, "demo", "demo_mixed", "biq2021_degraded"} <= set(catalog.rated_names())
     assert {"kadis", "ava", "coco", "certh_blur", "voc2012", "imagenet"} <= set(
         catalog.corpus_names()
     )

@@ -49,14 +49,14 @@ def slow_lars(weights, gradients, momenta, rate, decay):
 def test_lars_equals_a_slow_reference_and_spares_one_dimensional_weights():
     torch.manual_seed(3)
     net = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
-    optimiser = optimizers.build_optimizer(training(weight_decay=0.1), net, 2.0)
+    optimizer = optimizers.build_optimizer(training(weight_decay=0.1), net, 2.0)
     weights = [p.detach().clone() for p in net.parameters()]
     momenta = [torch.zeros_like(p) for p in weights]
     for _ in range(3):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         net(torch.randn(6, 5)).square().sum().backward()
         slow_lars(weights, [p.grad for p in net.parameters()], momenta, 2.0, 0.1)
-        optimiser.step()
+        optimizer.step()
     for found, wanted in zip(net.parameters(), weights, strict=True):
         torch.testing.assert_close(found.detach(), wanted, rtol=1e-4, atol=1e-6)
 
