@@ -248,6 +248,7 @@ def own_clone(tmp_path: Path) -> Project:
     return project
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_the_tutorial_runs_in_order(own_clone: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = own_clone.folder
