@@ -65,7 +65,7 @@ def test_two_jobs_at_once_lease_two_gpus(by_snakemake: Project, copied: Copied) 
     # Under auto what the CPU has made would be fresh.
     project.set_parameter("compute", "device", "cuda")
     leases = {"REIQA_FAKE_GPUS": "0,1", "REIQA_LEASES": str(project.folder / "work")}
-    command = ("snakemake", "--cores", "2", "--resources", "gpu=2", "--", "pretrain")
+    command = ("snakemake", "--cores", "2", "--resources", "gpu=2", "--", "all_experts")
     project.must(*command, **leases)
     logs = [(project.folder / f"work/logs/pretrain/{e}.log").read_text() for e in EXPERTS]
     leased = {line for log in logs for line in log.splitlines() if line.startswith("GPU")}

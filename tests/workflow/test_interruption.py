@@ -57,7 +57,7 @@ def test_two_engines_at_once_make_each_artifact_once_and_whole(
     by_snakemake: Project, tmp_path: Path
 ) -> None:
     project = Project.new(tmp_path / "twice")
-    command = ("snakemake", "--cores", "1", "--", "chunks")
+    command = ("snakemake", "--cores", "1", "--", "all_chunks")
     both = [
         subprocess.Popen(
             command,
