@@ -39,9 +39,9 @@ def test_a_sound_file_of_unknown_origin_may_be_opened(file):
 
 def test_a_process_of_limited_memory_may_open_it_too(file):
     program = (
-        "import resource, pathlib; from reiqa import hdf5;"
+        "import resource, pathlib; from reiqa.store import hdf5;"
         " resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33));"
-        f" print(repr(hdf5.fault(pathlib.Path({str(file)!r}))))"
+        f" print(repr(hdf5.find_fault(pathlib.Path({str(file)!r}))))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "''\n", done.stderr
