@@ -111,7 +111,7 @@ NOT_RUN = {
 
 #: Commands whose inputs are not here: how they begin, and what they must say, with exit code 2.
 REFUSED = {
-    "reiqa features --dataset spaq": "models/content.safetensors: not found",
+    "reiqa features --dataset demo": "models/content.safetensors: not found",
     "reiqa weights import --expert": "source to import",
     "reiqa bundle --dataset biq2021": "results/datasets/biq2021",
 }
