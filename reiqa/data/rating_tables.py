@@ -64,8 +64,9 @@ def read_ratings(entry: DatasetEntry, raw: Path) -> RatingTable:
     path = raw / entry.ratings.file if entry.ratings.file else _packaged(entry.ratings.table)
     level = re.compile(entry.level, re.IGNORECASE) if entry.level else None
     rows, unrated = [], set()
-    for line in _checked(_read_csv(path), path, ("dis_img_path", "score")):
-        image = line["dis_img_path"].strip()
+    columns = (entry.ratings.image, entry.ratings.score)
+    for line in _checked(_read_csv(path), path, columns):
+        image = line[entry.ratings.image].strip()
         # csv.DictReader fills a truncated row with None.
         kind = line.get("dis_type") or ""
         reference = line.get("ref_img_path") or ""
@@ -77,7 +78,7 @@ def read_ratings(entry: DatasetEntry, raw: Path) -> RatingTable:
         rows.append(
             RatingRow(
                 path=image,
-                score=_score(line["score"], path, image, entry),
+                score=_score(line[entry.ratings.score], path, image, entry),
                 distortion="" if entry.authentic else kind,
                 reference=reference,
                 level=int(found[1]) if found else 0,

@@ -29,6 +29,16 @@ def test_an_incomplete_rating_table_is_named(tmp_path: Path, text: str, said: st
         rating_tables.read_ratings(catalog.get_entry("demo"), tmp_path)
 
 
+def test_a_table_may_name_its_columns_otherwise(tmp_path: Path) -> None:
+    entry = catalog.get_entry("mmp2k")
+    (tmp_path / "MMP-2k.csv").write_text('file_name,1,MOS,report\nimages/2.jpg,50,58.82,"a, b"\n')
+    (row,) = rating_tables.read_ratings(entry, tmp_path).rows
+    assert (row.path, row.score, row.distortion, row.level) == ("images/2.jpg", 58.82, "", 0)
+    (tmp_path / "MMP-2k.csv").write_text("file_name,score\nimages/2.jpg,50\n")
+    with pytest.raises(BadInputError, match=r"MMP-2k\.csv: no column 'MOS'"):
+        rating_tables.read_ratings(entry, tmp_path)
+
+
 def test_a_row_that_ends_early_has_no_distortion_and_no_reference(tmp_path: Path) -> None:
     text = "score,dis_img_path,dis_type,ref_img_path\n5,a.png\n"
     (tmp_path / "ratings.csv").write_text(text)

@@ -29,6 +29,20 @@ def test_a_part_of_biq2021_is_indexed_with_its_true_ratings(project: Path, mirro
     assert len(make_splits(made, "official", 10, (0.7, 0.1, 0.2), 0)) == 10
 
 
+def test_a_part_of_mmp2k_is_indexed_with_its_true_ratings(project: Path, mirror: Path) -> None:
+    table = mirror / "MMP2K/MMP-2k.csv"
+    if not table.exists():
+        pytest.skip(f"needs {table}")
+    fetch.fetch("mmp2k", mirror)
+    with pytest.raises(BadInputError, match="the table lists 700 images"):
+        index.build_index("mmp2k")
+    made = index.read_index(index.build_index("mmp2k", allow_missing=True, verify=True))
+    assert (len(made), made.header["missing"], made.header["unreadable"]) == (700, 1_300, 0)
+    with table.open() as stream:
+        published = {row["file_name"]: float(row["MOS"]) for row in csv.DictReader(stream)}
+    assert dict(zip(made.images, made.mos, strict=True)) == published
+
+
 def test_the_pristine_photographs_are_whole(project: Path, mirror: Path) -> None:
     for name, count in (("cid22", 100), ("kodak", 24), ("gb82", 25)):
         fetch.fetch(name, mirror)
