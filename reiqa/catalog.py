@@ -139,7 +139,7 @@ class ListingFile(_Record):
 
 #: Fields of an entry that affect the output of each stage.
 _FACTS: dict[str, frozenset[str]] = {
-    "fetch": frozenset({"made_by", "shares", "linked"}),
+    "fetch": frozenset({"made_by", "shares", "linked", "types"}),
     "index": frozenset(
         {"kind", "authentic", "images", "references", "ratings", "official", "left_out", "level"}
         | {"keep", "keep_listed", "unrated"}
@@ -181,6 +181,8 @@ class DatasetEntry(_Record):
         keep: patterns of the paths that belong to a corpus, in lower case; all if empty.
         keep_listed: published tables that select further images of a corpus.
         unrated: patterns of images that are stored with the listed ones but have no rating.
+        types: distortion types of degraded copies: names, or ``published`` for the paper's 25.
+            ``references`` is the number of their photographs.
     """
 
     name: str = ""
@@ -211,6 +213,7 @@ class DatasetEntry(_Record):
     keep: tuple[str, ...] = ()
     keep_listed: tuple[ListingFile, ...] = ()
     unrated: tuple[str, ...] = ()
+    types: Literal["published"] | tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _check_origin(self) -> "DatasetEntry":
@@ -218,6 +221,8 @@ class DatasetEntry(_Record):
             raise ValueError("ratings: required for a rated dataset, not allowed for a corpus")
         if not (self.parts or self.steps or self.made_by or self.shares):
             raise ValueError("parts: the entry has no source; add parts, steps, made_by or shares")
+        if self.made_by == "degraded" and not (self.shares and self.types and self.references):
+            raise ValueError("made_by: degraded copies need shares, types and references")
         return self
 
     def facts(self, stage: str) -> dict[str, Any] | None:
@@ -234,6 +239,8 @@ class DatasetEntry(_Record):
             if self.made_by:
                 # The image count determines the content of a generated dataset.
                 facts["images"] = self.images
+            if self.made_by == "degraded":
+                facts["references"] = self.references
         return facts
 
     @property

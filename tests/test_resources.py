@@ -59,7 +59,7 @@ def test_the_largest_fit_was_measured_within_what_it_asks_for() -> None:
 def test_degraded_copies_make_the_system_one_of_all_rows() -> None:
     # Measured of one fit: three matrices of rows by rows; see `_regression`.
     ranked = preset("biq2021")
-    rows = 12_000 + 2_400
+    rows = 12_000 + 5_040
     assert resources.fit(ranked, "biq2021").mem_mb > 3 * 8 * rows**2 / 1e6
     tree = ranked.model_dump()
     tree["regression"]["ranking"] = None

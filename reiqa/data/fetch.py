@@ -139,7 +139,9 @@ def _origin(
             # Imported here because it imports torch.
             from reiqa.data import degraded
 
-            made = degraded.make_degraded(layout.raw(entry.shares), entry.images, staging)
+            assert entry.references is not None
+            source = layout.raw(entry.shares)
+            made = degraded.make_degraded(source, entry.types, entry.references, staging)
             return {"origin": f"made here of {entry.shares}", **made}
         file_tree.copy_tree(layout.raw(entry.shares), staging, os.link)
         return {"origin": f"shared with {entry.shares}"}

@@ -13,10 +13,11 @@ from reiqa.data.unpack import is_archive
 from reiqa.errors import BadInputError
 
 NINE = ["koniq10k", "spaq", "clive", "flive", "live", "csiq", "tid2013", "kadid10k", "biq2021"]
+DEGRADED = ["biq2021_degraded", "kodak_degraded", "gb82_degraded"]
 
 
 def test_every_set_of_the_paper_is_in_the_catalog() -> None:
-    assert {*NINE, "demo", "demo_mixed", "biq2021_degraded"} <= set(catalog.rated_names())
+    assert {*NINE, "demo", "demo_mixed", *DEGRADED} <= set(catalog.rated_names())
     assert {"kadis", "ava", "coco", "certh_blur", "voc2012", "imagenet"} <= set(
         catalog.corpus_names()
     )
@@ -81,7 +82,7 @@ def test_names_and_numbers_that_results_depend_on() -> None:
         "biq2021",
     ]
     proxies = [name for name in catalog.load_catalog() if catalog.get_entry(name).proxy]
-    assert proxies == ["demo", "demo_mixed", "biq2021_degraded"]
+    assert proxies == ["demo", "demo_mixed", *DEGRADED]
 
 
 def test_a_wrong_entry_is_refused() -> None:
@@ -90,6 +91,10 @@ def test_a_wrong_entry_is_refused() -> None:
         DatasetEntry(**{**sound, "ratings": None})
     with pytest.raises(ValidationError, match="has no source"):
         DatasetEntry(**{**sound, "parts": ()})
+    copies = catalog.get_entry("kodak_degraded").model_dump()
+    for lacking in ({"types": ()}, {"shares": ""}, {"references": None}):
+        with pytest.raises(ValidationError, match="degraded copies need shares, types"):
+            DatasetEntry(**{**copies, **lacking})
     with pytest.raises(ValidationError, match="typo"):
         DatasetEntry(**{**sound, "typo": 1})
 

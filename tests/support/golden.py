@@ -126,6 +126,7 @@ ENTRIES = {
             images=2 * 16,
             references=2,
             made_by="degraded",
+            types=("gaussian_blur", "jpeg", "white_noise"),
             shares="views",
             level=r"_l(\d)\.png$",
         ),
