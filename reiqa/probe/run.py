@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from reiqa import devices, encoders, images, layout, progress, store
-from reiqa.data.demo import PHOTOGRAPHS
 from reiqa.data.index import read_corpus
 from reiqa.distortions import resolve
 from reiqa.encoders import Encoder
 from reiqa.images import Pixels
 from reiqa.params import EXPERTS, BankParams, Params
 from reiqa.probe import linear, retrieval
+from reiqa.probe.photographs import load_photographs
 
 # Windows per photograph and their side. Seven photographs and 25 types give 1,764 images.
 _WINDOWS_PER_PHOTOGRAPH, _SIDE = 2, 96
@@ -29,8 +29,8 @@ _BATCH = 100
 def run_probe(params: Params) -> Path:
     """Probe both experts for distortions and content.
 
-    The linear probes (see `linear`) use the demo photographs. Retrieval (see `retrieval`) also uses
-    the corpora that the content expert was not trained on.
+    The linear probes (see `linear`) use the fixed photographs of `photographs`. Retrieval (see
+    `retrieval`) also uses the corpora that the content expert was not trained on.
 
     Returns:
         ``layout.PROBE``: ``encoders`` contains four metrics of each expert and of the same network
@@ -43,19 +43,21 @@ def run_probe(params: Params) -> Path:
     with devices.device(params.compute.model_copy(update={"device": "cpu"})):
         windows = probe_windows(params.bank)
         pairs = retrieval.cut_crop_pairs(
-            map(_planes, chain(_embedded().values(), _probe_photographs(params))), _SIDE
+            map(_planes, chain(load_photographs().values(), _probe_photographs(params))), _SIDE
         )
         measures: dict[str, dict[str, float]] = {}
         for expert in progress.track(experts, "probe", unit="experts"):
             measures |= compare_with_random(expert, windows, pairs)
-    counts = {"distortions": len(_embedded()), "retrieval": len(pairs)}
+    counts = {"distortions": len(load_photographs()), "retrieval": len(pairs)}
     store.write_json(layout.PROBE, {"encoders": measures, "photographs": counts})
     return layout.PROBE
 
 
 def probe_windows(bank: BankParams) -> linear.ProbeWindows:
     """Return the windows for the linear probes."""
-    return linear.cut_windows(_embedded(), resolve(bank), _SIDE, _WINDOWS_PER_PHOTOGRAPH, seed=0)
+    return linear.cut_windows(
+        load_photographs(), resolve(bank), _SIDE, _WINDOWS_PER_PHOTOGRAPH, seed=0
+    )
 
 
 def compare_with_random(
@@ -90,15 +92,6 @@ def _encoded(encoder: Encoder, pixels: Tensor) -> Tensor:
     parts = [encoder(part.float().div(255)) for part in pixels.flatten(0, 1).split(_BATCH)]
     features: Tensor = torch.cat(parts).unflatten(0, pixels.shape[:2])
     return features
-
-
-def _embedded() -> dict[str, Pixels]:
-    """Load the photographs of the rated demo datasets, which are not part of any corpus."""
-    return {
-        name: load()
-        for title in ("demo", "demo_mixed")
-        for name, load in PHOTOGRAPHS[title].items()
-    }
 
 
 def _probe_photographs(params: Params) -> Iterator[Pixels]:

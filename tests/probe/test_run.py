@@ -32,13 +32,8 @@ def settings(project, monkeypatch):
             "quality": expert,
         }
     )
-    photographs = {
-        "demo": {name: lambda seed=seed: photograph(seed) for seed, name in enumerate("ab")},
-        "demo_mixed": {
-            name: lambda seed=seed: photograph(9 + seed) for seed, name in enumerate("cd")
-        },
-    }
-    monkeypatch.setattr(run, "PHOTOGRAPHS", photographs)
+    photographs = {name: photograph(seed) for seed, name in zip((0, 1, 9, 10), "abcd", strict=True)}
+    monkeypatch.setattr(run, "load_photographs", lambda: photographs)
     rows = [CorpusImage(f"{number}.png", 108, 108, f"{number:x}" * 8) for number in range(3)]
     monkeypatch.setattr(run, "read_corpus", lambda path: rows)
     monkeypatch.setattr(run.images, "read_rgb", lambda path: photograph(100 + int(path.stem)))

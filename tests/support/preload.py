@@ -23,13 +23,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 torch.set_num_threads(1)
 
-_ALL_LEVELS, _PHOTOGRAPHS = demo._single(), run._embedded
+_ALL_LEVELS, _PHOTOGRAPHS = demo._single(), run.load_photographs
 demo.STRUCTURAL = ("gaussian_blur", "white_noise")
 demo.LONGER_SIDE = 272
 demo._MIXED_PER_REFERENCE = 4
 demo._single = lambda: _ALL_LEVELS[::2]
 run._WINDOWS_PER_PHOTOGRAPH, run._SIDE = 1, 64
-run._embedded = lambda: dict(itertools.islice(_PHOTOGRAPHS().items(), 3))
+run.load_photographs = lambda: dict(itertools.islice(_PHOTOGRAPHS().items(), 3))
 
 _PARCEL = DatasetEntry(
     name="parcel",
