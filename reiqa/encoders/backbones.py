@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from reiqa.backbone_names import EFFICIENTNET_LITE0
+from reiqa.backbone_names import PACKAGED
 from reiqa.devices import default_torch_state
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName
@@ -87,7 +87,7 @@ def build_encoder(backbone: str, expert: ExpertName, seed: int = 0) -> Encoder:
     """Return an encoder with random weights that depend only on ``seed``.
 
     Args:
-        backbone: name of a torchvision classification model, or ``efficientnet_lite0``.
+        backbone: name of a torchvision classification model, or a key of `PACKAGED`.
         expert: name of the expert; determines the normalisation.
         seed: seed of the weights; the global random state is not changed.
 
@@ -96,14 +96,14 @@ def build_encoder(backbone: str, expert: ExpertName, seed: int = 0) -> Encoder:
     """
     with default_torch_state(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = _lite() if backbone == EFFICIENTNET_LITE0 else _torchvision(backbone)
+        body = _timm(f"tf_{backbone}") if backbone in PACKAGED else _torchvision(backbone)
         return Encoder(backbone, expert, body, _pooled_width(backbone, body))
 
 
-def _lite() -> nn.Module:
+def _timm(name: str) -> nn.Module:
     import timm
 
-    body: nn.Module = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    body: nn.Module = timm.create_model(name, num_classes=0)
     return body
 
 
@@ -113,8 +113,9 @@ def _torchvision(backbone: str) -> nn.Module:
     known = models.list_models(module=models)
     if backbone not in known:
         raise BadInputError(
-            f"backbone: unknown name {backbone!r}; allowed: {EFFICIENTNET_LITE0} and torchvision's "
-            f"classification models, such as resnet50, convnext_tiny, swin_t ({len(known)} in all)"
+            f"backbone: unknown name {backbone!r}; allowed: {', '.join(PACKAGED)} and "
+            "torchvision's classification models, such as resnet50, convnext_tiny, swin_t "
+            f"({len(known)} in all)"
         )
     body: nn.Module = models.get_model(backbone, weights=None)
     head = next((name for name in _HEADS if isinstance(getattr(body, name, None), nn.Module)), None)

