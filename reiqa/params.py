@@ -168,6 +168,25 @@ class ChunkParams(ParamsSection):
         return self
 
 
+class DistortionLossParams(ParamsSection):
+    """Weights of losses on the distortions of a chunk, added to the contrastive loss.
+
+    Attributes:
+        contrast: supervised contrast: versions of other photographs under the same type and level
+            are positives.
+        type: cross-entropy of the distortion type.
+        level: squared error of the level.
+        severity: error of a full-reference measure (MDSI) against the undistorted crop.
+        sharing: number of photographs of a step that share their types and levels.
+    """
+
+    contrast: Annotated[float, Field(ge=0)] = 0.0
+    type: Annotated[float, Field(ge=0)] = 0.0
+    level: Annotated[float, Field(ge=0)] = 0.0
+    severity: Annotated[float, Field(ge=0)] = 0.0
+    sharing: Positive = 1
+
+
 class TrainingParams(ParamsSection):
     """Training with MoCo-v2.
 
@@ -183,10 +202,12 @@ class TrainingParams(ParamsSection):
         queue_size: number of keys in the queue of negatives.
         projection_dim: output dimension of the projection head.
         negatives: ``queue+chunk`` adds the other versions of the same chunk as negatives.
-        batchnorm: how processes share batch statistics.
+        batchnorm: how processes share batch statistics; ``frozen`` keeps the statistics of the
+            initial weights instead.
         bn_splits: number of parts of a process's batch with separate batch normalization.
             Shared batch statistics leak the positive. With ``shuffle``, keys are assigned to parts
             at random, as if each part was on a separate device.
+        distortion_losses: further losses of the quality expert.
         checkpoint_every: steps between checkpoints.
         keep: number of checkpoints to keep.
     """
@@ -202,8 +223,9 @@ class TrainingParams(ParamsSection):
     queue_size: Positive = 65536
     projection_dim: Positive = 128
     negatives: Literal["queue", "queue+chunk"] = "queue"
-    batchnorm: Literal["shuffle", "sync"] = "shuffle"
+    batchnorm: Literal["shuffle", "sync", "frozen"] = "shuffle"
     bn_splits: Annotated[int, Field(ge=1)] = 1
+    distortion_losses: DistortionLossParams | None = None
     checkpoint_every: Positive = 100
     keep: Positive = 2
 
@@ -230,6 +252,8 @@ class ExpertParams(ParamsSection):
         source: ``pretrain``, ``import`` from ``file``, or ``package`` for packaged weights.
         backbone: a torchvision model's name, or ``efficientnet_lite0`` to ``efficientnet_lite2``.
         file: the checkpoint to import.
+        init: initial weights of pretraining: ``random``, ``package``, or a model or checkpoint
+            file.
         corpora: corpora for pretraining the content expert (quality uses chunks).
         view: side of a content view in pixels.
         training: required if ``source`` is ``pretrain``.
@@ -238,6 +262,7 @@ class ExpertParams(ParamsSection):
     source: Literal["pretrain", "import", "package"]
     backbone: Backbone = "resnet50"
     file: str | None = None
+    init: str = "random"
     corpora: Names = []
     view: Annotated[int, Field(ge=32)] = 224
     training: TrainingParams | None = None
@@ -248,7 +273,9 @@ class ExpertParams(ParamsSection):
             raise ValueError("training: required because source is pretrain")
         if self.source == "import" and self.file is None:
             raise ValueError("file: required because source is import")
-        if self.source == "package" and self.backbone not in PACKAGED:
+        if self.init == "random" and self.training and self.training.batchnorm == "frozen":
+            raise ValueError("training.batchnorm: frozen needs initial weights; set init")
+        if "package" in (self.source, self.init) and self.backbone not in PACKAGED:
             raise ValueError(
                 f"backbone: no package ships {self.backbone} weights;"
                 f" allowed: {', '.join(PACKAGED)}"
@@ -379,6 +406,8 @@ class Params(ParamsSection):
     def _check_corpora(self) -> "Params":
         if self.content.source == "pretrain" and not self.content.corpora:
             raise ValueError("content.corpora: required because content.source is pretrain")
+        if self.content.training and self.content.training.distortion_losses:
+            raise ValueError("content.training.distortion_losses: only for the quality expert")
         if self.quality.source == "pretrain" and self.chunks.n_aug > self.bank.count:
             raise ValueError(
                 f"chunks.n_aug: {self.chunks.n_aug} distinct types needed, but the bank has"

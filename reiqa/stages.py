@@ -121,6 +121,8 @@ def _model(params: Params, name: str) -> dict[str, Any]:
     if expert["source"] != "pretrain":
         chosen = {key: expert[key] for key in ("source", "backbone", "file")}
         return {name: {**chosen, "digest": _file_digest(expert["file"])}}
+    if expert["init"] not in ("random", "package"):
+        expert["init_digest"] = _file_digest(expert["init"])
     training = {
         k: v for k, v in expert["training"].items() if k not in _PERFORMANCE_KEYS["training"]
     }

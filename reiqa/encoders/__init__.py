@@ -1,7 +1,12 @@
 """Encoders of the two experts: backbones, pooling, files and published weights."""
 
 from reiqa.encoders.backbones import NORMALIZATION, Encoder, build_encoder
-from reiqa.encoders.import_weights import import_expert, import_weights, load_packaged
+from reiqa.encoders.import_weights import (
+    import_expert,
+    import_weights,
+    initial_encoder,
+    load_packaged,
+)
 from reiqa.encoders.pooling import StagePooledEncoder, with_pooling
 from reiqa.encoders.serialization import load_encoder, save_encoder
 
@@ -12,6 +17,7 @@ __all__ = [
     "build_encoder",
     "import_expert",
     "import_weights",
+    "initial_encoder",
     "load_encoder",
     "load_packaged",
     "save_encoder",

@@ -24,11 +24,20 @@ class Normalization:
     std: tuple[float, float, float]
 
 
-#: Input normalisation of each expert, in training and inference. The experts differ on purpose, as
-#: in the published code (trap D13).
+#: Supported normalisations by name.
+NORMALIZATIONS = {
+    rule.name: rule
+    for rule in (
+        Normalization("imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        Normalization("none", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    )
+}
+
+#: Normalisation of each expert with random initial weights. The experts differ on purpose, as in
+#: the published code (trap D13). ImageNet weights need that of ImageNet for either expert.
 NORMALIZATION: dict[ExpertName, Normalization] = {
-    "content": Normalization("imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "quality": Normalization("none", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "content": NORMALIZATIONS["imagenet"],
+    "quality": NORMALIZATIONS["none"],
 }
 
 # Attribute names of the classifier in torchvision's families.
@@ -43,7 +52,8 @@ class Encoder(nn.Module):
 
     Attributes:
         backbone: name of the network.
-        expert: name of the expert; determines the normalisation.
+        expert: name of the expert.
+        normalization: input normalisation of the weights.
         width: length of a feature vector.
         body: the network without classifier, with torchvision's keys.
     """
@@ -51,17 +61,25 @@ class Encoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: str, expert: ExpertName, body: nn.Module, width: int) -> None:
+    def __init__(
+        self,
+        backbone: str,
+        expert: ExpertName,
+        body: nn.Module,
+        width: int,
+        normalization: Normalization,
+    ) -> None:
         """Wrap a network that returns ``(N, width)``."""
         super().__init__()
         self.backbone = backbone
         self.expert: ExpertName = expert
         self.width = width
         self.body = body
-        # Not persistent, because the file contains the name of the expert.
-        rule = NORMALIZATION[expert]
-        self.register_buffer("mean", torch.tensor(rule.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(rule.std).view(3, 1, 1), persistent=False)
+        self.normalization = normalization
+        # Not persistent, because the file contains the name of the normalisation.
+        for name in ("mean", "std"):
+            channels = torch.tensor(getattr(normalization, name)).view(3, 1, 1)
+            self.register_buffer(name, channels, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the global average of the last stage, without L2 normalisation.
@@ -78,18 +96,21 @@ class Encoder(nn.Module):
     def normalize(self, images: Tensor) -> Tensor:
         """Return normalised images in the dtype of the network."""
         images = images.to(self.mean.dtype)
-        if NORMALIZATION[self.expert].name == "none":
+        if self.normalization.name == "none":
             return images
         return (images - self.mean) / self.std
 
 
-def build_encoder(backbone: str, expert: ExpertName, seed: int = 0) -> Encoder:
+def build_encoder(
+    backbone: str, expert: ExpertName, seed: int = 0, normalization: str | None = None
+) -> Encoder:
     """Return an encoder with random weights that depend only on ``seed``.
 
     Args:
         backbone: name of a torchvision classification model, or a key of `PACKAGED`.
-        expert: name of the expert; determines the normalisation.
+        expert: name of the expert.
         seed: seed of the weights; the global random state is not changed.
+        normalization: a key of `NORMALIZATIONS`; None for that of the expert (`NORMALIZATION`).
 
     Raises:
         BadInputError: the backbone is unknown, or has a fixed input size.
@@ -97,7 +118,8 @@ def build_encoder(backbone: str, expert: ExpertName, seed: int = 0) -> Encoder:
     with default_torch_state(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = _timm(f"tf_{backbone}") if backbone in PACKAGED else _torchvision(backbone)
-        return Encoder(backbone, expert, body, _pooled_width(backbone, body))
+        rule = NORMALIZATIONS[normalization] if normalization else NORMALIZATION[expert]
+        return Encoder(backbone, expert, body, _pooled_width(backbone, body), rule)
 
 
 def _timm(name: str) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from reiqa import layout, progress, store
 from reiqa.backbone_names import PACKAGED
 from reiqa.encoders.backbones import Encoder, build_encoder
-from reiqa.encoders.serialization import load_checkpoint, save_encoder
+from reiqa.encoders.serialization import load_checkpoint, load_encoder, save_encoder
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName, Params
 
@@ -91,13 +91,43 @@ def import_weights(file: Path, expert: ExpertName, backbone: str) -> Encoder:
         BadInputError: the file cannot be read, or does not match the backbone; the message counts
             matched, missing and unexpected tensors.
     """
-    encoder = build_encoder(backbone, expert)
-    tensors, match = match_keys(_load_tensors(file), encoder.body)
+    checkpoint = _load_tensors(file)
+    tensors, match = match_keys(checkpoint, build_encoder(backbone, expert).body)
     if match.missing or match.unexpected:
         raise BadInputError(f"{file}: does not match {backbone}: {match}")
+    # Checkpoints of reiqa state their normalisation; torchvision's weights need ImageNet's.
+    stated = "imagenet" if match.layout == "torchvision" else checkpoint.get("normalization")
+    encoder = build_encoder(backbone, expert, normalization=stated)
     encoder.body.load_state_dict(tensors)
     progress.log(f"{file}: {match}")
     return encoder.eval()
+
+
+def initial_encoder(expert: ExpertName, params: Params, seed: int) -> Encoder:
+    """Return an encoder with the initial weights of pretraining (``init``), in training mode.
+
+    Args:
+        expert: name of the expert.
+        params: uses ``init`` and ``backbone`` of the expert.
+        seed: seed of random weights.
+
+    Raises:
+        BadInputError: the initial weights cannot be loaded, or are of another backbone.
+    """
+    section = params.expert(expert)
+    if section.init == "random":
+        return build_encoder(section.backbone, expert, seed)
+    if section.init == "package":
+        return load_packaged(expert, section.backbone).train()
+    file = Path(section.init)
+    if file.suffix != ".safetensors":
+        return import_weights(file, expert, section.backbone).train()
+    loaded = load_encoder(file)
+    if loaded.backbone != section.backbone:
+        raise BadInputError(f"{file}: is a {loaded.backbone}, but backbone is {section.backbone}")
+    encoder = build_encoder(loaded.backbone, expert, normalization=loaded.normalization.name)
+    encoder.body.load_state_dict(loaded.body.state_dict())
+    return encoder
 
 
 def match_keys(
@@ -134,7 +164,7 @@ def load_packaged(expert: ExpertName, backbone: str) -> Encoder:
             "run: pip install 'reiqa[lite]'"
         ) from None
     tensors = _load_tensors(file)
-    encoder = build_encoder(backbone, expert)
+    encoder = build_encoder(backbone, expert, normalization="imagenet")
     # The last two tensors belong to the classifier, which the encoder does not have.
     renamed = zip(encoder.body.state_dict(), tensors.values(), strict=False)
     encoder.body.load_state_dict(dict(renamed))

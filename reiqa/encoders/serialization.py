@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from reiqa import layout, store
-from reiqa.encoders.backbones import NORMALIZATION, Encoder, build_encoder
+from reiqa.encoders.backbones import NORMALIZATION, NORMALIZATIONS, Encoder, build_encoder
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName
 
@@ -30,6 +30,9 @@ def save_encoder(encoder: Encoder, path: Path, card: Mapping[str, Any]) -> None:
         name: value.detach().cpu().contiguous() for name, value in encoder.body.state_dict().items()
     }
     own = {"backbone": encoder.backbone, "expert": encoder.expert}
+    rule = encoder.normalization
+    if rule != NORMALIZATION[encoder.expert]:
+        own["normalization"] = rule.name
     with store.atomic(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: json.dumps(own, sort_keys=True)})
     store.write_json(
@@ -37,7 +40,7 @@ def save_encoder(encoder: Encoder, path: Path, card: Mapping[str, Any]) -> None:
         {
             **own,
             "width": encoder.width,
-            "normalisation": asdict(NORMALIZATION[encoder.expert]),
+            "normalisation": asdict(rule),
             "weights": store.file_digest(path),
             **card,
         },
@@ -64,7 +67,10 @@ def load_encoder(path: Path) -> Encoder:
         raise BadInputError(
             f"{path}: not an encoder of reiqa; import it with: reiqa weights import"
         )
-    encoder = build_encoder(own["backbone"], own["expert"])
+    rule = own.get("normalization", NORMALIZATION[own["expert"]].name)
+    if rule not in NORMALIZATIONS:
+        raise BadInputError(f"{path}: unknown normalisation {rule!r}")
+    encoder = build_encoder(own["backbone"], own["expert"], normalization=rule)
     try:
         encoder.body.load_state_dict(tensors)
     except RuntimeError as error:

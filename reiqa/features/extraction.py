@@ -16,7 +16,6 @@ import torch
 from reiqa import catalog, devices, layout, store
 from reiqa import params as parameters
 from reiqa.data import index as indices
-from reiqa.encoders import NORMALIZATION
 from reiqa.encoders import load_encoder as load_encoder
 from reiqa.errors import BadInputError
 from reiqa.features import cache
@@ -187,7 +186,7 @@ def _expert_run(
             "half": "antialiased bicubic",
             "resize": source.resize,
             "max_pixels": settings.max_pixels,
-            "normalisation": NORMALIZATION[expert].name,
+            "normalisation": encoder.normalization.name,
             "precision": precision,
             "processor": processor.type,
         },

@@ -18,9 +18,10 @@ from reiqa import params as parameters
 from reiqa.params import ExpertName, Params, TrainingParams
 from reiqa.pretrain import checkpoints, distributed, moco, optimizers, training_log
 from reiqa.pretrain.checkpoints import Checkpoints
+from reiqa.pretrain.distortion_losses import distortion_loss, head_width
 from reiqa.pretrain.distributed import DistContext
 from reiqa.pretrain.sampler import EpochSampler
-from reiqa.pretrain.views import ViewSource, view_source
+from reiqa.pretrain.views import Views, ViewSource, view_source
 
 
 def pretrain(expert: ExpertName, params: Params) -> Path:
@@ -88,8 +89,10 @@ class PretrainingRun:
         self.total = self.settings.epochs * self.sampler.steps_per_epoch
         self._warmup = round(self.settings.warmup_epochs * self.sampler.steps_per_epoch)
         self._rate = optimizers.base_lr(self.settings, self.settings.batch_size * source.pairs)
-        self.moco = self._models(section.backbone)
-        self.optimizer = optimizers.build_optimizer(self.settings, self.moco.query, self._rate)
+        self.moco = self._models(params)
+        self.optimizer = optimizers.build_optimizer(
+            self.settings, self.moco.query, self._rate, self.moco.query.distortions
+        )
         self.query = self._distributed(self.moco.query)
         if params.compute.compile:
             devices.check_compiler()
@@ -115,8 +118,7 @@ class PretrainingRun:
             f"pretrain {self.expert}", self.total * images, "images", self.step * images
         ) as bar:
             for item_data in self.load_batches():
-                query, key = self.source.render(item_data, self.device)
-                measures = self.train_step(query, key)
+                measures = self.train_step(self.source.render(item_data, self.device))
                 if self.curve.add(self.step, self.epoch, measures) and live:
                     rate = (self.step - first) * images / (time.monotonic() - start)
                     live.row(self.curve.last(), images_per_s=rate)
@@ -133,12 +135,11 @@ class PretrainingRun:
         """Number of epochs started."""
         return -(-self.step // self.sampler.steps_per_epoch)
 
-    def train_step(self, query: Tensor, key: Tensor) -> dict[str, float]:
+    def train_step(self, views: Views) -> dict[str, float]:
         """Run one training step.
 
         Args:
-            query: ``(G, V, 3, P, P)`` in [0, 1]: V versions of the same content in each group.
-            key: the positives, in the order of the queries.
+            views: the views of the step.
 
         Returns:
             Metrics of the step, averaged over processes.
@@ -148,9 +149,8 @@ class PretrainingRun:
         """
         torch.manual_seed(seeds.derive("step", self._seed, self.step, self.ranks.rank))
         rate = optimizers.lr_at(self.step, self._rate, self._warmup, self.total)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        measured = self._update(query, key)
+        optimizers.set_lr(self.optimizer, rate)
+        measured = self._update(views)
         self.step += 1
         values = self.ranks.all_reduce_mean(torch.stack(list(vars(measured).values())))
         measures = dict(zip(vars(measured), values.tolist(), strict=True))
@@ -159,17 +159,26 @@ class PretrainingRun:
         )
         return {**measures, "learning_rate": rate}
 
-    def _update(self, query: Tensor, key: Tensor) -> _StepMetrics:
-        groups, settings = query.shape[:2], self.settings
+    def _update(self, views: Views) -> _StepMetrics:
+        groups, settings = views.query.shape[:2], self.settings
         with self.precision():
-            queries = self.query(self.to_batch(query)).unflatten(0, groups)
+            outputs: moco.Outputs = self.query(self.to_batch(views.query))
             with torch.no_grad():
-                all_keys = self._keys(self.to_batch(key))
+                all_keys = self._keys(self.to_batch(views.key))
+        queries = outputs.embeddings.unflatten(0, groups)
         keys = self.ranks.local_shard(all_keys).unflatten(0, groups)
         within = settings.negatives == "queue+chunk"
         negatives = self.moco.negatives(self.step * len(all_keys))
         cosines = moco.logits(queries, keys, negatives, within)
         loss = moco.info_nce(cosines, settings.temperature)
+        if settings.distortion_losses and views.labels and outputs.distortions is not None:
+            loss = loss + distortion_loss(
+                queries,
+                outputs.distortions.unflatten(0, groups),
+                views.labels,
+                settings.distortion_losses,
+                settings.temperature,
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -193,17 +202,20 @@ class PretrainingRun:
         split = self.ranks.world * self.settings.bn_splits > 1
         if self.settings.batchnorm == "shuffle" and split:
             seed = seeds.derive("shuffle", self._seed, self.step)
-            return distributed.encode_shuffled(self.moco.key, images, self.ranks, seed)
-        encoded: Tensor = self.moco.key(images)
-        return self.ranks.all_gather(encoded)
+            return distributed.encode_shuffled(
+                lambda batch: self.moco.key(batch).embeddings, images, self.ranks, seed
+            )
+        encoded: moco.Outputs = self.moco.key(images)
+        return self.ranks.all_gather(encoded.embeddings)
 
     def to_batch(self, views: Tensor) -> Tensor:
         """Flatten ``(G, V, 3, P, P)`` views to a channels-last batch."""
         return views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
-    def _models(self, backbone: str) -> moco.MoCo:
-        encoder = encoders.build_encoder(backbone, self.expert, seeds.derive("weights", self._seed))
-        models = moco.MoCo(encoder, self.settings, seeds.derive("head", self._seed))
+    def _models(self, params: Params) -> moco.MoCo:
+        encoder = encoders.initial_encoder(self.expert, params, seeds.derive("weights", self._seed))
+        outputs = head_width(self.source.types) if self.settings.distortion_losses else 0
+        models = moco.MoCo(encoder, self.settings, seeds.derive("head", self._seed), outputs)
         if self.ranks.world > 1 and self.settings.batchnorm == "sync":
             distributed.convert_sync_batchnorm(models, self.device)
         # channels_last is faster on tensor cores and not slower on a CPU.
@@ -230,6 +242,7 @@ class PretrainingRun:
             "model": self.moco.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "curve": self.curve.state(),
+            "normalization": self.moco.query.encoder.normalization.name,
         }
 
     def _resume(self) -> None:

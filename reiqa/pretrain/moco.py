@@ -5,6 +5,7 @@ chunks. Temperature, queue size and momentum are from the published command.
 """
 
 import copy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,21 +15,42 @@ from reiqa.encoders import Encoder
 from reiqa.params import TrainingParams
 
 
-class EncoderWithHead(nn.Module):
-    """An encoder with an MLP projection head (width -> width -> ``out``) and L2 normalisation."""
+class Outputs(NamedTuple):
+    """Outputs of `EncoderWithHead`.
 
-    def __init__(self, encoder: Encoder, out: int, bn_splits: int = 1) -> None:
+    Attributes:
+        embeddings: ``(N, out)`` float32 unit vectors.
+        distortions: ``(N, distortions)`` outputs of the linear head on the features, if any.
+    """
+
+    embeddings: Tensor
+    distortions: Tensor | None
+
+
+class EncoderWithHead(nn.Module):
+    """An encoder with an MLP projection head (width -> width -> ``out``) and L2 normalisation.
+
+    Attributes:
+        distortions: linear head for `distortion_losses`, or None.
+    """
+
+    def __init__(
+        self, encoder: Encoder, out: int, bn_splits: int = 1, distortions: int = 0
+    ) -> None:
+        """Add the heads; without ``distortions`` there is no linear head."""
         super().__init__()
         self.encoder = encoder
         self._bn_splits = bn_splits
         self.head = nn.Sequential(
             nn.Linear(encoder.width, encoder.width), nn.ReLU(), nn.Linear(encoder.width, out)
         )
+        self.distortions = nn.Linear(encoder.width, distortions) if distortions else None
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return unit vectors ``(N, out)`` float32 of ``(N, 3, H, W)`` images in [0, 1]."""
+    def forward(self, images: Tensor) -> Outputs:
+        """Return the outputs of ``(N, 3, H, W)`` images in [0, 1]."""
         encoded = torch.cat([self.encoder(part) for part in images.chunk(self._bn_splits)])
-        return functional.normalize(self.head(encoded).float(), dim=1)
+        embeddings = functional.normalize(self.head(encoded).float(), dim=1)
+        return Outputs(embeddings, self.distortions(encoded) if self.distortions else None)
 
 
 class MoCo(nn.Module):
@@ -44,11 +66,17 @@ class MoCo(nn.Module):
     queue: Tensor
     pointer: Tensor
 
-    def __init__(self, encoder: Encoder, settings: TrainingParams, seed: int) -> None:
+    def __init__(
+        self, encoder: Encoder, settings: TrainingParams, seed: int, distortions: int = 0
+    ) -> None:
         super().__init__()
+        if settings.batchnorm == "frozen":
+            _freeze_statistics(encoder)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.query = EncoderWithHead(encoder, settings.projection_dim, settings.bn_splits)
+            self.query = EncoderWithHead(
+                encoder, settings.projection_dim, settings.bn_splits, distortions
+            )
         self.key = copy.deepcopy(self.query).requires_grad_(False)
         self.register_buffer("queue", torch.zeros(settings.queue_size, settings.projection_dim))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
@@ -87,6 +115,13 @@ class MoCo(nn.Module):
         places = (self.pointer + torch.arange(count, device=keys.device)) % size
         self.queue[places[-size:]] = keys[-size:]
         self.pointer.add_(count).remainder_(size)
+
+
+def _freeze_statistics(encoder: Encoder) -> None:
+    """Normalise by the running statistics of the initial weights, which then stay unchanged."""
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def logits(query: Tensor, key: Tensor, queue: Tensor, within_chunk: bool) -> Tensor:

@@ -13,8 +13,13 @@ _SGD_MOMENTUM = 0.9
 _FINAL_FRACTION = 1e-3
 _INITIAL_FRACTION = 0.01 / 12
 
+# The distortion head starts from random weights, while the encoder may start from trained ones.
+_HEAD_FACTOR = 10
 
-def build_optimizer(settings: TrainingParams, module: nn.Module, rate: float) -> Optimizer:
+
+def build_optimizer(
+    settings: TrainingParams, module: nn.Module, rate: float, fast: nn.Module | None = None
+) -> Optimizer:
     """Return the optimiser of all parameters of ``module``.
 
     One-dimensional parameters (biases, normalisation) have no weight decay and no LARS scaling, as
@@ -23,13 +28,18 @@ def build_optimizer(settings: TrainingParams, module: nn.Module, rate: float) ->
     Args:
         settings: optimiser and weight decay.
         module: module to train.
-        rate: initial learning rate; the loop updates it at each step with `lr_at`.
+        rate: initial learning rate; the loop updates it at each step with `set_lr`.
+        fast: part of ``module`` with a ten times higher learning rate.
     """
+    chosen = {id(p) for p in fast.parameters()} if fast else set()
     parameters = [p for p in module.parameters() if p.requires_grad]
+    own = [p for p in parameters if id(p) not in chosen]
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in own if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    if fast:
+        groups.append({"params": [*fast.parameters()], "weight_decay": 0.0, "factor": _HEAD_FACTOR})
     if settings.optimizer == "adamw":
         return AdamW(groups, lr=rate, fused=True)
     if settings.optimizer == "sgd":
@@ -38,6 +48,12 @@ def build_optimizer(settings: TrainingParams, module: nn.Module, rate: float) ->
 
     lars: Optimizer = Lars(groups, lr=rate, momentum=_SGD_MOMENTUM, trust_coeff=1e-3)
     return lars
+
+
+def set_lr(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate of all parameter groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("factor", 1)
 
 
 def base_lr(settings: TrainingParams, pairs: int) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from reiqa.chunks.render import render
 from reiqa.chunks.shards import ShardReader
 from reiqa.data.index import read_corpus
 from reiqa.params import ExpertName, Params
+from reiqa.pretrain.distortion_losses import DistortionLabels, label_pairs, share_distortions
 from reiqa.stages import STAGES
 
 # Minimum area fraction of a content view, and range of its aspect ratio.
@@ -30,16 +31,32 @@ _RATIOS = (3 / 4, 4 / 3)
 _CACHE_SIZE = 16
 
 
+class Views(NamedTuple):
+    """Rendered views of a step.
+
+    Attributes:
+        query, key: ``(G, V, 3, P, P)`` float32 in [0, 1]. A group (G) contains versions (V) of the
+            same content; G is a multiple of the items.
+        labels: labels of the queries, if the source has distortions and the losses need them.
+    """
+
+    query: Tensor
+    key: Tensor
+    labels: DistortionLabels | None = None
+
+
 class ViewSource(Protocol):
     """A source of pairs.
 
     Attributes:
         inputs: artifacts that are read.
         pairs: number of pairs per item.
+        types: number of distortion types.
     """
 
     inputs: list[Path]
     pairs: int
+    types: int
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -47,11 +64,8 @@ class ViewSource(Protocol):
     def read(self, item: int, repeat: int) -> Any:
         """Load the data of one item; runs in loader processes."""
 
-    def render(self, read: Sequence[Any], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Render queries and keys ``(G, V, 3, P, P)`` float32 in [0, 1] from loaded items.
-
-        A group (G) contains versions (V) of the same content; G is a multiple of the items.
-        """
+    def render(self, read: Sequence[Any], device: torch.device) -> Views:
+        """Render the views of loaded items."""
 
 
 class QualityViews:
@@ -59,8 +73,11 @@ class QualityViews:
 
     def __init__(self, params: Params) -> None:
         self.inputs = STAGES["model"].reads(params, "quality")
+        self.types = params.bank.count
         self.pairs = len(params.chunks.scales) * (params.chunks.n_aug + 1)
         self._reader = ShardReader(self.inputs)
+        training = params.quality.training
+        self._losses = training.distortion_losses if training else None
 
     def __len__(self) -> int:
         return len(self._reader)
@@ -70,12 +87,14 @@ class QualityViews:
         window, recipe = self._reader.window(item)
         return window, redraw_recipe(recipe, repeat)
 
-    def render(
-        self, read: Sequence[tuple[Tensor, ChunkRecipe]], device: torch.device
-    ) -> tuple[Tensor, Tensor]:
+    def render(self, read: Sequence[tuple[Tensor, ChunkRecipe]], device: torch.device) -> Views:
         """Render chunks; a group is one chunk at one scale."""
-        pairs = render([window for window, _ in read], [recipe for _, recipe in read], device)
-        return pairs.query.flatten(0, 1), pairs.key.flatten(0, 1)
+        recipes = [recipe for _, recipe in read]
+        if self._losses:
+            recipes = share_distortions(recipes, self._losses.sharing)
+        pairs = render([window for window, _ in read], recipes, device)
+        labels = label_pairs(pairs, recipes) if self._losses else None
+        return Views(pairs.query.flatten(0, 1), pairs.key.flatten(0, 1), labels)
 
 
 @dataclass(frozen=True)
@@ -90,6 +109,7 @@ class ContentViews:
     """Photographs: each item gives one pair of augmented crops."""
 
     pairs = 1
+    types = 0
 
     def __init__(self, params: Params) -> None:
         self.inputs = STAGES["model"].reads(params, "content")
@@ -110,9 +130,7 @@ class ContentViews:
         pixels = _decoded(layout.raw(corpus) / image, self._side)
         return DecodedPhotograph(pixels, seeds.derive("view", self._seed, repeat, corpus, image))
 
-    def render(
-        self, read: Sequence[DecodedPhotograph], device: torch.device
-    ) -> tuple[Tensor, Tensor]:
+    def render(self, read: Sequence[DecodedPhotograph], device: torch.device) -> Views:
         """Render two views of each photograph; a group is a single pair."""
         augment = augmentation(self._side)
         views = []
@@ -123,7 +141,7 @@ class ContentViews:
                 views.append(torch.stack([augment(pixels), augment(pixels)]))
         # Blurring a white area may round to a value slightly above one.
         query, key = torch.stack(views, dim=1).clamp_(0, 1)
-        return query[:, None], key[:, None]
+        return Views(query[:, None], key[:, None])
 
 
 def augmentation(side: int) -> Any:
