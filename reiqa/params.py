@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from reiqa.backbone_names import BACKBONES, FIXED_SIZE, PACKAGED, WITHOUT_STAGES
+from reiqa.backbone_names import BACKBONES, FIXED_SIZE, PACKAGED, TIMM_PREFIX, WITHOUT_STAGES
 from reiqa.errors import BadInputError
 from reiqa.validation import describe_validation_error, read_yaml
 
@@ -231,14 +231,15 @@ class TrainingParams(ParamsSection):
 
 
 def _known_backbone(name: str) -> str:
-    if name in BACKBONES:
+    if name in BACKBONES or name.startswith(TIMM_PREFIX):
         return name
     if name in FIXED_SIZE:
         raise ValueError(f"{name} has a fixed input size; choose another backbone")
     near = "".join(f"did you mean {each}? " for each in get_close_matches(name, BACKBONES, 1))
     raise ValueError(
-        f"unknown name {name!r}; {near}allowed: {', '.join(PACKAGED)} and torchvision's"
-        f" classification models, such as resnet50, convnext_tiny, swin_t ({len(BACKBONES)} in all)"
+        f"unknown name {name!r}; {near}allowed: {', '.join(PACKAGED)}, {TIMM_PREFIX}NAME, and"
+        " torchvision's classification models, such as resnet50, convnext_tiny, swin_t"
+        f" ({len(BACKBONES)} in all)"
     )
 
 
@@ -250,7 +251,8 @@ class ExpertParams(ParamsSection):
 
     Attributes:
         source: ``pretrain``, ``import`` from ``file``, or ``package`` for packaged weights.
-        backbone: a torchvision model's name, or ``efficientnet_lite0`` to ``efficientnet_lite2``.
+        backbone: a torchvision model's name, ``efficientnet_lite0`` to
+            ``efficientnet_lite2``, or ``timm/NAME`` for a model of timm.
         file: the checkpoint to import.
         init: initial weights of pretraining: ``random``, ``package``, or a model or checkpoint
             file.

@@ -6,6 +6,7 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -51,3 +52,21 @@ def test_a_ratio_round_trips_and_is_shown_in_a_row(load, tmp_path: Path) -> None
     assert ratios.read(file) == [one]
     shown = "| `bank --chunks 3` | ours | **2.00** | theirs | at least 3 | **no** |"
     assert run.row("bank", "--chunks 3", one) == shown
+
+
+def test_ranking_is_of_levels_within_a_photograph(load) -> None:
+    ranking = load("ranking.py")
+    falling, swapped = np.arange(6.0)[::-1], np.array([5.0, 4, 3, 1, 2, 0])
+    series = {
+        ("one", "blur"): falling,
+        ("two", "blur"): falling + 50,
+        ("one", "noise"): swapped,
+        ("two", "noise"): swapped,
+        ("three", "noise"): np.zeros(6),
+    }
+    found = ranking.summarise(series)
+    assert found["types"]["blur"] == {"median_srcc": 1.0, "in_order": 1.0}
+    assert found["lowest"]["type"] == "noise"
+    assert found["lowest"]["median_srcc"] == pytest.approx(1 - 12 / 210)
+    assert found["lowest"]["in_order"] == pytest.approx(8 / 15)
+    assert (found["photographs"], found["in_order"]) == (3, pytest.approx(18 / 25))

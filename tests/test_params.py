@@ -1,6 +1,8 @@
 """params.yaml is checked: what is wrong with it is said in one line that names file and key."""
 
 import itertools
+import subprocess
+import sys
 import typing
 from importlib import resources
 from pathlib import Path
@@ -222,6 +224,17 @@ def test_what_a_late_stage_would_refuse_is_refused_when_it_is_read(tmp_path, key
     with pytest.raises(BadInputError, match=says) as refusal:
         params.load_params(path)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_timm_model_is_accepted_without_importing_timm(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(put(preset(), "content.backbone", "timm/resnet18")))
+    code = (
+        "import sys; from pathlib import Path; from reiqa.params import load_params;"
+        "print(load_params(Path(sys.argv[1])).content.backbone, {'timm', 'torch'} & {*sys.modules})"
+    )
+    found = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert found.stdout == "timm/resnet18 set()\n"
 
 
 @pytest.mark.parametrize("expert", params.EXPERTS)

@@ -5,11 +5,12 @@ features is measured by running the network, so no table of backbones is needed.
 """
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import torch
 from torch import Tensor, nn
 
-from reiqa.backbone_names import PACKAGED
+from reiqa.backbone_names import PACKAGED, TIMM_PREFIX
 from reiqa.devices import default_torch_state
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName
@@ -107,7 +108,7 @@ def build_encoder(
     """Return an encoder with random weights that depend only on ``seed``.
 
     Args:
-        backbone: name of a torchvision classification model, or a key of `PACKAGED`.
+        backbone: name of a torchvision classification model, a key of `PACKAGED`, or ``timm/NAME``.
         expert: name of the expert.
         seed: seed of the weights; the global random state is not changed.
         normalization: a key of `NORMALIZATIONS`; None for that of the expert (`NORMALIZATION`).
@@ -117,15 +118,31 @@ def build_encoder(
     """
     with default_torch_state(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = _timm(f"tf_{backbone}") if backbone in PACKAGED else _torchvision(backbone)
+        body = _build_body(backbone)
         rule = NORMALIZATIONS[normalization] if normalization else NORMALIZATION[expert]
         return Encoder(backbone, expert, body, _pooled_width(backbone, body), rule)
+
+
+def _build_body(backbone: str) -> nn.Module:
+    if backbone in PACKAGED:
+        return _timm(f"tf_{backbone}")
+    if backbone.startswith(TIMM_PREFIX):
+        return _timm(backbone.removeprefix(TIMM_PREFIX))
+    return _torchvision(backbone)
 
 
 def _timm(name: str) -> nn.Module:
     import timm
 
-    body: nn.Module = timm.create_model(name, num_classes=0)
+    # create_model also takes names of the Hugging Face hub and of pretrained weights.
+    known = timm.list_models()
+    if name not in known:
+        near = "".join(f"did you mean {each}? " for each in get_close_matches(name, known, 1))
+        raise BadInputError(
+            f"backbone: unknown timm model {name!r}; {near}"
+            'to list them: python -c "import timm; print(*timm.list_models())"'
+        )
+    body: nn.Module = timm.create_model(name, num_classes=0, pretrained=False)
     return body
 
 
@@ -135,9 +152,9 @@ def _torchvision(backbone: str) -> nn.Module:
     known = models.list_models(module=models)
     if backbone not in known:
         raise BadInputError(
-            f"backbone: unknown name {backbone!r}; allowed: {', '.join(PACKAGED)} and "
-            "torchvision's classification models, such as resnet50, convnext_tiny, swin_t "
-            f"({len(known)} in all)"
+            f"backbone: unknown name {backbone!r}; allowed: {', '.join(PACKAGED)}, "
+            f"{TIMM_PREFIX}NAME, and torchvision's classification models, such as resnet50, "
+            f"convnext_tiny, swin_t ({len(known)} in all)"
         )
     body: nn.Module = models.get_model(backbone, weights=None)
     head = next((name for name in _HEADS if isinstance(getattr(body, name, None), nn.Module)), None)

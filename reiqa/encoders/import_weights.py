@@ -47,7 +47,7 @@ LAYOUTS = (
         "query.encoder.body.",
         ("query.head.", "key.", "queue", "pointer"),
     ),
-    CheckpointLayout("torchvision", "", "", ("fc.", "classifier.", "head.")),
+    CheckpointLayout("torchvision or timm", "", "", ("fc.", "classifier.", "head.")),
 )
 
 
@@ -80,7 +80,7 @@ class KeyMatch:
 
 
 def import_weights(file: Path, expert: ExpertName, backbone: str) -> Encoder:
-    """Load an encoder from a checkpoint of Re-IQA, MoCo-v2, torchvision or reiqa.
+    """Load an encoder from a checkpoint of Re-IQA, MoCo-v2, torchvision, timm or reiqa.
 
     Args:
         file: a file written by ``torch.save``; it is loaded without executing code.

@@ -16,7 +16,10 @@ from reiqa.errors import BadInputError
 from reiqa.params import Pooling
 
 # Attribute names of the sequence of stages; other families have the stages as direct children.
-_TRUNKS = ("features", "blocks", "trunk_output", "layers")
+_TRUNKS = ("features", "blocks", "stages", "trunk_output", "layers")
+
+# Of the image that shows whether the output equals a mean; Inception needs 75 pixels.
+_TRIAL_SIDE = 96
 
 # Added to a variance before the square root, to keep the gradient of a constant map finite.
 _EPSILON = 1e-12
@@ -87,8 +90,8 @@ class StagePooledEncoder(nn.Module):
     def _measure(self) -> int:
         """Return the width, and omit the output if it equals the mean of the last stage."""
         count = self.encoder.width
-        trial = torch.arange(3 * 64 * 64, dtype=torch.float32, device="cpu") / (3 * 64 * 64 - 1)
-        row = self(trial.view(1, 3, 64, 64))[0]
+        trial = torch.linspace(0, 1, 3 * _TRIAL_SIDE**2, dtype=torch.float32, device="cpu")
+        row = self(trial.view(1, 3, _TRIAL_SIDE, _TRIAL_SIDE))[0]
         mean, last = row[-3 * count : -2 * count], row[-count:]
         self._append_output = not (len(mean) == count and torch.allclose(mean, last, atol=1e-5))
         return len(row) if self._append_output else len(row) - count

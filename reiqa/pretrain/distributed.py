@@ -86,11 +86,16 @@ def encode_shuffled(
 def convert_sync_batchnorm(module: nn.Module, device: torch.device) -> nn.Module:
     """Replace batch normalisation by one with statistics over all processes."""
     if device.type == "cuda":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        from timm.layers.norm_act import convert_sync_batchnorm as convert
+
+        # torch's function drops the activation that timm's normalisation layers contain.
+        converted: nn.Module = convert(module)
         return converted
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             shared = _SyncBatchNorm(child.num_features, child.eps, child.momentum)
+            for part_name, part in child.named_children():
+                shared.add_module(part_name, part)
             shared.load_state_dict(child.state_dict())
             setattr(module, name, shared)
         else:
@@ -115,11 +120,18 @@ class _Sum(torch.autograd.Function):
 
 
 class _SyncBatchNorm(nn.BatchNorm2d):
-    """SyncBatchNorm for the CPU; torch supports only GPUs."""
+    """SyncBatchNorm for the CPU; torch supports only GPUs.
+
+    Child layers, such as the activation in timm's normalisation layers, are applied to the output.
+    """
 
     def forward(self, images: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(images)
+        output = self._normalize(images) if self.training else super().forward(images)
+        for layer in self.children():
+            output = layer(output)
+        return output
+
+    def _normalize(self, images: Tensor) -> Tensor:
         count = dist.get_world_size() * images.numel() / images.shape[1]
         mean: Tensor = _Sum.apply(images.sum((0, 2, 3))) / count
         centred = images - mean.view(-1, 1, 1)

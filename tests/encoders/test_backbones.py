@@ -23,6 +23,9 @@ def one_thread():
         ("densenet121", 1024),
         ("convnext_tiny", 768),
         ("swin_t", 768),
+        ("timm/mobilenetv3_small_050", 1024),
+        ("timm/resnet18", 512),
+        ("timm/convnext_atto", 320),
     ],
 )
 def test_every_family_gives_one_pooled_vector_at_two_sizes(backbone, width):
@@ -33,7 +36,9 @@ def test_every_family_gives_one_pooled_vector_at_two_sizes(backbone, width):
             assert encoder(torch.rand(2, 3, *size)).shape == (2, width)
 
 
-@pytest.mark.parametrize("backbone", ["vit_b_16", "maxvit_t", "squeezenet1_1"])
+@pytest.mark.parametrize(
+    "backbone", ["vit_b_16", "maxvit_t", "squeezenet1_1", "timm/vit_tiny_patch16_224"]
+)
 def test_a_backbone_that_cannot_take_any_size_is_refused_by_name(backbone):
     with pytest.raises(BadInputError, match=backbone):
         build_encoder(backbone, "quality")
@@ -42,6 +47,20 @@ def test_a_backbone_that_cannot_take_any_size_is_refused_by_name(backbone):
 def test_an_unknown_backbone_is_refused_with_examples():
     with pytest.raises(BadInputError, match=r"'resnet51'.*resnet50"):
         build_encoder("resnet51", "quality")
+
+
+@pytest.mark.parametrize("name", ["resnet", "resnet18.a1_in1k", "hf-hub:timm/resnet18", ""])
+def test_an_unknown_timm_model_is_refused_with_the_command_that_lists_them(name):
+    with pytest.raises(BadInputError, match=rf"^backbone: .* '{name}'; .*list_models\(.*$"):
+        build_encoder(f"timm/{name}", "quality")
+
+
+def test_a_timm_model_is_that_of_torchvision_where_both_have_it():
+    ours, theirs = (build_encoder(b, "content").eval() for b in ("timm/resnet18", "resnet18"))
+    ours.body.load_state_dict(theirs.body.state_dict())
+    images = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images))
 
 
 def test_features_are_the_global_mean_of_the_last_stage():

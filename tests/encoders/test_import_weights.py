@@ -79,6 +79,17 @@ def test_torchvisions_layout_gives_its_own_features(tmp_path):
     assert_same_features(net, import_weights(tmp_path / "tv.pth", "content", "resnet18"))
 
 
+def test_timms_layout_gives_the_features_before_its_classifier(tmp_path):
+    torch.manual_seed(7)
+    net = timm.create_model("convnext_atto").eval()
+    torch.save(net.state_dict(), tmp_path / "timm.pth")
+    encoder = import_weights(tmp_path / "timm.pth", "quality", "timm/convnext_atto")
+    images = torch.rand(2, 3, 96, 80)
+    with torch.no_grad():
+        theirs = net.forward_head(net.forward_features(images), pre_logits=True)
+        torch.testing.assert_close(encoder(images), theirs)
+
+
 def test_a_partial_match_is_refused_with_the_counts(tmp_path):
     _, trunk = plain("resnet18")
     reiqa_file(tmp_path / "part.pth", trunk, 512, drop=("conv1.weight", "bn1.bias"))

@@ -49,6 +49,38 @@ def test_the_output_is_appended_if_it_is_not_the_mean_of_a_stage() -> None:
     torch.testing.assert_close(row[:, -1280:], encoder(image))
 
 
+@pytest.mark.parametrize(
+    ("backbone", "trunk", "channels"),
+    [
+        ("timm/resnet18", "layer{}", [64, 128, 256, 512]),
+        ("timm/mobilenetv3_small_050", "blocks.{}", [8, 16, 24, 24, 48, 288]),
+        ("timm/convnext_atto", "stages.{}", [40, 80, 160, 320]),
+        ("timm/mambaout_femto", "stages.{}", [48, 96, 192, 288]),
+    ],
+)
+def test_the_stages_of_a_timm_model_are_those_of_its_trunk(
+    backbone: str, trunk: str, channels: list[int]
+) -> None:
+    encoder = encoders.build_encoder(backbone, "quality").eval()
+    first = 1 if trunk == "layer{}" else 0
+    stages = [
+        encoder.body.get_submodule(trunk.format(first + number)) for number in range(len(channels))
+    ]
+    image = torch.rand(3, 96, 64)
+    maps = by_hand(encoder, stages, image)
+    flat = [
+        m.flatten(1) if len(m) == count else m.flatten(0, 1).T
+        for m, count in zip(maps, channels, strict=True)
+    ]
+    expected = torch.cat([torch.cat([m.mean(1), m.std(1, unbiased=False)]) for m in flat])
+    whole = encoders.with_pooling(encoder, "stages")
+    row = whole(image[None])[0]
+    # All but ResNet-18 have layers between the last stage's mean and the output.
+    output = torch.empty(0) if backbone == "timm/resnet18" else encoder(image[None])[0]
+    torch.testing.assert_close(row, torch.cat([expected, output]), atol=1e-5, rtol=1e-5)
+    assert len(row) == whole.width
+
+
 def test_channels_that_come_last_are_found() -> None:
     encoder = encoders.build_encoder("swin_t", "quality").eval()
     image = torch.rand(3, 96, 64)
@@ -74,3 +106,8 @@ def test_a_backbone_without_stages_is_refused_by_name() -> None:
     encoder = encoders.build_encoder("vgg11", "quality")
     with pytest.raises(BadInputError, match=r"features\.pooling: the stages of vgg11"):
         encoders.with_pooling(encoder, "stages")
+
+
+def test_a_network_that_needs_larger_images_than_others_has_stages() -> None:
+    encoder = encoders.build_encoder("timm/inception_v3", "quality")
+    assert encoders.with_pooling(encoder, "stages").width > 2 * 2048

@@ -13,11 +13,13 @@ def encoder():
     return build_encoder("shufflenet_v2_x0_5", "content", seed=4)
 
 
-def test_a_saved_encoder_gives_the_same_features_and_describes_itself(tmp_path, encoder):
+@pytest.mark.parametrize("backbone", ["shufflenet_v2_x0_5", "timm/mobilenetv3_small_050"])
+def test_a_saved_encoder_gives_the_same_features_and_describes_itself(tmp_path, backbone):
+    encoder = build_encoder(backbone, "content", seed=4)
     path = tmp_path / "content.safetensors"
     save_encoder(encoder, path, {"source": "test", "steps": 3})
     again = load_encoder(path)
-    assert (again.backbone, again.expert, again.width) == ("shufflenet_v2_x0_5", "content", 1024)
+    assert (again.backbone, again.expert, again.width) == (backbone, "content", 1024)
     assert not again.training
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():

@@ -38,7 +38,11 @@ def apart(found, expected):
 
 
 @pytest.mark.parametrize(
-    "backbone", ["efficientnet_lite0", "mobilenet_v3_small", "shufflenet_v2_x0_5", "resnet18"]
+    "backbone",
+    [
+        *("efficientnet_lite0", "mobilenet_v3_small", "shufflenet_v2_x0_5", "resnet18"),
+        *("timm/mobilenetv3_small_050", "timm/resnet18"),
+    ],
 )
 @torch.no_grad()
 def test_a_folded_network_is_the_same_function_without_its_normalisations(backbone):

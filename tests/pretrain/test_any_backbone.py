@@ -8,7 +8,10 @@ from reiqa import encoders, features
 from reiqa.pretrain.loop import pretrain
 
 
-@pytest.mark.parametrize(("backbone", "width"), [("mobilenet_v3_small", 576), ("swin_t", 768)])
+@pytest.mark.parametrize(
+    ("backbone", "width"),
+    [("mobilenet_v3_small", 576), ("swin_t", 768), ("timm/mobilenetv3_small_050", 1024)],
+)
 def test_a_backbone_goes_through_pretraining_and_features_at_two_sizes(
     project, patterns, make, backbone, width
 ):
