@@ -79,11 +79,9 @@ def measured(run: loop.PretrainingRun, steps: int) -> dict[str, object]:
     loaded = iter(run.load_batches())
     for number in range(steps + 3):
         wait, read = timed(lambda: next(loaded), run.device)
-        render, (query, key) = timed(
-            lambda read=read: run.source.render(read, run.device), run.device
-        )
-        bare, _ = timed(lambda q=query, k=key: encoders_alone(run, q, k), run.device)
-        learn, _ = timed(lambda q=query, k=key: run.train_step(q, k), run.device)
+        render, views = timed(lambda read=read: run.source.render(read, run.device), run.device)
+        bare, _ = timed(lambda v=views: encoders_alone(run, v.query, v.key), run.device)
+        learn, _ = timed(lambda v=views: run.train_step(v), run.device)
         if number >= 3:
             waits.append(wait)
             renders.append(render)
@@ -166,7 +164,7 @@ def told(part: str, rows: list[dict[str, object]], write: bool) -> None:
 def encoders_alone(run: loop.PretrainingRun, query: Tensor, key: Tensor) -> None:
     """Do what no contrastive step can do without; leaves no gradient behind."""
     with run.precision():
-        run.query(run.to_batch(query)).sum().backward()
+        run.query(run.to_batch(query)).embeddings.sum().backward()
         with torch.no_grad():
             run.moco.key(run.to_batch(key))
     run.optimizer.zero_grad(set_to_none=True)

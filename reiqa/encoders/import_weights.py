@@ -96,7 +96,9 @@ def import_weights(file: Path, expert: ExpertName, backbone: str) -> Encoder:
     if match.missing or match.unexpected:
         raise BadInputError(f"{file}: does not match {backbone}: {match}")
     # Checkpoints of reiqa state their normalisation; torchvision's weights need ImageNet's.
-    stated = "imagenet" if match.layout == "torchvision" else checkpoint.get("normalization")
+    stated = (
+        "imagenet" if match.layout.startswith("torchvision") else checkpoint.get("normalization")
+    )
     encoder = build_encoder(backbone, expert, normalization=stated)
     encoder.body.load_state_dict(tensors)
     progress.log(f"{file}: {match}")

@@ -11,7 +11,7 @@ from torch import nn
 from torchvision import models
 
 from reiqa.backbone_names import PACKAGED
-from reiqa.encoders import NORMALIZATION, import_weights, load_packaged
+from reiqa.encoders import import_weights, load_packaged
 from reiqa.errors import BadInputError
 
 
@@ -45,11 +45,18 @@ def moco_file(path, trunk):
     torch.save({"epoch": 800, "arch": "resnet18", "state_dict": state}, path)
 
 
+def imagenet(images):
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    return (images - mean) / std
+
+
 def assert_same_features(net, encoder):
     """Compare with the plain network cut before its classifier."""
     images = torch.rand(2, 3, 96, 80)
     net.fc = nn.Identity()
-    rule = NORMALIZATION[encoder.expert]
+    rule = encoder.normalization
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (rule.mean, rule.std))
     with torch.no_grad():
         theirs = net((images - mean) / std)
@@ -73,10 +80,13 @@ def test_moco_v2s_layout_gives_the_query_encoders_features(tmp_path):
     assert_same_features(net, import_weights(tmp_path / "moco.pth.tar", "content", "resnet18"))
 
 
-def test_torchvisions_layout_gives_its_own_features(tmp_path):
+@pytest.mark.parametrize("expert", ["content", "quality"])
+def test_torchvisions_layout_gives_its_own_features_of_imagenets_normalisation(tmp_path, expert):
     net, _ = plain("resnet18")
     torch.save(net.state_dict(), tmp_path / "tv.pth")
-    assert_same_features(net, import_weights(tmp_path / "tv.pth", "content", "resnet18"))
+    encoder = import_weights(tmp_path / "tv.pth", expert, "resnet18")
+    assert encoder.normalization.name == "imagenet"
+    assert_same_features(net, encoder)
 
 
 def test_timms_layout_gives_the_features_before_its_classifier(tmp_path):
@@ -86,8 +96,8 @@ def test_timms_layout_gives_the_features_before_its_classifier(tmp_path):
     encoder = import_weights(tmp_path / "timm.pth", "quality", "timm/convnext_atto")
     images = torch.rand(2, 3, 96, 80)
     with torch.no_grad():
-        theirs = net.forward_head(net.forward_features(images), pre_logits=True)
-        torch.testing.assert_close(encoder(images), theirs)
+        seen = net.forward_features(encoder.normalize(images))
+        torch.testing.assert_close(encoder(images), net.forward_head(seen, pre_logits=True))
 
 
 def test_a_partial_match_is_refused_with_the_counts(tmp_path):
@@ -131,7 +141,7 @@ def test_the_packages_weights_give_its_own_architectures_features():
     images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         encoder = load_packaged("quality", "efficientnet_lite0")
-        theirs = net.extract_features(images).mean((2, 3))
+        theirs = net.extract_features(imagenet(images)).mean((2, 3))
         torch.testing.assert_close(encoder(images), theirs, atol=1e-5, rtol=1e-5)
 
 

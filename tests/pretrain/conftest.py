@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional
 
 from reiqa import params
+from reiqa.pretrain import views
 
 
 class Patterns:
@@ -12,7 +13,7 @@ class Patterns:
         reads: every (item, turn) that was read, in order.
     """
 
-    pairs = 8
+    pairs, types = 8, 0
 
     def __init__(self, items=12):
         self.inputs = []
@@ -28,7 +29,7 @@ class Patterns:
 
     def render(self, read, device):
         pairs = [torch.cat([self.one(item, turn, v) for item, turn in read]) for v in (0, 1)]
-        return pairs[0].to(device), pairs[1].to(device)
+        return views.Views(pairs[0].to(device), pairs[1].to(device))
 
     @staticmethod
     def one(item, turn, view):

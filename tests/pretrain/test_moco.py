@@ -110,7 +110,8 @@ def test_the_key_encoder_follows_by_momentum_and_takes_no_gradient():
 
 def test_embeddings_have_length_one_and_the_asked_width():
     with torch.no_grad():
-        embedded = models().query(torch.rand(4, 3, 32, 32))
+        embedded, distortions = models().query(torch.rand(4, 3, 32, 32))
+        assert distortions is None
     assert embedded.shape == (4, 8)
     torch.testing.assert_close(embedded.norm(dim=1), torch.ones(4))
 

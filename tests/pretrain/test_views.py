@@ -53,7 +53,7 @@ def corpus(project, monkeypatch):
 def test_content_views_are_two_other_crops_of_one_photograph(corpus, settings):
     source = views.view_source("content", settings)
     assert (len(source), source.pairs) == (3, 1)
-    query, key = source.render([source.read(0, 0), source.read(2, 0)], CPU)
+    query, key, _ = source.render([source.read(0, 0), source.read(2, 0)], CPU)
     assert query.shape == key.shape == (2, 1, 3, 32, 32)
     assert query.min() >= 0 and query.max() <= 1
     assert not torch.equal(query, key)
@@ -96,11 +96,12 @@ def test_quality_views_are_chunk_pairs_redrawn_each_repeat(corpus, settings):
     source = views.view_source("quality", settings)
     assert (len(source), source.pairs) == (3, 8)
     assert source.inputs == [layout.shard("kodak", number) for number in range(of)]
-    query, key = source.render([source.read(item, 0) for item in (0, 2)], CPU)
+    query, key, labels = source.render([source.read(item, 0) for item in (0, 2)], CPU)
+    assert labels is None
     assert query.shape == key.shape == (4, 4, 3, 16, 16)
-    later, _ = source.render([source.read(item, 1) for item in (0, 2)], CPU)
+    later, _, _ = source.render([source.read(item, 1) for item in (0, 2)], CPU)
     assert not torch.equal(query, later)
-    again, _ = source.render([source.read(2, 0)], CPU)
+    again, _, _ = source.render([source.read(2, 0)], CPU)
     assert torch.equal(again, query[2:])
 
 
