@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from reiqa import catalog, devices, distortions, params, store
+from reiqa import devices, pipeline, store
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, Params
 
@@ -37,9 +37,7 @@ def check_environment(file: Path) -> bool:
     mirror = os.environ.get("REIQA_MIRROR")
     print(f"mirror     {mirror or 'none (REIQA_MIRROR is not set)'}")
     try:
-        chosen = params.load_params(
-            file, catalog.rated_names(), catalog.corpus_names(), distortions.names
-        )
+        chosen = pipeline.load_params(file)
         missing = list(_missing_requirements(chosen))
     except BadInputError as error:
         missing = [str(error)]
