@@ -29,7 +29,7 @@ def lay_out(folder: Path, file: Path) -> None:
     tree = yaml.safe_load(layout.PARAMS.read_text(encoding="utf-8"))
     backbone = tree["quality"]["backbone"]
     tree["quality"] = {"source": "import", "backbone": backbone, "file": str(file.absolute())}
-    tree["regression"]["order"] = None
+    tree["regression"]["ranking"] = None
     store.write_text(folder / layout.PARAMS, yaml.safe_dump(tree, sort_keys=False))
     (folder / "data").mkdir(exist_ok=True)
     for name in SHARED:

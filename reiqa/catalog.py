@@ -173,7 +173,7 @@ class DatasetEntry(_Record):
         folders: possible names of an unpacked copy in a mirror.
         parts: files of the dataset.
         made_by: module that generates the dataset.
-        shares: another dataset that provides the files.
+        shares: another dataset that provides the files, or the photographs of degraded copies.
         ratings: rating scale; None for a corpus.
         official: the published split.
         left_out: number of images that the published split omits.

@@ -306,7 +306,8 @@ class RankingParams(ParamsSection):
     """A ranking term that keeps degraded copies of a photograph in order.
 
     Attributes:
-        dataset: a dataset of degraded copies; only those of training photographs are used.
+        dataset: degraded copies of a dataset in ``datasets``, which alone is fitted with them; only
+            those of training photographs are used.
         margin: target difference of the scores of adjacent levels, in standard deviations of the
             ratings.
         weight: weight of one pair of adjacent levels, relative to one rated photograph.

@@ -27,9 +27,22 @@ def load_params(file: Path = layout.PARAMS) -> Params:
     Raises:
         BadInputError: the file is missing or invalid.
     """
-    return parameters.load_params(
+    params = parameters.load_params(
         file, catalog.rated_names(), catalog.corpus_names(), distortions.names
     )
+    for name in params.degraded_datasets():
+        owner = catalog.get_entry(name).shares
+        if not owner:
+            raise BadInputError(
+                f"{file}: regression.ranking.dataset: {name} does not hold copies of another"
+                " dataset (shares in the catalog); name one that does"
+            )
+        if owner not in params.datasets:
+            raise BadInputError(
+                f"{file}: regression.ranking.dataset: {name} holds copies of {owner}; add {owner}"
+                " to datasets, or set regression.ranking to null"
+            )
+    return params
 
 
 def run_stage(

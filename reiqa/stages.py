@@ -139,6 +139,35 @@ def _features(params: Params, *_values: str) -> dict[str, Any]:
     return {"compute": _arithmetic(params), "features": section}
 
 
+def fit_params(params: Params, dataset: str) -> Params:
+    """Return the parameters under which a dataset is fitted.
+
+    The ranking term is removed if the degraded copies belong to another dataset. Otherwise the
+    cross-dataset evaluation would test on photographs whose copies were used for training.
+
+    Raises:
+        BadInputError: the dataset of copies is not in the catalog.
+    """
+    ranking = params.regression.ranking
+    if ranking is None or catalog.get_entry(ranking.dataset).shares == dataset:
+        return params
+    regression = params.regression.model_copy(update={"ranking": None})
+    return params.model_copy(update={"regression": regression})
+
+
+def _fit(params: Params, dataset: str) -> dict[str, Any]:
+    return _sections("seed", "regression")(fit_params(params, dataset))
+
+
+def _fit_inputs(params: Params, dataset: str) -> list[Path]:
+    copies = fit_params(params, dataset).degraded_datasets()
+    return layout.regression_inputs(dataset, *copies)
+
+
+def _fit_needs(params: Params, dataset: str) -> Needs:
+    return resources.fit(fit_params(params, dataset), dataset)
+
+
 def _probe(params: Params, *_values: str) -> dict[str, Any]:
     bank = params.bank.model_dump(mode="json")
     return {"bank": bank, "chunks": {"corpora": params.probe_corpora()}}
@@ -273,13 +302,11 @@ STAGES: dict[str, Stage] = {
             target="fit",
             items=lambda params: params.datasets,
             output=layout.result,
-            inputs=lambda params, dataset: layout.regression_inputs(
-                dataset, *params.degraded_datasets()
-            ),
-            parameters=_sections("seed", "regression"),
+            inputs=_fit_inputs,
+            parameters=_fit,
             command="reiqa fit --dataset {dataset}",
             work="reiqa.regression.fitting:fit",
-            needs=resources.fit,
+            needs=_fit_needs,
             companions=(
                 *("predictions.csv", "splits.csv", "alphas.csv"),
                 *("regressor.json", "regressor.safetensors"),

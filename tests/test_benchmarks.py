@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 #: Scripts that measure nothing by themselves.
-NO_BENCHMARK = {"plain", "ratios", "usage", "pretended", "course"}
+NO_BENCHMARK = {"plain", "ratios", "usage", "pretended", "course", "control"}
 
 
 @pytest.fixture

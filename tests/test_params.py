@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from reiqa import params, stages, validation
+from reiqa import params, pipeline, stages, validation
 from reiqa.errors import BadInputError
 from reiqa.params import Params
 from reiqa.stages import stage_parameters
@@ -125,6 +125,26 @@ def test_an_unknown_dataset_error_lists_known_names(tmp_path, key):
     said = fault(tmp_path, put(preset(), key, ["koniq"]), **known)
     allowed = "demo, demo_mixed" if key == "datasets" else "demo_corpus"
     assert said == f"{key}: unknown name 'koniq'; allowed: {allowed}"
+
+
+@pytest.mark.parametrize(
+    ("copies", "words"),
+    [
+        ("biq2021_degraded", "biq2021_degraded holds copies of biq2021; add biq2021 to datasets"),
+        ("demo_mixed", "demo_mixed does not hold copies of another dataset"),
+    ],
+)
+def test_copies_of_no_dataset_that_is_fitted_are_refused(tmp_path, copies, words):
+    tree = put(preset(), "regression.ranking", {"dataset": copies})
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    with pytest.raises(BadInputError) as raised:
+        pipeline.load_params(path)
+    said = str(raised.value)
+    assert "\n" not in said and said.startswith(f"{path}: regression.ranking.dataset: {words}")
+    tree["regression"]["ranking"]["dataset"] = "biq2021_degraded"
+    path.write_text(yaml.safe_dump(put(tree, "datasets", ["biq2021", "clive"])))
+    assert pipeline.load_params(path).degraded_datasets() == ["biq2021_degraded"]
 
 
 def test_nothing_can_be_changed_after_reading():

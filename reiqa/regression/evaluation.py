@@ -20,7 +20,7 @@ from reiqa.regression.ranking import DegradedDataset, load_degraded
 from reiqa.regression.regressor import Regressor
 from reiqa.regression.ridge_path import Penalty, penalty_grid
 from reiqa.regression.splits import Split
-from reiqa.stages import stage_parameters
+from reiqa.stages import fit_params, stage_parameters
 
 
 class SplitWarnings:
@@ -113,8 +113,8 @@ class EvaluatedDataset:
         splits: splits of the rows of the index.
         evaluation: the results of all splits.
         custom_splits: whether the user provided the splits.
-        settings: regression parameters.
-        degraded: degraded copies for the ranking term, if enabled.
+        settings: regression parameters, without a ranking term on copies of another dataset.
+        degraded: degraded copies for the ranking term, if used.
         key: digest of everything the regressors depend on; saved regressors are only reused if
             their key matches.
     """
@@ -142,7 +142,7 @@ def evaluate_dataset(
         BadInputError: splits or degraded copies do not match the sample, or it is too small.
     """
     parts = _splits(sample, params, splits_file)
-    settings = params.regression
+    settings = fit_params(params, sample.dataset).regression
     degraded = load_degraded(sample, settings.ranking.dataset) if settings.ranking else None
     threads = params.compute.threads
     evaluation = cross_validate(sample, parts, settings, threads, degraded=degraded)
@@ -168,16 +168,14 @@ def _refit(evaluated: EvaluatedDataset, variant: Variant) -> Regressor:
 
 def regressor_key(sample: RatedFeatures, params: Params, splits_file: Path | None = None) -> str:
     """Return the digest of everything that the regressors of a dataset depend on."""
+    copies = fit_params(params, sample.dataset).degraded_datasets()
     return parameters.tree_digest(
         {
             "parameters": stage_parameters(params, "fit", sample.dataset),
             "recipes": sample.recipes,
             "index": store.file_digest(layout.index(sample.dataset)),
             "images": sample.digests,
-            "copies": [
-                store.file_digest(path)
-                for path in layout.regression_inputs(*params.degraded_datasets())
-            ],
+            "copies": [store.file_digest(path) for path in layout.regression_inputs(*copies)],
             "splits": store.file_digest(splits_file) if splits_file else None,
         }
     )

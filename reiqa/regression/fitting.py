@@ -47,7 +47,7 @@ def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
     result = {
         **describe(evaluated, params),
         **sections,
-        "warnings": evaluated.evaluation.notes.lines(),
+        "warnings": [*_without_ranking(evaluated, params), *evaluated.evaluation.notes.lines()],
         "files": {name: file.name for name, file in files.items()}
         | {"regressor_sha256": store.file_digest(files["regressor"])},
     }
@@ -58,6 +58,15 @@ def fit(dataset: str, params: Params, splits_file: Path | None = None) -> Path:
 def regressor_path(dataset: str) -> Path:
     """Return the path of the saved regressors of a dataset."""
     return layout.companion(layout.result(dataset), "regressor.safetensors")
+
+
+def _without_ranking(evaluated: EvaluatedDataset, params: Params) -> list[str]:
+    """Return a warning if the ranking term was not used because the copies are of other images."""
+    ranking = params.regression.ranking
+    if ranking is None or evaluated.settings.ranking:
+        return []
+    owner = catalog.get_entry(ranking.dataset).shares
+    return [f"fitted without the ranking term: {ranking.dataset} holds copies of {owner}"]
 
 
 def _card(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:

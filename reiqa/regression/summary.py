@@ -22,7 +22,7 @@ _METRICS = ("srcc", "plcc", "plcc_raw", "krcc", "rmse")
 
 def describe(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:
     """Return the description of dataset, protocol and settings in a result."""
-    sample, settings = evaluated.sample, params.regression
+    sample, settings = evaluated.sample, evaluated.settings
     entry = catalog.get_entry(sample.dataset)
     return {
         "dataset": sample.dataset,

@@ -39,7 +39,7 @@ def write_page(params: Params) -> Path:
     lineage = results.lineage([*map(layout.result, params.datasets), layout.CROSS])
     probe = results.read_probe()
     write_text(layout.REPORT, _page(params, found, rows, crossings, probe, lineage))
-    write_text(MARKDOWN, _markdown(params, rows, crossings, probe, lineage))
+    write_text(MARKDOWN, _markdown(params, found, rows, crossings, probe, lineage))
     write_json(layout.SUMMARY, tables.summary(rows, crossings, probe))
     plots.write_plot_tables(params.datasets)
     write_text(layout.ALL_SRCC, tables.to_csv(rows))
@@ -148,8 +148,15 @@ def _mean(values: Sequence[float], sign: bool = False) -> str:
     return _number(fmean(values) if values else None, sign)
 
 
+def _dataset_lines(tree: Mapping[str, Any]) -> list[str]:
+    """Return the protocol, the paired tests and the warnings of a dataset."""
+    tests = [f"{pair}: {words}" for pair, words in sections.test_facts(tree)]
+    return [tree["protocol"]["text"], *tests, *tree["warnings"]]
+
+
 def _markdown(
     params: Params,
+    found: Mapping[str, Mapping[str, Any]],
     rows: Sequence[ResultRow],
     crossings: Sequence[CrossResult],
     probe: Mapping[str, Any],
@@ -160,7 +167,9 @@ def _markdown(
         "Medians over splits; ± is the standard deviation over splits. PLCC and RMSE are taken "
         "after the four-parameter logistic.",
         tables.to_markdown(tables.RESULT_HEAD, [tables.result_cells(row) for row in rows]),
-        "\n".join(f"- {name}: {group[0].protocol}" for name, group in _by_dataset(rows)),
+        "\n".join(
+            f"- {name}: {line}" for name, tree in found.items() for line in _dataset_lines(tree)
+        ),
     ]
     if crossings:
         ratings = {row.dataset: row.ratings for row in rows}

@@ -143,11 +143,16 @@ def _dataset_facts(tree: Mapping[str, Any]) -> Facts:
     ]
     if references:
         facts.insert(1, ("references", f"{references:,}"))
-    return facts + [_test_fact(pair, test) for pair, test in sorted(tree["tests"].items())]
+    return facts + test_facts(tree)
 
 
 def _mark(tree: Mapping[str, Any]) -> str:
     return f"; {PROXY}" if tree["proxy"] else ""
+
+
+def test_facts(tree: Mapping[str, Any]) -> Facts:
+    """Return the paired tests of both experts against each one, with their names."""
+    return [_test_fact(pair, test) for pair, test in sorted(tree["tests"].items())]
 
 
 def _test_fact(pair: str, test: Mapping[str, Any]) -> tuple[str, str]:

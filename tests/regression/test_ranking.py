@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 from sklearn.linear_model import Ridge
 
-from reiqa import regression, store
+from reiqa import catalog, layout, regression, stages, store
 from reiqa.errors import BadInputError
 from reiqa.params import Params, RankingParams, RegressionParams
 from reiqa.regression.dataset import load_rated_features
@@ -141,6 +141,13 @@ def test_the_heavier_the_pairs_the_nearer_their_fall_is_to_the_step(rated, pairs
     assert off == sorted(off, reverse=True) and off[-1] < 0.01
 
 
+@pytest.fixture
+def copies_of_clive(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = catalog.load_catalog()
+    monkeypatch.setitem(entries, COPIES, entries[COPIES].model_copy(update={"shares": "clive"}))
+
+
+@pytest.mark.usefixtures("copies_of_clive")
 def test_a_fit_with_copies_puts_them_in_order_and_says_so(
     make_set: Callable[..., object], params: Params, changed: Callable[..., Params]
 ) -> None:
@@ -158,6 +165,69 @@ def test_a_fit_with_copies_puts_them_in_order_and_says_so(
     assert without["regression"]["ranking"] is None
     assert with_order["regression"]["ranking"] == ORDER.model_dump()
     assert with_order["variants"]["both"]["in_order"] > 0.9
+
+
+@pytest.fixture
+def two(
+    copies_of_clive: None, make_set: Callable[..., object], params: Params
+) -> tuple[Params, Params]:
+    """Parameters with and without the ranking term; two sets whose images have the same names."""
+    make_set("clive")
+    make_set("koniq10k", count=50)
+    make_set(COPIES, count=45, listed=ladder_of(range(15)))
+    both = params.model_copy(update={"datasets": ["clive", "koniq10k"]})
+    ranking = both.regression.model_copy(update={"ranking": ORDER})
+    return both.model_copy(update={"regression": ranking}), both
+
+
+def test_a_dataset_without_copies_of_its_own_is_fitted_without_them(
+    two: tuple[Params, Params],
+) -> None:
+    ranked, plain = two
+    line = "fitted without the ranking term: demo_mixed holds copies of clive"
+    for dataset, owns in (("clive", True), ("koniq10k", False)):
+        path = regression.fit(dataset, ranked)
+        found, predictions = store.read_json(path), layout.companion(path, "predictions.csv")
+        first = predictions.read_bytes()
+        assert (line in found["warnings"]) != owns
+        assert (found["regression"]["ranking"] is not None) == owns
+        assert (found["variants"]["both"]["in_order"] is not None) == owns
+        plain_path = regression.fit(dataset, plain)
+        assert store.read_json(plain_path)["warnings"] == []
+        assert (predictions.read_bytes() == first) != owns
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_across_datasets_only_the_owner_learns_from_the_copies(
+    two: tuple[Params, Params], kept: bool
+) -> None:
+    def rows(params: Params) -> dict[str, list[str]]:
+        for dataset in params.datasets if kept else []:
+            regression.fit(dataset, params)
+        lines = regression.evaluate_across(params).read_text().splitlines()[1:]
+        return {name: [line for line in lines if line.startswith(name)] for name in params.datasets}
+
+    ranked, plain = rows(two[0]), rows(two[1])
+    assert ranked["clive"] != plain["clive"]
+    assert ranked["koniq10k"] == plain["koniq10k"]
+
+
+def test_an_owner_without_a_copy_is_refused(
+    two: tuple[Params, Params], make_set: Callable[..., object]
+) -> None:
+    make_set(COPIES, count=6, listed=ladder_of(range(90, 92)))
+    with pytest.raises(BadInputError, match="demo_mixed has no copy of a photograph of clive"):
+        regression.fit("clive", two[0])
+
+
+def test_only_the_owner_reads_the_copies_and_depends_on_the_term(
+    two: tuple[Params, Params],
+) -> None:
+    for dataset, owns in (("clive", True), ("koniq10k", False)):
+        reads = stages.STAGES["fit"].reads(two[0], dataset)
+        assert (layout.features(COPIES, "quality") in reads) == owns
+        told = [stages.stage_parameters(params, "fit", dataset) for params in two]
+        assert (told[0] == told[1]) != owns
 
 
 def test_an_elastic_net_has_no_order():

@@ -77,6 +77,18 @@ def test_proxy_ratings_are_named_in_every_table(written):
     assert lines and all("not human" in line for line in lines if "| clive |" not in line)
 
 
+def test_page_and_text_show_both_tests_of_both_pairs_and_the_warnings(written):
+    page = layout.REPORT.read_text()
+    text = layout.REPORT.with_suffix(".md").read_text().splitlines()
+    words = "+0.040 SRCC (+0.010 to +0.070), Wilcoxon p = 0.03, corrected t-test p = 0.1"
+    for expert in ("content", "quality"):
+        assert page.count(f"<dt>both less {expert}</dt><dd>{words}</dd>") == 2
+        for name in ("demo", "clive"):
+            assert f"- {name}: both less {expert}: {words}" in text
+    assert "- clive: 2 <listed> images are missing" in text
+    assert "- clive: 5 random splits 70/10/20" in text
+
+
 def test_page_csv_and_terminal_round_a_number_alike(project):
     path = layout.result("demo")
     tree = json.loads(path.read_text())

@@ -164,7 +164,7 @@ def write_mirror(folder: Path) -> None:
             width = 130 + 7 * number if number else 560
             reference = photograph(100 * (place + 1) + number, 120, width)
             for version in range(_VERSIONS):
-                # Named alike in both sets: the degraded copies of one match those of the other.
+                # Named alike in both sets, yet the degraded copies belong to views alone.
                 image = f"images/view{number}_{version}.png"
                 _save(folder / name / image, _degraded(reference, version), number)
                 kind = "posterised" if version else ""

@@ -147,7 +147,7 @@ def seed(number: int) -> Callable[[Stubbed], None]:
 
 SHARD = Path("data/chunks/demo_corpus/shard-00001.h5")
 
-#: Run with the slow tests: what differs from the above in its place in the graph alone.
+#: What differs from the above in its place in the graph alone.
 FURTHER: dict[str, tuple[Callable[[Stubbed], None], str]] = {
     "the seed": (seed(1), SHARD.as_posix()),
     "chunks": (parameter("chunks", "swap", False), SHARD.as_posix()),
@@ -167,7 +167,8 @@ FURTHER: dict[str, tuple[Callable[[Stubbed], None], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", CHANGES)
+# One of each kind: of what is indexed, of an expert, of bytes. The slow test below has them all.
+@pytest.mark.parametrize("what", ["what may be missing", "epochs of an expert", "bytes of a cache"])
 def test_whatever_was_made_before_a_cut_the_rest_is_planned(stubbed: Stubbed, what: str) -> None:
     change, _ = CHANGES[what]
     change(stubbed)
@@ -211,7 +212,14 @@ def test_dvc_ends_a_run_that_was_cut_half_way(
     assert stubbed.planned() == set()
 
 
-@pytest.mark.parametrize("what", ["epochs of an expert", "bytes of an index", "a penalty"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param("epochs of an expert", marks=pytest.mark.slow),
+        "bytes of an index",
+        pytest.param("a penalty", marks=pytest.mark.slow),
+    ],
+)
 def test_one_target_by_name_leaves_the_rest_planned(stubbed: Stubbed, what: str) -> None:
     change, target = CHANGES[what]
     change(stubbed)
@@ -276,8 +284,13 @@ def test_a_job_on_another_node_needs_the_shared_folder_alone(
     assert stubbed.planned() == {job.path.as_posix() for job in stubbed.stale()} != set()
 
 
-SIGNALS = [("snakemake", signal.SIGINT), ("snakemake", signal.SIGKILL), ("dvc", signal.SIGINT),
-           ("dvc", signal.SIGKILL)]  # fmt: skip
+# Each engine and each signal once; test_interruption kills Snakemake as well.
+SIGNALS = [
+    ("snakemake", signal.SIGINT),
+    pytest.param("snakemake", signal.SIGKILL, marks=pytest.mark.slow),
+    pytest.param("dvc", signal.SIGINT, marks=pytest.mark.slow),
+    ("dvc", signal.SIGKILL),
+]
 
 
 @pytest.mark.parametrize(("engine", "number"), SIGNALS)
@@ -308,6 +321,7 @@ def test_an_engine_that_is_stopped_half_way_ends_in_the_same_bytes(
     assert stub.contents(project.folder) == stub.contents(finished.folder)
 
 
+@pytest.mark.slow
 def test_dvc_takes_up_what_one_stage_by_name_has_left(finished: Stubbed, tmp_path: Path) -> None:
     project = Stubbed(Project.new(tmp_path / "project"), finished.environment)
     project.run_all()
@@ -341,7 +355,8 @@ def packaged(expert: str) -> dict:
     return preset("demo") | {expert: {"source": "package", "backbone": "efficientnet_lite0"}}
 
 
-# Each source of either expert: the demo itself, which pretrains both, is run above.
+# Each source of either expert: the demo itself, which pretrains both, is run above. Imported
+# experts are one further source that is always run; the others are slow.
 PROJECTS: dict[str, Callable[[], dict]] = {
     "biq2021, content packaged": lambda: preset("biq2021"),
     "paper": lambda: preset("paper"),
@@ -350,7 +365,13 @@ PROJECTS: dict[str, Callable[[], dict]] = {
 }
 
 
-@pytest.mark.parametrize("what", PROJECTS)
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(what, marks=[] if what == "both imported" else pytest.mark.slow)
+        for what in PROJECTS
+    ],
+)
 def test_every_preset_and_source_runs_under_both_engines(
     finished: Stubbed, tmp_path: Path, what: str
 ) -> None:
