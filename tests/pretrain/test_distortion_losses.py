@@ -64,7 +64,7 @@ def test_supervised_contrast_is_zero_without_positives_and_its_gradient_finite()
     units = unit(2, 2, 8).requires_grad_()
     value = losses.supervised_contrast(units, labels([[0, 1], [2, 3]], [[1, 1], [1, 1]]), 0.2)
     value.backward()
-    assert float(value) == 0
+    assert value.item() == 0
     assert units.grad.isfinite().all()
 
 
@@ -121,7 +121,7 @@ def test_severity_compares_a_version_with_the_undistorted_crop_of_the_same_place
         own = piq.mdsi(pairs.query[chunk, scale, version][None], clean[None])
         assert float(found[chunk, scale, version]) == pytest.approx(float(own), abs=1e-5)
     assert found[..., 0].abs().max() < 1e-6
-    assert found[..., 1:].min() > 0
+    assert found[..., 1:].mean() > 0.1
 
 
 def test_shared_distortions_are_those_of_the_first_recipe_with_own_seeds_and_crops(chunks):

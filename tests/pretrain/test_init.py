@@ -12,8 +12,9 @@ from reiqa.stages import stage_parameters
 
 
 def chosen(make, init, **training):
-    tree = make(**training).model_dump()
+    tree = make().model_dump()
     tree["quality"]["init"] = init
+    tree["quality"]["training"] |= training
     return params.Params.model_validate(tree)
 
 
@@ -26,6 +27,10 @@ def same(one, other):
 def trained(tmp_path):
     """A model file with other weights than those of seed 0, normalised as ImageNet's."""
     encoder = build_encoder("mobilenet_v3_small", "content", 5)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for _ in range(40):  # Running statistics as after training.
+            encoder(torch.rand(8, 3, 32, 32, generator=draw))
     save_encoder(encoder, tmp_path / "trained.safetensors", {})
     return encoder, tmp_path / "trained.safetensors"
 
