@@ -9,10 +9,11 @@ from reiqa.scoring.bundle import Manifest
 
 _COMMERCIAL_USE = (
     "The regressor is derived from the ratings, so their terms decide how scores of this bundle may"
-    " be used. Ratings for research only: use the bundle for research, teaching and evaluation. For"
-    " a product, keep the experts, whose licences are above, and fit a regressor to ratings that"
-    " you may use: a folder and a table of ratings are enough (docs/how-to/add-a-dataset.md). This is"
-    " how the authors of reiqa read the terms; it is not legal advice."
+    " be used. If the ratings are for research only: use the bundle for research, teaching and"
+    " evaluation. For a product, keep the experts, whose licences are above, and fit a regressor to"
+    " ratings that you may use: a folder and a table of ratings are enough"
+    " (docs/how-to/add-a-dataset.md). This is how the authors of reiqa read the terms; it is not"
+    " legal advice."
 )
 
 _EXPERTS = {"both": "both experts", "content": "content alone", "quality": "quality alone"}
