@@ -75,7 +75,8 @@ def compare_with_random(
         with the suffix ``_random``. They are rounded, to be independent of the linear algebra
         library.
     """
-    random = encoders.build_encoder(trained.backbone, trained.expert).eval()
+    rule = trained.normalization.name
+    random = encoders.build_encoder(trained.backbone, trained.expert, normalization=rule).eval()
     measured = {}
     for name, encoder in ((trained.expert, trained), (f"{trained.expert}_random", random)):
         features = _encoded(encoder, windows.pixels).double().numpy()
