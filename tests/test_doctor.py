@@ -69,6 +69,10 @@ def test_the_doctor_reports_requirements_of_late_stages(
         "quality.file",
         "compute.compile",
     ]
+    training = {"epochs": 1, "batch_size": 1}
+    started = {"source": "pretrain", "init": "package", "backbone": "efficientnet_lite0"}
+    found = list(doctor._missing_requirements(chosen(quality=started | {"training": training})))
+    assert [line.partition(":")[0] for line in found] == ["content.source", "quality.init"]
     Path("a.pth").write_bytes(b"weights")
     monkeypatch.setattr(doctor, "_installed", lambda name: True)
     assert list(doctor._missing_requirements(chosen(quality=imported))) == []

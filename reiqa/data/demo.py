@@ -6,6 +6,7 @@ against its original. Every table and page that shows them must state this.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +14,14 @@ import numpy as np
 from PIL import Image
 
 from reiqa import seeds, store, text
+from reiqa.data.packaged import absence_named, read_photograph
 from reiqa.distortions import LEVELS
-from reiqa.errors import WorkFailedError
-from reiqa.images import Pixels, read_rgb
+from reiqa.images import Pixels
 
 #: MS-SSIM needs more than 160 pixels on the shorter side; a small image keeps features cheap.
 LONGER_SIDE = 320
 
 COLUMNS = ("dis_img_path", "dis_type", "ref_img_path", "score")
-
-
-def _skimage(name: str) -> Callable[[], Pixels]:
-    def load() -> Pixels:
-        from skimage import data
-
-        return np.asarray(getattr(data, name)())
-
-    return load
-
-
-def _sklearn(name: str) -> Callable[[], Pixels]:
-    def load() -> Pixels:
-        from sklearn.datasets import load_sample_image
-
-        return np.asarray(load_sample_image(name))
-
-    return load
-
-
-def _matplotlib(name: str) -> Callable[[], Pixels]:
-    def load() -> Pixels:
-        from matplotlib.cbook import get_sample_data
-
-        return read_rgb(get_sample_data(name, asfileobj=False))
-
-    return load
 
 
 def _stereo(eye: int) -> Callable[[], Pixels]:
@@ -63,20 +37,20 @@ def _stereo(eye: int) -> Callable[[], Pixels]:
 #: Photographs of each dataset. The datasets share no photograph.
 PHOTOGRAPHS: dict[str, dict[str, Callable[[], Pixels]]] = {
     "demo_corpus": {
-        "hubble_deep_field": _skimage("hubble_deep_field"),
+        "hubble_deep_field": partial(read_photograph, "skimage", "hubble_deep_field"),
         "motorcycle_left": _stereo(0),
         "motorcycle_right": _stereo(1),
     },
     "demo": {
-        "chelsea": _skimage("chelsea"),
-        "china": _sklearn("china.jpg"),
-        "coffee": _skimage("coffee"),
-        "flower": _sklearn("flower.jpg"),
+        "chelsea": partial(read_photograph, "skimage", "chelsea"),
+        "china": partial(read_photograph, "sklearn", "china.jpg"),
+        "coffee": partial(read_photograph, "skimage", "coffee"),
+        "flower": partial(read_photograph, "sklearn", "flower.jpg"),
     },
     "demo_mixed": {
-        "astronaut": _skimage("astronaut"),
-        "grace_hopper": _matplotlib("grace_hopper.jpg"),
-        "rocket": _skimage("rocket"),
+        "astronaut": partial(read_photograph, "skimage", "astronaut"),
+        "grace_hopper": partial(read_photograph, "matplotlib", "grace_hopper.jpg"),
+        "rocket": partial(read_photograph, "skimage", "rocket"),
     },
 }
 
@@ -199,13 +173,8 @@ def _degraded(
 
 
 def _photograph(title: str, load: Callable[[], Pixels]) -> Pixels:
-    try:
+    with absence_named(title, "scikit-image, scikit-learn or matplotlib"):
         return load()
-    except (OSError, AttributeError, ImportError, ValueError) as error:
-        raise WorkFailedError(
-            f"{title}: not found in the installed scikit-image, scikit-learn or matplotlib "
-            f"({error}). Install the versions pinned in requirements.lock."
-        ) from None
 
 
 def _shrink(pixels: Pixels) -> Pixels:

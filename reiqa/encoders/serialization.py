@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from reiqa import layout, store
-from reiqa.encoders.backbones import NORMALIZATION, NORMALIZATIONS, Encoder, build_encoder
+from reiqa.encoders.backbones import NORMALIZATION, Encoder, build_encoder, find_normalization
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName
 
@@ -67,9 +67,9 @@ def load_encoder(path: Path) -> Encoder:
         raise BadInputError(
             f"{path}: not an encoder of reiqa; import it with: reiqa weights import"
         )
-    rule = own.get("normalization", NORMALIZATION[own["expert"]].name)
-    if rule not in NORMALIZATIONS:
-        raise BadInputError(f"{path}: unknown normalisation {rule!r}")
+    rule = find_normalization(
+        own.get("normalization", NORMALIZATION[own["expert"]].name), str(path)
+    )
     encoder = build_encoder(own["backbone"], own["expert"], normalization=rule)
     try:
         encoder.body.load_state_dict(tensors)

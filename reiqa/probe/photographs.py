@@ -4,10 +4,8 @@ The list is the probe's own and fixed: probe numbers of two projects are only co
 photographs. None of them is in a corpus, so no expert was trained on them.
 """
 
-import numpy as np
-
-from reiqa.errors import WorkFailedError
-from reiqa.images import Pixels, read_rgb
+from reiqa.data.packaged import absence_named, read_photograph
+from reiqa.images import Pixels
 
 #: Package and name of each photograph.
 PHOTOGRAPHS = {
@@ -31,20 +29,5 @@ def load_photographs() -> dict[str, Pixels]:
 
 
 def _load(package: str, name: str) -> Pixels:
-    try:
-        if package == "skimage":
-            from skimage import data
-
-            return np.asarray(getattr(data, name)())
-        if package == "sklearn":
-            from sklearn.datasets import load_sample_image
-
-            return np.asarray(load_sample_image(name))
-        from matplotlib.cbook import get_sample_data
-
-        return read_rgb(get_sample_data(name, asfileobj=False))
-    except (OSError, AttributeError, ImportError, ValueError) as error:
-        raise WorkFailedError(
-            f"{name}: not found in the installed {package} ({error}). "
-            "Install the versions pinned in requirements.lock."
-        ) from None
+    with absence_named(name, package):
+        return read_photograph(package, name)

@@ -48,7 +48,10 @@ def run_probe(params: Params) -> Path:
         measures: dict[str, dict[str, float]] = {}
         for expert in progress.track(experts, "probe", unit="experts"):
             measures |= compare_with_random(expert, windows, pairs)
-    counts = {"distortions": len(load_photographs()), "retrieval": len(pairs)}
+    counts = {
+        "distortions": len({*windows.photograph.tolist()}),
+        "retrieval": len(pairs),
+    }
     store.write_json(layout.PROBE, {"encoders": measures, "photographs": counts})
     return layout.PROBE
 
@@ -75,8 +78,9 @@ def compare_with_random(
         with the suffix ``_random``. They are rounded, to be independent of the linear algebra
         library.
     """
-    rule = trained.normalization.name
-    random = encoders.build_encoder(trained.backbone, trained.expert, normalization=rule).eval()
+    random = encoders.build_encoder(
+        trained.backbone, trained.expert, normalization=trained.normalization
+    ).eval()
     measured = {}
     for name, encoder in ((trained.expert, trained), (f"{trained.expert}_random", random)):
         features = _encoded(encoder, windows.pixels).double().numpy()

@@ -12,6 +12,7 @@ from torchvision import models
 
 from reiqa.backbone_names import PACKAGED
 from reiqa.encoders import import_weights, load_packaged
+from reiqa.encoders.backbones import NORMALIZATIONS
 from reiqa.errors import BadInputError
 
 
@@ -84,7 +85,7 @@ def test_moco_v2s_layout_gives_the_query_encoders_features(tmp_path):
 def test_torchvisions_layout_gives_its_own_features_of_imagenets_normalisation(tmp_path, expert):
     net, _ = plain("resnet18")
     torch.save(net.state_dict(), tmp_path / "tv.pth")
-    encoder = import_weights(tmp_path / "tv.pth", expert, "resnet18", "imagenet")
+    encoder = import_weights(tmp_path / "tv.pth", expert, "resnet18", NORMALIZATIONS["imagenet"])
     assert encoder.normalization.name == "imagenet"
     assert_same_features(net, encoder)
 
@@ -140,7 +141,7 @@ def test_the_packages_weights_give_its_own_architectures_features():
     ).eval()
     images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        encoder = load_packaged("quality", "efficientnet_lite0", "imagenet")
+        encoder = load_packaged("quality", "efficientnet_lite0", NORMALIZATIONS["imagenet"])
         theirs = net.extract_features(imagenet(images)).mean((2, 3))
         torch.testing.assert_close(encoder(images), theirs, atol=1e-5, rtol=1e-5)
 

@@ -54,6 +54,13 @@ def test_a_checkpoint_of_such_a_run_is_imported_with_its_normalisation(
     assert same(imported.body, load_encoder(project / "models/quality.safetensors").body)
 
 
+def test_a_normalisation_that_is_not_known_is_refused_in_one_line(tmp_path, make, trained):
+    state = {f"query.encoder.body.{k}": v for k, v in trained[0].body.state_dict().items()}
+    torch.save({"model": state, "normalization": ["x"]}, tmp_path / "odd.pt")
+    with pytest.raises(BadInputError, match=r"odd\.pt: unknown normalisation \['x'\]; allowed"):
+        initial_encoder("quality", chosen(make, str(tmp_path / "odd.pt")), seed=0)
+
+
 def test_random_weights_keep_the_normalisation_of_the_expert(make):
     started = initial_encoder("quality", chosen(make, "random"), seed=3)
     assert same(started.body, build_encoder("mobilenet_v3_small", "quality", 3).body)
