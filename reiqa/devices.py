@@ -185,7 +185,7 @@ def _rendezvous_store() -> Any:
     return next(rendezvous("env://", timeout=_RENDEZVOUS_TIMEOUT))[0]
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Configure glibc not to return freed memory to the system.
 
     Layers allocate and free tens of megabytes each. Clearing new pages each time took a quarter of
@@ -334,7 +334,7 @@ def device(compute: ComputeParams) -> "Iterator[torch.device]":
     import torch
 
     torch.set_num_threads(compute.threads)
-    _keep_freed_memory()
+    keep_freed_memory()
     gpus = visible_gpus() if compute.device != "cpu" else []
     if compute.device == "cuda" and not gpus:
         raise BadInputError(

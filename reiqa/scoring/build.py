@@ -12,7 +12,7 @@ from safetensors.numpy import save as to_bytes
 from reiqa import catalog, layout, stages, store
 from reiqa.backbone_names import PACKAGED_LICENCE
 from reiqa.errors import BadInputError
-from reiqa.params import EXPERTS, VARIANTS, ExpertName
+from reiqa.params import EXPERTS, VARIANTS, ExpertName, Pooling
 from reiqa.progress import log
 from reiqa.regression import regressor
 from reiqa.regression.fitting import regressor_path
@@ -27,6 +27,7 @@ from reiqa.scoring.bundle import (
     RatingScale,
     ResidualQuantiles,
 )
+from reiqa.scoring.onnx import write_expert_graph
 
 #: Maximum size of a bundle that ships with the package.
 LIMIT_BYTES = 40_000_000
@@ -66,6 +67,7 @@ def build_bundle(
     fitted = _fitted(dataset, card_data)
     for name in (*bundle.PARTS, bundle.MANIFEST, bundle.CARD):
         store.remove_partials(out / name)
+    recipe = _recipe(path, card_data["experts"])
     manifest = Manifest(
         format=bundle.FORMAT,
         name=out.absolute().name,
@@ -73,14 +75,14 @@ def build_bundle(
         intercept=float(
             fitted.points(fitted_regressor.link(np.array([fitted_regressor.intercept])))[0]
         ),
-        recipe=_recipe(path, card_data["experts"]),
+        recipe=recipe,
         experts=_experts(card_data, result),
         fitted=fitted,
         residuals=residual_quantiles(
             *_left_out(layout.companion(layout.result(dataset), "predictions.csv")), fitted
         ),
         metrics=(_metrics(result), *(_same_experts(other, result) for other in others)),
-        parts=_write_parts(out, _head(fitted_regressor, fitted)),
+        parts=_write_parts(out, _head(fitted_regressor, fitted), recipe.pooling),
         provenance=_provenance(dataset),
     )
     store.write_json(out / bundle.MANIFEST, store.add_checksum(manifest.model_dump(mode="json")))
@@ -239,10 +241,11 @@ def _head(fitted_regressor: Regressor, fitted: RatingScale) -> dict[str, Vector]
     }
 
 
-def _write_parts(out: Path, head: dict[str, Vector]) -> dict[str, str]:
+def _write_parts(out: Path, head: dict[str, Vector], pooling: Pooling) -> dict[str, str]:
     for expert in EXPERTS:
         with store.atomic(out / f"{expert}.safetensors") as temporary:
             temporary.write_bytes(layout.model(expert).read_bytes())
+        write_expert_graph(out / f"{expert}.safetensors", pooling, out / f"{expert}.onnx")
     with store.atomic(out / bundle.REGRESSOR) as temporary:
         temporary.write_bytes(to_bytes(head))
     return {part: store.file_digest(out / part) for part in bundle.PARTS}

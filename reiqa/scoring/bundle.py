@@ -1,7 +1,8 @@
-"""The bundle: a folder of safetensors and JSON with a complete scorer and its provenance.
+"""The bundle: a folder with a complete scorer and its provenance.
 
-A bundle contains no code. ``bundle.json`` contains the digest of every part and is written last.
-The digest of that file is the identity of the bundle and therefore covers all parts.
+It contains weights (safetensors), the graph of each expert (ONNX) and JSON, but no code.
+``bundle.json`` contains the digest of every part and is written last. The digest of that file is
+the identity of the bundle and therefore covers all parts.
 """
 
 import hashlib
@@ -20,12 +21,18 @@ from reiqa.params import EXPERTS, ExpertName, Pooling
 from reiqa.regression.scaler import Vector
 
 #: Format version; increased for incompatible changes.
-FORMAT = 2
+FORMAT = 3
 
 MANIFEST = "bundle.json"
 CARD = "CARD.md"
 REGRESSOR = "regressor.safetensors"
-PARTS = (*(f"{expert}.safetensors" for expert in EXPERTS), REGRESSOR)
+
+#: Weights and graph of each expert, and the regressor. A graph contains no weights; it refers to
+#: the tensors of the safetensors file.
+PARTS = (
+    *(f"{expert}.{suffix}" for expert in EXPERTS for suffix in ("safetensors", "onnx")),
+    REGRESSOR,
+)
 
 #: Folder of the bundles that are installed with the package.
 SHIPPED = Path(__file__).parents[1] / "bundles"

@@ -3,23 +3,27 @@
 import io
 import math
 import os
+import sys
 from dataclasses import dataclass
-from typing import IO, Any, TypeAlias, TypeGuard
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
-from reiqa import images, tensors
+from reiqa import images
 from reiqa.errors import BadInputError
 from reiqa.features.batching import Pixels, ResizePolicy
+from reiqa.images.resize import FloatImages, resize
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: One image: a path, a binary file, a Pillow image, a numpy array ``(H, W, 3)`` or ``(H, W)``, or a
 #: torch tensor ``(3, H, W)``.
-Picture: TypeAlias = (
-    str | os.PathLike[str] | IO[bytes] | Image.Image | np.ndarray[Any, Any] | Tensor
-)
+# A Union, because the name of a class that is not imported cannot be combined with a bar.
+Picture: TypeAlias = Union[
+    str, os.PathLike[str], IO[bytes], Image.Image, np.ndarray[Any, Any], "Tensor"
+]
 
 # Resizing gives floats slightly outside [0, 1]; larger values mean a missing division by 255.
 _TOLERANCE = 0.1
@@ -35,9 +39,14 @@ class PreparedImage:
         width: original width.
     """
 
-    batch: Tensor
+    batch: FloatImages
     height: int
     width: int
+
+    def pixels(self) -> Pixels:
+        """Return ``(h, w, 3)`` uint8."""
+        rounded = np.rint(self.batch[0] * 255).astype(np.uint8)
+        return np.ascontiguousarray(rounded.transpose(1, 2, 0))
 
 
 def prepare_image(picture: Picture, policy: ResizePolicy) -> PreparedImage:
@@ -52,12 +61,18 @@ def prepare_image(picture: Picture, policy: ResizePolicy) -> PreparedImage:
         return prepare_pixels(images.to_rgb(picture), policy)
     if isinstance(picture, np.ndarray):
         return _of_array(picture, policy)
-    if isinstance(picture, Tensor):
-        return _of_tensor(picture, policy)
+    if is_tensor(picture):
+        return _of_array(_from_tensor(picture), policy)
     raise BadInputError(
         f"{type(picture).__name__} is not an image: pass a path, a binary file, a Pillow image,"
         " a numpy array or a torch tensor"
     )
+
+
+def is_tensor(picture: object) -> "TypeGuard[Tensor]":
+    """Return whether this is a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(picture, torch.Tensor)
 
 
 def pixel_count(picture: Picture) -> int:
@@ -71,7 +86,7 @@ def pixel_count(picture: Picture) -> int:
         return height * width
     if isinstance(picture, Image.Image):
         return picture.width * picture.height
-    if isinstance(picture, np.ndarray | Tensor):
+    if isinstance(picture, np.ndarray) or is_tensor(picture):
         return math.prod(picture.shape) // (3 if picture.ndim == 3 else 1)
     return 0
 
@@ -90,7 +105,9 @@ def prepare_pixels(pixels: Pixels, policy: ResizePolicy) -> PreparedImage:
     """Resize ``(H, W, 3)`` uint8 pixels."""
     height, width = pixels.shape[:2]
     resized, _ = policy.apply(pixels)
-    return PreparedImage(tensors.to_tensor(resized)[None], height, width)
+    planes = np.ascontiguousarray(resized.transpose(2, 0, 1)[None], dtype=np.float32)
+    planes /= 255
+    return PreparedImage(planes, height, width)
 
 
 def _of_array(array: np.ndarray[Any, Any], policy: ResizePolicy) -> PreparedImage:
@@ -102,50 +119,37 @@ def _of_array(array: np.ndarray[Any, Any], policy: ResizePolicy) -> PreparedImag
         return prepare_pixels(np.ascontiguousarray(array), policy)
     if not np.issubdtype(array.dtype, np.floating):
         raise BadInputError(f"array of {array.dtype}: expected uint8, or floats in [0, 1]")
-    planes = np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32)
-    return _of_tensor(torch.from_numpy(planes), policy)
+    low, high = float(array.min()), float(array.max())
+    if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
+        raise BadInputError(f"values from {low:g} to {high:g}: expected floats in [0, 1]")
+    planes = array.transpose(2, 0, 1)[None].astype(np.float32, order="C").clip(0, 1)
+    height, width = array.shape[:2]
+    return PreparedImage(resize(planes, *policy.target_size(height, width)[:2]), height, width)
 
 
-def check_tensor(tensor: Tensor) -> None:
+def check_tensor(tensor: "Tensor") -> None:
     """Check that a tensor is dense.
 
     Raises:
         BadInputError: it is sparse, quantised or on the meta device.
     """
-    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
-        kind = "meta" if tensor.is_meta else str(tensor.layout).removeprefix("torch.")
-        raise BadInputError(f"{kind} tensor: expected a dense tensor with the pixels")
+    kind = str(tensor.layout).removeprefix("torch.")
+    if kind != "strided" or tensor.is_meta or tensor.is_quantized:
+        raise BadInputError(
+            f"{'meta' if tensor.is_meta else kind} tensor: expected a dense tensor with the pixels"
+        )
 
 
-def _of_tensor(tensor: Tensor, policy: ResizePolicy) -> PreparedImage:
+def _from_tensor(tensor: "Tensor") -> np.ndarray[Any, Any]:
+    """Return the pixels of a tensor ``(3, H, W)`` as an array ``(H, W, 3)``."""
     check_tensor(tensor)
     if tensor.ndim != 3 or tensor.shape[0] != 3 or 0 in tensor.shape:
         raise BadInputError(
             f"tensor of shape {tuple(tensor.shape)}: expected (3, H, W), or a batch (N, 3, H, W)"
         )
-    tensor = tensor.detach()
-    if tensor.dtype == torch.uint8:
-        return prepare_pixels(tensor.permute(1, 2, 0).cpu().contiguous().numpy(), policy)
-    if not tensor.is_floating_point():
+    tensor = tensor.detach().permute(1, 2, 0).cpu()
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if not (tensor.is_floating_point() or kind == "uint8"):
         raise BadInputError(f"tensor of {tensor.dtype}: expected uint8, or floats in [0, 1]")
-    floats = tensor.float()
-    low, high = (float(end) for end in floats.aminmax())
-    if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
-        raise BadInputError(f"values from {low:g} to {high:g}: expected floats in [0, 1]")
-    height, width = floats.shape[1:]
-    return PreparedImage(resize_batch(floats.clamp(0, 1)[None], policy), height, width)
-
-
-def resize_batch(batch: Tensor, policy: ResizePolicy) -> Tensor:
-    """Resize a batch for the experts; differentiable.
-
-    It uses torch's antialiased bicubic filter, which equals Pillow's on uint8 up to rounding.
-    """
-    height, width = batch.shape[-2:]
-    target_size = policy.target_size(height, width)[:2]
-    if target_size == (height, width):
-        return batch
-    scaled = torch.nn.functional.interpolate(
-        batch, size=target_size, mode="bicubic", antialias=True
-    )
-    return scaled.clamp(0, 1)
+    # numpy has no bfloat16.
+    return tensor.numpy() if kind == "uint8" else tensor.float().numpy()

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
 import numpy as np
-import torch
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from reiqa import store, tensors
+from reiqa import store
 from reiqa.features.batching import Pixels
 from reiqa.scoring.find_images import ImageItem
 from reiqa.scoring.inputs import PreparedImage
@@ -58,11 +57,11 @@ def local_scores(
     boxes = [(slice(None), *box) for box in grid.boxes()]
     shares = [
         scorer.expert_points(
-            "quality", torch.stack([image[box] for box in boxes[start : start + _BATCH]])
+            "quality", np.stack([image[box] for box in boxes[start : start + _BATCH]])
         )
         for start in range(0, len(boxes), _BATCH)
     ]
-    values = torch.cat(shares).numpy().reshape(grid.shape)
+    values = np.concatenate(shares).reshape(grid.shape)
     return interpolate_grid(grid, values - values.mean() + score, height, width)
 
 
@@ -84,7 +83,7 @@ class MapWriter:
 
     def __call__(self, item: ImageItem, prepared: PreparedImage, score: Score) -> None:
         """Compute and draw the map of one image."""
-        pixels = _small(tensors.to_uint8(prepared.batch[0]).permute(1, 2, 0).contiguous().numpy())
+        pixels = _small(prepared.pixels())
         points = local_scores(self._scorer, prepared, score, *pixels.shape[:2])
         # Matplotlib's font code is not thread-safe.
         with self._drawing, store.atomic(self._targets[item.path]) as temporary:

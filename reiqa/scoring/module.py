@@ -1,21 +1,20 @@
-"""The scorer as a differentiable torch module from pixels to points."""
+"""A bundle in torch: a differentiable module from pixels to points, and experts on a GPU."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from reiqa import encoders
+from reiqa import devices, encoders
 from reiqa.encoders import Encoder
 from reiqa.errors import BadInputError
 from reiqa.features.batching import ResizePolicy
-from reiqa.features.encoding import scaled_views
+from reiqa.features.encoding import FrozenEncoder, scaled_views
+from reiqa.images.resize import FloatImages
 from reiqa.params import EXPERTS, ExpertName
-from reiqa.scoring.bundle import REGRESSOR, Bundle
-from reiqa.scoring.inputs import resize_batch
+from reiqa.scoring.bundle import Bundle
+from reiqa.scoring.head import Features, RegressionHead
 
 
 class CalibrationModule(nn.Module):
@@ -47,15 +46,12 @@ class CalibrationModule(nn.Module):
         return points
 
 
-class RegressionHead(nn.Module):
-    """The regressor with separate contributions of the experts.
-
-    It computes in float64, so that sums of thousands of terms do not depend on their order.
+class HeadModule(nn.Module):
+    """The regression head as a torch module; see `RegressionHead`.
 
     Attributes:
         origin: output for the mean photograph, on the fitted scale.
         curve: calibration from the fitted scale to points.
-        widths: number of features of each expert over all scales.
         slope: ``(D,)`` weight of each feature.
         mean: ``(D,)`` features of the mean photograph.
         reach: ``(D,)`` maximum deviation from the mean; larger deviations are clipped.
@@ -65,23 +61,15 @@ class RegressionHead(nn.Module):
     mean: Tensor
     reach: Tensor
 
-    def __init__(
-        self,
-        origin: float,
-        curve: CalibrationModule,
-        slope: Tensor,
-        mean: Tensor,
-        reach: Tensor,
-        widths: Mapping[ExpertName, int],
-    ) -> None:
-        """Create from the parameters of the regressor, content features first."""
+    def __init__(self, head: RegressionHead) -> None:
+        """Copy the parameters of a head."""
         super().__init__()
-        self.origin = origin
-        self.curve = curve
-        self.widths = dict(widths)
-        self.register_buffer("slope", slope.double())
-        self.register_buffer("mean", mean.double())
-        self.register_buffer("reach", reach.double())
+        self.origin = head.origin
+        self.curve = CalibrationModule(
+            torch.from_numpy(head.curve_at), torch.from_numpy(head.curve_to)
+        )
+        for name in ("slope", "mean", "reach"):
+            self.register_buffer(name, torch.tensor(getattr(head, name), dtype=torch.float64))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move to another device, but stay float64 under ``module.half()`` and similar calls."""
@@ -93,60 +81,11 @@ class RegressionHead(nn.Module):
         applied: Self = super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
         return applied
 
-    def forward(self, outputs: Mapping[ExpertName, Tensor]) -> Tensor:
-        """Return points from outputs ``(N,)`` of experts; missing experts contribute their mean."""
-        points: Tensor = self.curve(sum(outputs.values(), self.slope.new_tensor(self.origin)))
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return points ``(N,)`` float64 of features ``(N, D)``, content features first."""
+        deviation = (rows.double() - self.mean).clamp(-self.reach, self.reach)
+        points: Tensor = self.curve((deviation * self.slope).sum(dim=1) + self.origin)
         return points
-
-    def expert_output(self, expert: ExpertName, rows: Tensor) -> Tensor:
-        """Return the contribution of one expert on the fitted scale, ``(N,)`` float64.
-
-        Args:
-            expert: name of the expert.
-            rows: features ``(N, D)`` of all scales.
-        """
-        start = 0 if expert == EXPERTS[0] else self.widths[EXPERTS[0]]
-        own = slice(start, start + self.widths[expert])
-        reach = self.reach[own]
-        deviation = (rows.double() - self.mean[own]).clamp(-reach, reach)
-        return (deviation * self.slope[own]).sum(dim=1)
-
-    def shares(self, outputs: Mapping[ExpertName, Tensor]) -> dict[ExpertName, Tensor]:
-        """Return the contribution of each expert in points, ``(N,)`` float64.
-
-        The curve is nonlinear, so a contribution is the mean over both orders of adding the experts
-        (Shapley value). The contributions and the points of the mean photograph sum to the score.
-        """
-        both, mean = self(outputs), self({})
-        content, quality = (self({name: outputs[name]}) for name in EXPERTS)
-        return {
-            "content": (content - mean + both - quality) / 2,
-            "quality": (quality - mean + both - content) / 2,
-        }
-
-
-def read_head(bundle: Bundle) -> RegressionHead:
-    """Load the regressor of a bundle.
-
-    Raises:
-        BadInputError: the file is invalid, or its width does not match the experts.
-    """
-    path, manifest = bundle.part(REGRESSOR), bundle.manifest
-    widths = {
-        expert: len(manifest.recipe.scales) * manifest.experts[expert].width for expert in EXPERTS
-    }
-    try:
-        tensors = load_file(path)
-        slope, mean, reach = (tensors[name] for name in ("slope", "mean", "reach"))
-        curve = CalibrationModule(tensors["curve_at"], tensors["curve_to"])
-        origin = float(tensors["origin"])
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise BadInputError(f"{path}: not a regressor ({error})") from None
-    if {slope.shape, mean.shape, reach.shape} != {(sum(widths.values()),)}:
-        raise BadInputError(
-            f"{path}: has shape {tuple(slope.shape)}, but the features have {widths}"
-        )
-    return RegressionHead(origin, curve, slope, mean, reach, widths)
 
 
 def read_experts(bundle: Bundle) -> dict[ExpertName, Encoder]:
@@ -185,7 +124,7 @@ class ScorerModule(nn.Module):
         self,
         experts: Mapping[ExpertName, nn.Module],
         scales: tuple[float, ...],
-        head: RegressionHead,
+        head: HeadModule,
         policy: ResizePolicy,
     ) -> None:
         """Create from the parts of a bundle, with pooling applied to the experts."""
@@ -224,9 +163,72 @@ class ScorerModule(nn.Module):
 
     def points(self, views: Sequence[Tensor]) -> Tensor:
         """Return scores ``(N,)`` float64 from views of the images at each scale."""
-        outputs = {}
-        for name in EXPERTS:
-            rows = torch.cat([self.encoders[name](view) for view in views], dim=1)
-            outputs[name] = self.head.expert_output(name, rows)
-        points: Tensor = self.head(outputs)
+        rows = [self.encoders[name](view) for name in EXPERTS for view in views]
+        points: Tensor = self.head(torch.cat(rows, dim=1))
         return points
+
+
+def resize_batch(batch: Tensor, policy: ResizePolicy) -> Tensor:
+    """Resize a batch for the experts; differentiable.
+
+    It uses torch's antialiased bicubic filter, which equals Pillow's up to rounding.
+    """
+    height, width = batch.shape[-2:]
+    target_size = policy.target_size(height, width)[:2]
+    if target_size == (height, width):
+        return batch
+    scaled = torch.nn.functional.interpolate(
+        batch, size=target_size, mode="bicubic", antialias=True
+    )
+    return scaled.clamp(0, 1)
+
+
+class TorchExperts:
+    """Both experts as torch networks on a GPU; see `reiqa.scoring.experts.Experts`."""
+
+    def __init__(self, bundle: Bundle, device: str) -> None:
+        """Load the networks of a bundle.
+
+        Raises:
+            BadInputError: a part does not match the manifest, or the device does not exist.
+        """
+        recipe = bundle.manifest.recipe
+        self._device = _checked_device(device)
+        with devices.default_torch_state():
+            self._encoders = {
+                name: FrozenEncoder(
+                    expert, recipe.scales, self._device, recipe.precision, recipe.pooling
+                )
+                for name, expert in read_experts(bundle).items()
+            }
+
+    def features(self, expert: ExpertName, views: Sequence[FloatImages]) -> Features:
+        """See `Experts.features`."""
+        batches = [torch.from_numpy(view).to(self._device) for view in views]
+        with devices.ieee_float32(self._device):
+            return self._encoders[expert].encode(batches)
+
+
+def build_module(bundle: Bundle, head: RegressionHead, policy: ResizePolicy) -> ScorerModule:
+    """Build the differentiable module of a bundle."""
+    recipe = bundle.manifest.recipe
+    with devices.default_torch_state():
+        experts = {
+            name: encoders.with_pooling(expert, recipe.pooling)
+            for name, expert in read_experts(bundle).items()
+        }
+        return ScorerModule(experts, recipe.scales, HeadModule(head), policy)
+
+
+def _checked_device(device: str) -> torch.device:
+    """Return a GPU that is available to this process.
+
+    Raises:
+        BadInputError: the device does not exist.
+    """
+    chosen = torch.device(device)
+    if (chosen.index or 0) >= torch.cuda.device_count():
+        raise BadInputError(
+            f"device {device!r}: {torch.cuda.device_count()} GPU(s) visible here; use cpu"
+        )
+    return chosen

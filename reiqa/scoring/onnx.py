@@ -1,13 +1,21 @@
-"""Export a bundle to an ONNX file, from pixels to points."""
+"""Export to ONNX: the graph of one expert for a bundle, and a whole scorer in one file."""
 
+import json
+import struct
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reiqa import store
+from reiqa import encoders, store
+from reiqa.devices import default_torch_state
 from reiqa.errors import BadInputError
+from reiqa.params import Pooling
+from reiqa.scoring.experts import INPUT, OUTPUT, open_session
 from reiqa.scoring.module import ScorerModule
 from reiqa.scoring.scorer import Scorer
 
@@ -18,6 +26,59 @@ _OPSET = 18
 
 # Parameter of Keys' cubic filter, as in the antialiased resize of Pillow and torch.
 _A = -0.5
+
+#: Sizes at which the graph of an expert is compared with torch, and the largest difference allowed
+#: relative to the largest feature. Odd sizes show padding that became constant.
+_TRIAL_SIZES = ((96, 128), (101, 77), (33, 160))
+_TOLERANCE = 1e-4
+
+
+def write_expert_graph(weights: Path, pooling: Pooling, path: Path) -> None:
+    """Write the graph of an expert, which reads its weights from a safetensors file beside it.
+
+    The network is exported as it was trained, with separate batch normalisation, so that every
+    weight of the graph is a tensor of the file; onnxruntime folds it when it loads the graph.
+
+    Args:
+        weights: encoder file in the folder of ``path``.
+        pooling: layers to pool.
+        path: graph to write; input ``images`` ``(N, 3, H, W)`` float32 in [0, 1] of any size,
+            output ``features`` ``(N, width)``.
+
+    Raises:
+        BadInputError: the package ``onnx`` is missing, or the graph does not equal the network.
+    """
+    onnx = _onnx()
+    with default_torch_state():
+        network = encoders.with_pooling(encoders.load_encoder(weights), pooling)
+        network = network.eval().requires_grad_(False)
+        with store.atomic(path) as temporary:
+            _export(
+                network,
+                temporary,
+                (INPUT, OUTPUT),
+                training=torch.onnx.TrainingMode.PRESERVE,
+                do_constant_folding=False,
+            )
+            model = onnx.load(temporary)
+            _refer_to_file(model, weights)
+            model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = network.width
+            temporary.write_bytes(model.SerializeToString(deterministic=True))
+        _check(network, path, weights)
+
+
+def export_onnx(scorer: Scorer, path: Path) -> None:
+    """Export a scorer: input ``images`` ``(N, 3, H, W)`` float32, output ``points`` ``(N,)``.
+
+    N, height and width are dynamic; the sides must be at least `LEAST_SIDE`. The caller has to
+    apply ``resize`` and ``max_pixels`` of the recipe.
+
+    Raises:
+        BadInputError: the package ``onnx`` is not installed.
+    """
+    _onnx()
+    with store.atomic(path) as temporary:
+        _export(OnnxModule(scorer.as_module()), temporary, (INPUT, "points"))
 
 
 class OnnxModule(nn.Module):
@@ -58,32 +119,84 @@ def _halving(length: int) -> Tensor:
     return weights / weights.sum(dim=1, keepdim=True)
 
 
-def export_onnx(scorer: Scorer, path: Path) -> None:
-    """Export a scorer: input ``images`` ``(N, 3, H, W)`` float32, output ``points`` ``(N,)``.
-
-    N, height and width are dynamic; the sides must be at least `LEAST_SIDE`. The caller has to
-    apply ``resize`` and ``max_pixels`` of the recipe.
-
-    Raises:
-        BadInputError: the package ``onnx`` is not installed.
-    """
+def _onnx() -> Any:
     try:
-        import onnx  # noqa: F401
+        import onnx
     except ImportError:
-        raise BadInputError("onnx: package not installed; run: pip install 'reiqa[onnx]'") from None
-    example = torch.rand(2, 3, 96, 128)
-    axes = {0: "n", 2: "height", 3: "width"}
-    with store.atomic(path) as temporary, warnings.catch_warnings():
+        raise BadInputError(
+            "onnx: package not installed; run: pip install 'reiqa[pipeline]'"
+        ) from None
+    return onnx
+
+
+def _export(network: nn.Module, path: Path, names: tuple[str, str], **settings: Any) -> None:
+    given, found = names
+    with warnings.catch_warnings():
         # Only the tracing exporter keeps timm's padding dynamic. torch warns that it is deprecated,
-        # and that sizes become constants; tests verify that they do not.
+        # and that sizes become constants; `_check` and tests verify that they do not.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            OnnxModule(scorer.as_module()),
-            (example,),
-            temporary,
-            input_names=["images"],
-            output_names=["points"],
-            dynamic_axes={"images": axes, "points": {0: "n"}},
+            network,
+            (torch.rand(2, 3, 96, 128),),
+            path,
+            input_names=[given],
+            output_names=[found],
+            dynamic_axes={given: {0: "n", 2: "height", 3: "width"}, found: {0: "n"}},
             opset_version=_OPSET,
             dynamo=False,
+            **settings,
         )
+
+
+def _refer_to_file(model: Any, weights: Path) -> None:
+    """Replace the weights in a graph by references into a safetensors file."""
+    places = _tensor_places(weights)
+    for tensor in model.graph.initializer:
+        # The file has the keys of `Encoder.body`.
+        name = tensor.name.partition("body.")[2]
+        if name not in places:
+            continue
+        offset, length = places[name]
+        if len(tensor.raw_data) != length:
+            raise BadInputError(f"{weights}: {name} differs in size from the exported weight")
+        tensor.ClearField("raw_data")
+        tensor.data_location = tensor.EXTERNAL
+        for key, value in (("location", weights.name), ("offset", offset), ("length", length)):
+            tensor.external_data.add(key=key, value=str(value))
+
+
+def _tensor_places(path: Path) -> Mapping[str, tuple[int, int]]:
+    """Return offset and length in bytes of each tensor in a safetensors file."""
+    with path.open("rb") as stream:
+        (size,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(size))
+    start = 8 + size
+    return {
+        name: (
+            start + entry["data_offsets"][0],
+            entry["data_offsets"][1] - entry["data_offsets"][0],
+        )
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+
+
+@torch.inference_mode()
+def _check(network: nn.Module, path: Path, weights: Path) -> None:
+    """Compare the graph with the network.
+
+    Raises:
+        BadInputError: they differ.
+    """
+    session = open_session(path)
+    generator = torch.Generator().manual_seed(0)
+    for height, width in _TRIAL_SIZES:
+        images = torch.rand(1, 3, height, width, generator=generator)
+        expected = network(images).numpy()
+        (found,) = session.run([OUTPUT], {INPUT: images.numpy()})
+        difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+        if not difference <= _TOLERANCE:
+            raise BadInputError(
+                f"{weights}: cannot be exported to ONNX: at {width}x{height} the features differ"
+                f" by {difference:.1e} of the largest"
+            )

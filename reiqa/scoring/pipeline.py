@@ -2,10 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from reiqa import devices, images, store
+from reiqa import images, store
 from reiqa.errors import BadInputError
 from reiqa.scoring.find_images import ImageItem
 from reiqa.scoring.inputs import PreparedImage
@@ -45,7 +45,7 @@ def score_images(
     def one(item: ImageItem) -> Record:
         return _record(scorer, item, earlier.get(item.name), callback)
 
-    with devices.one_thread_workers(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         running: deque[Future[Record]] = deque()
         try:
             for item in items:

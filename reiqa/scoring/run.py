@@ -1,12 +1,13 @@
 """``reiqa score``: score images and write rows and maps."""
 
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from reiqa.devices import cpu_count, device
+from reiqa import devices
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import ComputeParams
 from reiqa.scoring.find_images import find_images, read_list
@@ -53,8 +54,8 @@ def score_paths(
     if out is None and sys.stdout is None:
         raise BadInputError("score: standard output is closed; use --out FILE")
     items = find_images(paths, _standard_input() if "-" in paths else (), recursive)
-    at_once = threads or cpu_count()
-    with device(ComputeParams(device=processor, threads=1)) as chosen:
+    at_once = threads or devices.cpu_count()
+    with _device(processor) as chosen:
         scorer = Scorer.load(bundle, chosen)
         map_writer = None
         if maps is not None:
@@ -71,6 +72,17 @@ def score_paths(
         raise WorkFailedError(
             f"{failed} of {len(items)} images could not be scored; see the errors in their rows"
         )
+
+
+@contextmanager
+def _device(processor: Device) -> Iterator[str]:
+    """Lease a GPU if one is wanted, and yield the name of the device."""
+    if processor == "cpu" or (processor == "auto" and find_spec("torch") is None):
+        devices.keep_freed_memory()
+        yield "cpu"
+        return
+    with devices.device(ComputeParams(device=processor, threads=1)) as chosen:
+        yield str(chosen)
 
 
 def _standard_input() -> list[str]:

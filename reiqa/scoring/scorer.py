@@ -3,31 +3,33 @@
 Every image is encoded separately, so that its score does not depend on the rest of the batch.
 """
 
-import copy
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast, overload
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Self, cast, overload
 
 from reiqa import devices
-from reiqa.encoders import with_pooling
 from reiqa.errors import BadInputError
 from reiqa.features.batching import ResizePolicy
-from reiqa.features.encoding import FrozenEncoder, scaled_views
+from reiqa.images.resize import FloatImages, half
 from reiqa.params import EXPERTS, ExpertName
+from reiqa.regression.scaler import Vector
 from reiqa.scoring import bundle as bundles
 from reiqa.scoring import inputs
 from reiqa.scoring.budget import PixelBudget
 from reiqa.scoring.bundle import Bundle
+from reiqa.scoring.experts import Experts, OnnxExperts
+from reiqa.scoring.head import read_head
 from reiqa.scoring.inputs import Picture, PreparedImage
-from reiqa.scoring.module import ScorerModule, read_experts, read_head
 
-Result = TypeVar("Result")
+if TYPE_CHECKING:
+    from reiqa.scoring.module import ScorerModule
 
-#: Maximum number of pixels in flight, except for a single image; about 200 bytes per pixel.
-_IN_FLIGHT = 16_000_000
+#: Maximum number of pixels in flight, except for a single image.
+_IN_FLIGHT = 4_000_000
+
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 
 class Score(float):
@@ -75,10 +77,10 @@ class Score(float):
 class Scorer:
     """Scores images with a bundle. A scorer is thread-safe.
 
-    Each image is computed on one thread, independently of ``torch.set_num_threads``. A list of
-    images uses as many threads as there are processors. The scorer uses its own threads and neither
-    depends on nor changes torch's settings in the calling thread. On a GPU, TF32 is not used. A
-    scorer supports copying and pickling; a copy loads the bundle again.
+    On the CPU the experts run in onnxruntime, without PyTorch. Each image is computed on one
+    thread, and a list of images uses as many threads as there are processors, so the score of an
+    image depends neither on its company nor on the number of threads. On a GPU the experts run in
+    PyTorch, without TF32. A scorer supports copying and pickling; a copy loads the bundle again.
 
     Attributes:
         bundle: bundle of the scorer.
@@ -92,12 +94,12 @@ class Scorer:
         [61.3, 44.0, 58.1]
     """
 
-    def __init__(self, bundle: Bundle, device: str | torch.device = "cpu") -> None:
+    def __init__(self, bundle: Bundle, device: object = "cpu") -> None:
         """Load the networks of a bundle.
 
         Args:
             bundle: see `load`.
-            device: device of the experts: ``cpu``, ``cuda`` or ``cuda:N``.
+            device: device of the experts: ``cpu``, ``cuda`` or ``cuda:N``, or a torch device.
 
         Raises:
             BadInputError: a part does not match the manifest, or the device does not exist.
@@ -107,28 +109,11 @@ class Scorer:
         self._device = _checked_device(device)
         recipe = bundle.manifest.recipe
         self._policy = ResizePolicy(recipe.resize, recipe.max_pixels, batch=1)
-        self._scales = recipe.scales
-        with devices.default_torch_state():
-            self._experts, self._head = read_experts(bundle), read_head(bundle)
-            self._encodings = {
-                name: FrozenEncoder(
-                    self._experts[name],
-                    recipe.scales,
-                    self._device,
-                    recipe.precision,
-                    recipe.pooling,
-                )
-                for name in EXPERTS
-            }
-        for name, encoding in self._encodings.items():
-            if encoding.width != self._head.widths[name]:
-                raise BadInputError(
-                    f"{bundle.folder}: {name} expert: {encoding.width} features;"
-                    f" the manifest says {self._head.widths[name]}"
-                )
+        self._head = read_head(bundle)
+        self._experts = _open_experts(bundle, self._device)
 
     @classmethod
-    def load(cls, name: str | Path = "lite", device: str | torch.device = "cpu") -> Self:
+    def load(cls, name: str | Path = "lite", device: object = "cpu") -> Self:
         """Load an installed bundle, or a bundle from a folder.
 
         Args:
@@ -161,7 +146,7 @@ class Scorer:
         Raises:
             BadInputError: a file cannot be read, or the argument is not an image.
         """
-        if isinstance(picture, Tensor) and picture.ndim == 4:
+        if inputs.is_tensor(picture) and picture.ndim == 4:
             inputs.check_tensor(picture)
             return self._score_all(picture.unbind())
         if isinstance(picture, list | tuple):
@@ -170,93 +155,78 @@ class Scorer:
 
     def __reduce__(self) -> tuple[Any, tuple[Bundle, str]]:
         """Support pickling and copying; the copy loads the bundle again."""
-        return _reloaded, (self.bundle, str(self._device))
+        return _reloaded, (self.bundle, self._device)
 
     def _score_one(self, picture: Picture) -> Score:
-        picture = self._to_cpu_if_needed(picture)
-        return self._isolated(lambda: self._score_here(picture))
-
-    def _score_here(self, picture: Picture) -> Score:
         with self.budget.reserve(inputs.pixel_count(picture)):
             return self.score_prepared(self.prepare(picture))
 
     def _score_all(self, pictures: Sequence[Picture]) -> list[Score]:
         # An object that occurs several times is read once, as file objects are not thread-safe.
-        unique = {id(picture): self._to_cpu_if_needed(picture) for picture in pictures}
-        workers = min(len(unique), devices.cpu_count()) if self._device.type == "cpu" else 1
-        if workers <= 1:
-            scores = [self._score_one(picture) for picture in unique.values()]
-        else:
-            with devices.one_thread_workers(workers) as pool:
-                scores = list(pool.map(self._score_here, unique.values()))
+        unique = {id(picture): picture for picture in pictures}
+        with ThreadPoolExecutor(devices.cpu_count()) as pool:
+            scores = list(pool.map(self._score_one, unique.values()))
         score_of = dict(zip(unique, scores, strict=True))
         return [score_of[id(picture)] for picture in pictures]
 
-    def _to_cpu_if_needed(self, picture: Picture) -> Picture:
-        """Copy a GPU tensor to the CPU on the calling thread, because of its CUDA stream."""
-        if isinstance(picture, Tensor) and picture.is_cuda and self._device.type == "cpu":
-            return picture.cpu()
-        return picture
-
-    def _isolated(self, work: Callable[[], Result]) -> Result:
-        """Run on a separate thread on the CPU; on a GPU, on the calling thread and its stream."""
-        return devices.on_one_thread(work) if self._device.type == "cpu" else work()
-
     def prepare(self, picture: Picture) -> PreparedImage:
         """Decode or convert one image and resize it."""
-        return self._isolated(lambda: inputs.prepare_image(picture, self._policy))
+        return inputs.prepare_image(picture, self._policy)
 
     def score_prepared(self, prepared: PreparedImage) -> Score:
         """Score a prepared image."""
-        with devices.ieee_float32(self._device):
-            points, content, quality = self._isolated(
-                lambda: self._points_and_shares(prepared.batch)
-            )
-        expected = self.bundle.manifest.residuals.expected_range(points)
-        return Score(points, expected, (content, quality), (prepared.height, prepared.width))
+        views = self._views(prepared.batch)
+        outputs = {name: self._output(name, views) for name in EXPERTS}
+        points, shares = float(self._head.points(outputs)[0]), self._head.shares(outputs)
+        return Score(
+            points,
+            self.bundle.manifest.residuals.expected_range(points),
+            (float(shares["content"][0]), float(shares["quality"][0])),
+            (prepared.height, prepared.width),
+        )
 
-    def as_module(self) -> ScorerModule:
+    def as_module(self) -> "ScorerModule":
         """Return the scorer as a differentiable torch module, for example for use as a loss.
 
-        It maps ``(N, 3, H, W)`` floats in [0, 1] to ``(N,)`` points. The weights are frozen and the
-        module stays in evaluation mode. It is a copy, so moving it to a device does not move the
-        scorer. It supports copying, pickling and saving. Threads, autocast and TF32 follow the
-        caller's settings.
-        """
-        pooling = self.bundle.manifest.recipe.pooling
-        with devices.default_torch_state():
-            experts = {
-                name: with_pooling(expert, pooling) for name, expert in self._experts.items()
-            }
-            return copy.deepcopy(ScorerModule(experts, self._scales, self._head, self._policy))
+        It maps ``(N, 3, H, W)`` floats in [0, 1] to ``(N,)`` points, which equal the scores to
+        1e-3. The weights are frozen and the module stays in evaluation mode. Moving it to a device
+        does not move the scorer. It supports copying, pickling and saving. Threads, autocast and
+        TF32 follow the caller's settings.
 
-    def expert_points(self, expert: ExpertName, batch: Tensor) -> Tensor:
-        """Return the points that an expert alone adds to the mean photograph's, ``(N,)`` float64.
+        Raises:
+            BadInputError: PyTorch is not installed.
+        """
+        from reiqa.scoring.module import build_module
+
+        return build_module(self.bundle, self._head, self._policy)
+
+    def expert_points(self, expert: ExpertName, batch: FloatImages) -> Vector:
+        """Return the points that an expert alone adds to the mean photograph's, ``(N,)``.
 
         Args:
             expert: name of the expert.
-            batch: ``(N, 3, H, W)`` float32 in [0, 1], after resizing.
+            batch: ``(N, 3, H, W)`` in [0, 1], after resizing.
         """
-        with devices.ieee_float32(self._device):
-            return self._isolated(lambda: self._share(expert, batch))
-
-    @torch.inference_mode()
-    def _share(self, expert: ExpertName, batch: Tensor) -> Tensor:
-        output = self._expert_output(expert, scaled_views(batch.to(self._device), self._scales))
-        added: Tensor = self._head({expert: output}) - self._head({})
+        output = self._output(expert, self._views(batch))
+        added: Vector = self._head.points({expert: output}) - self._head.points({})
         return added
 
-    @torch.inference_mode()
-    def _points_and_shares(self, batch: Tensor) -> tuple[float, float, float]:
-        """Return points and both contributions of one image; experts share the half scale."""
-        prepared = scaled_views(batch.to(self._device), self._scales)
-        outputs = {name: self._expert_output(name, prepared) for name in EXPERTS}
-        shares = self._head.shares(outputs)
-        return float(self._head(outputs)), float(shares["content"]), float(shares["quality"])
+    def _views(self, batch: FloatImages) -> list[FloatImages]:
+        """Return images at each scale of the recipe, which both experts share."""
+        return [
+            batch if scale == 1 else half(batch) for scale in self.bundle.manifest.recipe.scales
+        ]
 
-    def _expert_output(self, expert: ExpertName, prepared: list[Tensor]) -> Tensor:
-        rows = torch.from_numpy(self._encodings[expert].encode(prepared))
-        return self._head.expert_output(expert, rows)
+    def _output(self, expert: ExpertName, views: Sequence[FloatImages]) -> Vector:
+        return self._head.expert_output(expert, self._experts.features(expert, views))
+
+
+def _open_experts(bundle: Bundle, device: str) -> Experts:
+    if device == "cpu":
+        return OnnxExperts(bundle)
+    from reiqa.scoring.module import TorchExperts
+
+    return TorchExperts(bundle, device)
 
 
 def _reloaded(bundle: Bundle, device: str) -> Scorer:
@@ -274,21 +244,12 @@ def _reloaded(bundle: Bundle, device: str) -> Scorer:
     return Scorer(found, device)
 
 
-def _checked_device(device: str | torch.device) -> torch.device:
-    """Return a device that is available to this process.
+def _checked_device(device: object) -> str:
+    """Return the name of a device: ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        BadInputError: the device does not exist.
+        BadInputError: it is something else.
     """
-    allowed = "allowed: cpu, cuda, cuda:N"
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise BadInputError(f"device {device!r}: no such device; {allowed}") from None
-    if chosen.type not in {"cpu", "cuda"}:
-        raise BadInputError(f"device {device!r}: not supported; {allowed}")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise BadInputError(
-            f"device {device!r}: {torch.cuda.device_count()} GPU(s) visible here; use cpu"
-        )
-    return chosen
+    if not _DEVICE.fullmatch(str(device)):
+        raise BadInputError(f"device {str(device)!r}: not supported; allowed: cpu, cuda, cuda:N")
+    return str(device)

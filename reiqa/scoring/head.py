@@ -1,0 +1,116 @@
+"""The regression head of a bundle in numpy: features of both experts to points."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from reiqa.errors import BadInputError
+from reiqa.params import EXPERTS, ExpertName
+from reiqa.regression.scaler import Vector
+from reiqa.scoring.bundle import REGRESSOR, Bundle
+
+#: Features ``(N, D)`` float32.
+Features: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+
+
+@dataclass(frozen=True)
+class RegressionHead:
+    """The regressor with separate contributions of the experts.
+
+    It computes in float64, so that sums of thousands of terms do not depend on their order.
+
+    Attributes:
+        origin: output for the mean photograph, on the fitted scale.
+        curve_at: ``(K,)`` ascending knots of the calibration curve on the fitted scale.
+        curve_to: ``(K,)`` points at the knots; the curve is extrapolated linearly.
+        slope: ``(D,)`` weight of each feature, content features first.
+        mean: ``(D,)`` features of the mean photograph.
+        reach: ``(D,)`` maximum deviation from the mean; larger deviations are clipped.
+        widths: number of features of each expert over all scales.
+    """
+
+    origin: float
+    curve_at: Vector
+    curve_to: Vector
+    slope: Vector
+    mean: Vector
+    reach: Vector
+    widths: Mapping[ExpertName, int]
+
+    def points(self, outputs: Mapping[ExpertName, Vector]) -> Vector:
+        """Return points from outputs ``(N,)`` of experts; missing experts contribute their mean."""
+        fitted = sum(outputs.values(), np.full(1, self.origin))
+        slopes = np.diff(self.curve_to) / np.diff(self.curve_at)
+        bent = np.maximum(fitted[:, None] - self.curve_at[1:-1], 0) @ np.diff(slopes)
+        points: Vector = self.curve_to[0] + (fitted - self.curve_at[0]) * slopes[0] + bent
+        return points
+
+    def expert_output(self, expert: ExpertName, rows: Features) -> Vector:
+        """Return the contribution of one expert on the fitted scale, ``(N,)``.
+
+        Args:
+            expert: name of the expert.
+            rows: features ``(N, D)`` of all scales.
+        """
+        own = self.columns(expert)
+        reach = self.reach[own]
+        deviation = np.clip(rows.astype(np.float64) - self.mean[own], -reach, reach)
+        # Not a matrix product, whose order of summation depends on the number of rows.
+        output: Vector = (deviation * self.slope[own]).sum(axis=1)
+        return output
+
+    def columns(self, expert: ExpertName) -> slice:
+        """Return the columns of an expert's features."""
+        start = 0 if expert == EXPERTS[0] else self.widths[EXPERTS[0]]
+        return slice(start, start + self.widths[expert])
+
+    def shares(self, outputs: Mapping[ExpertName, Vector]) -> dict[ExpertName, Vector]:
+        """Return the contribution of each expert in points, ``(N,)``.
+
+        The curve is nonlinear, so a contribution is the mean over both orders of adding the experts
+        (Shapley value). The contributions and the points of the mean photograph sum to the score.
+        """
+        both, mean = self.points(outputs), self.points({})
+        content, quality = (self.points({name: outputs[name]}) for name in EXPERTS)
+        return {
+            "content": (content - mean + both - quality) / 2,
+            "quality": (quality - mean + both - content) / 2,
+        }
+
+
+def read_head(bundle: Bundle) -> RegressionHead:
+    """Load the regressor of a bundle.
+
+    Raises:
+        BadInputError: the file is invalid, or its width does not match the experts.
+    """
+    path, manifest = bundle.part(REGRESSOR), bundle.manifest
+    widths = {
+        expert: len(manifest.recipe.scales) * manifest.experts[expert].width for expert in EXPERTS
+    }
+    try:
+        tensors = {name: value.astype(np.float64) for name, value in load_file(path).items()}
+        head = RegressionHead(
+            float(tensors["origin"][0]),
+            tensors["curve_at"],
+            tensors["curve_to"],
+            tensors["slope"],
+            tensors["mean"],
+            tensors["reach"],
+            widths,
+        )
+    except (SafetensorError, OSError, ValueError, KeyError, IndexError) as error:
+        raise BadInputError(f"{path}: not a regressor ({error})") from None
+    if {head.slope.shape, head.mean.shape, head.reach.shape} != {(sum(widths.values()),)}:
+        raise BadInputError(f"{path}: has shape {head.slope.shape}, but the features have {widths}")
+    if (
+        head.curve_at.shape != head.curve_to.shape
+        or head.curve_at.ndim != 1
+        or len(head.curve_at) < 2
+    ):
+        raise BadInputError(f"{path}: not a regressor (the calibration curve has no two knots)")
+    return head
