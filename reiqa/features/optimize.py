@@ -18,10 +18,15 @@ def optimize_for_inference(body: nn.Module) -> nn.Module:
     """
     body = copy.deepcopy(body).eval()
     _fold_all(body)
+    replace_same_padding(body, SamePadConv2d)
+    return body
+
+
+def replace_same_padding(body: nn.Module, kind: "type[SamePadConv2d]") -> None:
+    """Replace convolutions that pad by copying by ones that share their weights."""
     for name, layer in list(body.named_modules()):
         if isinstance(layer, nn.Conv2d) and _pads_by_copying(layer):
-            body.set_submodule(name, SamePadConv2d(layer))
-    return body
+            body.set_submodule(name, kind(layer))
 
 
 def _fold_all(body: nn.Module) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from reiqa import encoders, store
 from reiqa.devices import default_torch_state
 from reiqa.errors import BadInputError
+from reiqa.features.optimize import SamePadConv2d, replace_same_padding
 from reiqa.params import Pooling
 from reiqa.scoring.experts import INPUT, OUTPUT, open_session
 from reiqa.scoring.module import ScorerModule
@@ -52,6 +53,7 @@ def write_expert_graph(weights: Path, pooling: Pooling, path: Path) -> None:
     with default_torch_state():
         network = encoders.with_pooling(encoders.load_encoder(weights), pooling)
         network = network.eval().requires_grad_(False)
+        replace_same_padding(network, _SamePadOperator)
         with store.atomic(path) as temporary:
             _export(
                 network,
@@ -117,6 +119,36 @@ def _halving(length: int) -> Tensor:
     far = (((x - 5) * x + 8) * x - 4) * _A
     weights = torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
     return weights / weights.sum(dim=1, keepdim=True)
+
+
+class _SameConv(torch.autograd.Function):
+    """A convolution with SAME padding as one operator, which onnxruntime runs without copies."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, layer: nn.Conv2d) -> Tensor:
+        result: Tensor = SamePadConv2d.forward(layer, images)  # type: ignore[arg-type]
+        return result
+
+    @staticmethod
+    def symbolic(g: Any, images: Any, weight: Any, bias: Any, layer: nn.Conv2d) -> Any:
+        """Return the operator in the graph ``g``."""
+        return g.op(
+            "Conv",
+            *(images, weight, *(() if layer.bias is None else (bias,))),
+            auto_pad_s="SAME_UPPER",
+            kernel_shape_i=layer.kernel_size,
+            strides_i=layer.stride,
+            dilations_i=layer.dilation,
+            group_i=layer.groups,
+        )
+
+
+class _SamePadOperator(SamePadConv2d):
+    """Exports a `SamePadConv2d` as one operator."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        result: Tensor = _SameConv.apply(input, self.weight, self.bias, self)
+        return result
 
 
 def _onnx() -> Any:
