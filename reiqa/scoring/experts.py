@@ -1,6 +1,7 @@
 """The experts of a bundle on the CPU: ONNX graphs that onnxruntime runs without PyTorch."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,9 @@ from reiqa.scoring.head import Features
 
 #: Names of the input, ``(N, 3, H, W)`` in [0, 1], and of the output, ``(N, width)``.
 INPUT, OUTPUT = "images", "features"
+
+#: Memory for more numbers than these, a photograph of 2 megapixels, is returned after use.
+_LARGE = 3 * 2_000_000
 
 
 class Experts(Protocol):
@@ -44,8 +48,25 @@ class OnnxExperts:
     def features(self, expert: ExpertName, views: Sequence[FloatImages]) -> Features:
         """See `Experts.features`."""
         session = self._sessions[expert]
-        rows = [session.run([OUTPUT], {INPUT: view})[0] for view in views]
-        return np.concatenate(rows, axis=1)
+        return np.concatenate([_run(session, view) for view in views], axis=1)
+
+
+def _run(session: onnxruntime.InferenceSession, images: FloatImages) -> Features:
+    options = None
+    if images.size > _LARGE:
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    rows: Features = session.run([OUTPUT], {INPUT: images}, options)[0]
+    return rows
+
+
+@cache
+def _share_memory() -> None:
+    """Let all sessions of this process reuse one pool of memory; each would keep its own."""
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(0, -1, -1, -1))
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
@@ -60,6 +81,10 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # Errors are raised; do not print them as well.
+    # Plans of memory serve inputs of one size; images have many.
+    options.enable_mem_pattern = False
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    _share_memory()
     try:
         return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base class
