@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -204,11 +204,6 @@ def _parse_names(listed: str) -> list[str]:
     return list(dict.fromkeys(name for name in known if name))
 
 
-class _ThreadState(threading.local):
-    is_worker = False
-
-
-_thread_state = _ThreadState()
 _threads_lock = threading.Lock()
 
 
@@ -222,14 +217,6 @@ def one_thread_workers(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, initializer=_become_worker)
 
 
-def on_one_thread(work: Callable[[], Result]) -> Result:
-    """Run a function in a worker of `one_thread_workers`, or here if this thread is a worker."""
-    if _thread_state.is_worker:
-        return work()
-    with one_thread_workers(1) as pool:
-        return pool.submit(work).result()
-
-
 def _become_worker() -> None:
     import torch
 
@@ -241,7 +228,6 @@ def _become_worker() -> None:
         restore = threading.Thread(target=torch.set_num_threads, args=(of_new_threads,))
         restore.start()
         restore.join()
-    _thread_state.is_worker = True
 
 
 _dtype_lock = threading.RLock()

@@ -66,7 +66,7 @@ def write_expert_graph(weights: Path, pooling: Pooling, path: Path) -> None:
             _refer_to_file(model, weights)
             model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = network.width
             temporary.write_bytes(model.SerializeToString(deterministic=True))
-        _check(network, path, weights)
+            _check(network, temporary, weights)
 
 
 def export_onnx(scorer: Scorer, path: Path) -> None:

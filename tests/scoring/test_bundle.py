@@ -96,7 +96,7 @@ class _Harm:
 @pytest.mark.parametrize("part", bundle.PARTS)
 def test_a_pickle_in_place_of_a_part_is_never_run(copy: Path, part: str) -> None:
     put(copy, part, pickle.dumps(_Harm()))
-    with pytest.raises(BadInputError, match=part):
+    with pytest.raises(BadInputError, match=Path(part).stem):
         Scorer.load(copy)
     assert not _Harm.ran
 

@@ -1,27 +1,53 @@
-"""The regressor's head: the same numbers as the regressor it was made of."""
+"""The regression head: the same numbers as the regressor it was made of, in numpy and in torch."""
 
 import numpy as np
+import pytest
 import torch
 
-from reiqa.regression.regressor import fit_calibration
-from reiqa.scoring.module import CalibrationModule, RegressionHead
+from reiqa.regression.regressor import PiecewiseLinearCalibration, fit_calibration
+from reiqa.scoring.head import RegressionHead
+from reiqa.scoring.module import HeadModule
+
+EMPTY = np.zeros(0)
 
 
-def test_a_curve_is_the_regressors_link() -> None:
+def head(at: np.ndarray, to: np.ndarray, origin: float = 0.0) -> RegressionHead:
+    return RegressionHead(origin, at, to, EMPTY, EMPTY, EMPTY, {"content": 0, "quality": 0})
+
+
+@pytest.mark.parametrize("knots", [2, 3, 19])
+def test_a_curve_is_the_regressors_link(knots: int) -> None:
     link = fit_calibration(np.random.default_rng(0).beta(0.6, 0.4, size=300))
+    link = PiecewiseLinearCalibration(link.at[:knots], link.to[:knots])
     fitted = np.linspace(-5, 5, 101)
-    curve = CalibrationModule(torch.from_numpy(link.at), torch.from_numpy(link.to))
-    np.testing.assert_allclose(curve(torch.from_numpy(fitted)), link(fitted), atol=1e-12)
+    made = head(link.at, link.to)
+    np.testing.assert_allclose(made.points({"content": fitted}), link(fitted), atol=1e-9)
+    curve = HeadModule(made).curve
+    np.testing.assert_allclose(curve(torch.from_numpy(fitted)), link(fitted), atol=1e-9)
 
 
 def test_shares_make_the_score_and_a_mean_expert_has_none() -> None:
-    curve = CalibrationModule(torch.tensor([-1.0, 0.0, 2.0]), torch.tensor([0.0, 10.0, 90.0]))
-    empty = torch.zeros(0)
-    head = RegressionHead(-0.2, curve, empty, empty, empty, {"content": 0, "quality": 0})
-    answers = {"content": torch.tensor([0.7, -1.3]), "quality": torch.tensor([0.0, 2.0])}
-    shares = head.shares(answers)
-    total = head({}) + shares["content"] + shares["quality"]
-    torch.testing.assert_close(total, head(answers))
+    made = head(np.array([-1.0, 0.0, 2.0]), np.array([0.0, 10.0, 90.0]), origin=-0.2)
+    outputs = {"content": np.array([0.7, -1.3]), "quality": np.array([0.0, 2.0])}
+    shares = made.shares(outputs)
+    total = made.points({}) + shares["content"] + shares["quality"]
+    np.testing.assert_allclose(total, made.points(outputs))
     assert shares["quality"][0] == 0
-    swapped = head.shares({"content": answers["quality"], "quality": answers["content"]})
-    torch.testing.assert_close(swapped["content"], shares["quality"])
+    swapped = made.shares({"content": outputs["quality"], "quality": outputs["content"]})
+    np.testing.assert_allclose(swapped["content"], shares["quality"])
+
+
+def test_both_heads_clip_and_weigh_features_alike() -> None:
+    rng = np.random.default_rng(0)
+    slope, mean = rng.normal(size=7), rng.normal(size=7)
+    at, to = np.array([-1.0, 0.5, 2.0]), np.array([20.0, 50.0, 70.0])
+    made = RegressionHead(0.3, at, to, slope, mean, np.full(7, 0.8), {"content": 3, "quality": 4})
+    rows = rng.normal(scale=2, size=(5, 7)).astype(np.float32)
+    expected = 0.3 + (np.clip(rows - mean, -0.8, 0.8) * slope).sum(axis=1)
+    outputs = {
+        expert: made.expert_output(expert, rows[:, made.columns(expert)])
+        for expert in ("content", "quality")
+    }
+    points = made.points(outputs)
+    np.testing.assert_allclose(points, PiecewiseLinearCalibration(at, to)(expected), atol=1e-6)
+    np.testing.assert_allclose(HeadModule(made)(torch.from_numpy(rows)), points, atol=1e-6)

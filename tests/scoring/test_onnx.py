@@ -4,20 +4,24 @@ import builtins
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from reiqa import tensors
-from reiqa.encoders import build_encoder, with_pooling
+from reiqa.encoders import build_encoder, save_encoder, with_pooling
 from reiqa.errors import BadInputError
 from reiqa.features.batching import ResizePolicy
+from reiqa.features.optimize import SamePadConv2d
+from reiqa.images import resize
+from reiqa.params import Pooling
 from reiqa.scoring import Scorer, onnx
-from reiqa.scoring.module import CalibrationModule, RegressionHead, ScorerModule
-
-onnxruntime = pytest.importorskip("onnxruntime")
+from reiqa.scoring.experts import open_session
+from reiqa.scoring.head import RegressionHead
+from reiqa.scoring.module import HeadModule, ScorerModule
 
 SIZES = [(1, 32, 32), (3, 48, 64), (1, 101, 77), (2, 160, 33), (1, 255, 256)]
 
@@ -57,17 +61,17 @@ def test_pooled_stages_and_padding_by_size_are_exported_too(tmp_path: Path) -> N
     }
     widths = {name: 2 * expert.width for name, expert in experts.items()}
     count = sum(widths.values())
-    generator = torch.Generator().manual_seed(0)
-    slope = torch.randn(count, generator=generator)
+    slope = np.random.default_rng(0).normal(size=count)
     head = RegressionHead(
         0.1,
-        CalibrationModule(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([50.0, 51.0, 53.0])),
+        np.array([0.0, 1.0, 2.0]),
+        np.array([50.0, 51.0, 53.0]),
         slope,
-        torch.zeros(count),
-        torch.full((count,), 0.5),
+        np.zeros(count),
+        np.full(count, 0.5),
         widths,
     )
-    network = ScorerModule(experts, (1.0, 0.5), head, ResizePolicy(None, 10**8, 1))
+    network = ScorerModule(experts, (1.0, 0.5), HeadModule(head), ResizePolicy(None, 10**8, 1))
 
     class _Scorer:
         def as_module(self) -> ScorerModule:
@@ -96,5 +100,58 @@ def test_the_missing_package_is_named(scorer, tmp_path: Path, monkeypatch) -> No
         return imported(name, *arguments, **named)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(BadInputError, match=r"reiqa\[onnx\]"):
+    with pytest.raises(BadInputError, match=r"reiqa\[pipeline\]"):
         onnx.export_onnx(scorer, tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("pooling", ["last", "stages"])
+@pytest.mark.parametrize("backbone", ["mobilenet_v3_small", "efficientnet_lite0", "resnet18"])
+def test_the_graph_of_an_expert_equals_its_network_at_every_size(
+    backbone: str, pooling: Pooling, tmp_path: Path
+) -> None:
+    path = tmp_path / "quality.safetensors"
+    encoder = build_encoder(backbone, "quality", seed=1)
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics that folding has to take into account
+            module.running_mean.normal_(0, 0.2, generator=torch.Generator().manual_seed(2))
+            module.running_var.uniform_(0.5, 2, generator=torch.Generator().manual_seed(3))
+    save_encoder(encoder, path, {})
+    graph = tmp_path / "quality.onnx"
+    onnx.write_expert_graph(path, pooling, graph)
+    assert graph.stat().st_size < path.stat().st_size / 20  # the weights are not in it
+    session = open_session(graph)
+    network = with_pooling(encoder.eval(), pooling)
+    for size in [*SIZES, (1, 2, 300), (1, 1, 1), (2, 7, 5)]:
+        batch = picture(*size)
+        (found,) = session.run(None, {"images": batch.numpy()})
+        with torch.inference_mode():
+            expected = network(batch).numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_graph_that_differs_from_its_network_is_refused(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "quality.safetensors"
+    save_encoder(build_encoder("efficientnet_lite0", "quality"), path, {})
+    monkeypatch.setattr(onnx, "_SamePadOperator", _PadsAtTheStart)
+    with pytest.raises(BadInputError, match=r"quality\.safetensors: cannot be exported"):
+        onnx.write_expert_graph(path, "stages", tmp_path / "quality.onnx")
+    assert not (tmp_path / "quality.onnx").exists()
+
+
+class _PadsAtTheStart(SamePadConv2d):
+    """As torch pads: equally on both sides, so that even sizes are shifted by a pixel."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        sides = [kernel // 2 for kernel in self.kernel_size]
+        return nn.functional.conv2d(
+            input, self.weight, self.bias, self.stride, sides, self.dilation, self.groups
+        )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90))
+def test_half_scale_by_pillow_is_half_scale(height: int, width: int) -> None:
+    batch = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    found = resize.half(batch.numpy())
+    np.testing.assert_allclose(found, tensors.half(batch).numpy(), atol=2e-6)
+    assert found.min() >= 0 and found.max() <= 1

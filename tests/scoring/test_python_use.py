@@ -18,9 +18,8 @@ from torch import nn
 
 from reiqa import Scorer, devices
 from reiqa.errors import BadInputError
-from reiqa.scoring import inputs
 
-#: Points; the module pools in float32 what the scorer folds into convolutions.
+#: Points; the module in torch, the scorer in onnxruntime.
 TOLERANCE = 1e-3
 
 
@@ -193,82 +192,6 @@ def test_contexts_do_not_leak_in(
     image = batch[:1].clone().requires_grad_()
     module(image).sum().backward()
     assert image.grad is not None and image.grad.abs().max() > 0
-
-
-def test_torch_computes_on_one_thread_and_the_callers_setting_returns(
-    lite: Scorer, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before, seen = torch.get_num_threads(), []
-    judged = lite._points_and_shares
-    monkeypatch.setattr(
-        lite,
-        "_points_and_shares",
-        lambda batch: seen.append(torch.get_num_threads()) or judged(batch),
-    )
-    monkeypatch.setattr(devices, "cpu_count", lambda: 3)
-    torch.set_num_threads(2)
-    try:
-        alone = float(lite(photograph))
-        assert torch.get_num_threads() == 2
-        assert lite([photograph] * 6) == [alone] * 6
-        assert torch.get_num_threads() == 2
-        started: list[int] = []
-        thread = threading.Thread(target=lambda: started.append(torch.get_num_threads()))
-        thread.start()
-        thread.join()
-        assert started == [2]
-        with pytest.raises(BadInputError):
-            lite([photograph, None])
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-    assert set(seen) == {1}
-
-
-def in_new_thread(work: Callable[[], object]) -> object:
-    found: list[object] = []
-    thread = threading.Thread(target=lambda: found.append(work()))
-    thread.start()
-    thread.join()
-    return found[0]
-
-
-def test_other_threads_keep_their_setting_while_an_image_is_scored(
-    lite: Scorer, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also those that use torch for the first time meanwhile, and those that score as well."""
-    before, judged = torch.get_num_threads(), lite._points_and_shares
-    new, scoring = [], []
-
-    def judging(batch: torch.Tensor) -> tuple[float, float, float]:
-        if not new:
-            new.append(in_new_thread(torch.get_num_threads))
-            scoring.append(in_new_thread(lambda: (lite(photograph), torch.get_num_threads())[1]))
-        return judged(batch)
-
-    monkeypatch.setattr(lite, "_points_and_shares", judging)
-    torch.set_num_threads(3)
-    try:
-        lite(photograph)
-        assert (new, scoring, torch.get_num_threads()) == ([3], [3], 3)
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_floats_are_resized_on_one_thread_too(
-    lite: Scorer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before, used, sized = torch.get_num_threads(), [], inputs.resize_batch
-    monkeypatch.setattr(
-        inputs, "resize_batch", lambda *given: used.append(torch.get_num_threads()) or sized(*given)
-    )
-    torch.set_num_threads(2)
-    try:
-        lite([torch.rand(3, 40, 40), torch.rand(3, 40, 40)])
-        lite(torch.rand(3, 40, 40))
-    finally:
-        torch.set_num_threads(before)
-    assert used == [1, 1, 1]
 
 
 def test_one_object_given_several_times_is_read_once(
