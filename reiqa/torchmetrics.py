@@ -133,6 +133,8 @@ class ReIQA(Metric):
                 f"img: must be floats of shape (N, 3, H, W), but got {img.dtype} of shape"
                 f" {tuple(img.shape)}"
             )
+        # Half types would round the points to whole or tenth ones.
+        img = img.to(torch.promote_types(img.dtype, torch.float32))
         if not self.normalize:
             mean, std = (img.new_tensor(values)[:, None, None] for values in (_MEAN, _STD))
             img = img * std + mean

@@ -101,22 +101,29 @@ def _download(address: str, repository: str, revision: str | None, name: str) ->
         raise BadInputError(
             f"{address}: no such revision; use a branch, tag or commit of {repository}"
         ) from None
-    except errors.LocalEntryNotFoundError:
+    except errors.LocalEntryNotFoundError as error:
         raise WorkFailedError(
-            f"{address}: {name} is not in the cache ({constants.HF_HUB_CACHE}), and {hub} is not"
-            " reachable; check the connection, HF_ENDPOINT and HF_HUB_OFFLINE"
+            f"{address}: {name} is not in the cache ({constants.HF_HUB_CACHE}), and {hub} cannot be"
+            f" used ({_one_line(error.__cause__ or error)}); check the connection, HF_ENDPOINT and"
+            " HF_HUB_OFFLINE"
         ) from None
     except errors.EntryNotFoundError:
         raise BadInputError(
             f"{address}: not a bundle, because the repository has no file {name}"
         ) from None
-    except PermissionError as error:
-        raise BadInputError(
-            f"{error.filename}: {error.strerror}; set HF_HOME to a folder that you can write to"
-        ) from None
     except Exception as error:
         # Which HTTP library raises here depends on the version of huggingface_hub.
         if isinstance(error, OSError) and error.errno in store.DISK_FULL_ERRORS:
             raise
-        reason = " ".join(str(error).split())
-        raise WorkFailedError(f"{address}: download of {name} failed ({reason})") from None
+        if isinstance(error, OSError) and error.filename:
+            raise BadInputError(
+                f"{address}: {error.filename}: {error.strerror}; set HF_HOME to a folder that you"
+                " can write to"
+            ) from None
+        raise WorkFailedError(
+            f"{address}: download of {name} failed ({_one_line(error)})"
+        ) from None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
