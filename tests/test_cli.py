@@ -22,7 +22,10 @@ VERBS = [
     *((name,) for name in COMMAND.commands if name != "weights"),
     *(("weights", name) for name in COMMAND.commands["weights"].commands),
 ]
-HEAVY = ("torch", "dvc", "snakemake", "h5py", "scipy", "sklearn", "matplotlib", "numpy", "PIL")
+HEAVY = (
+    *("torch", "dvc", "snakemake", "h5py", "scipy", "sklearn", "matplotlib", "numpy", "PIL"),
+    *("huggingface_hub", "torchmetrics", "onnx", "onnxruntime"),
+)
 
 
 def _reiqa(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -38,9 +41,10 @@ def _assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None
         assert word in lines[0]
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("verb", ["", "bundle", "bundles", "export"])
+def test_help_imports_nothing_heavy(verb: str) -> None:
     code = (
-        "import sys; sys.argv = ['reiqa', '--help']\n"
+        f"import sys; sys.argv = {['reiqa', *verb.split(), '--help']!r}\n"
         "from reiqa.cli import main\n"
         "try: main()\n"
         f"finally: print('HEAVY', sorted(set(sys.modules) & set({HEAVY!r})))"
@@ -123,6 +127,13 @@ def test_a_wrong_parameter_is_one_line_that_names_the_key_and_what_is_allowed(
         (("chunks", "--show", "0", "--verify"), ("--show and --verify",)),
         (("chunks", "--verify"), ("shard-00000.h5: not found", "reiqa chunks --corpus demo")),
         (("weights", "fetch", "moco_v3"), ("moco_v3", "moco_v2_800ep")),
+        (("bundle",), ("no dataset given", "--dataset")),
+        (("bundle", "--out", "lite", "--onnx", "a.onnx"), ("reiqa export lite -o a.onnx",)),
+        (("export", "-o", "."), (".: is a folder",)),
+        (("export", "-o", "lite.pb"), ("lite.pb: wrong suffix", "lite.onnx")),
+        (("export", "-o", "params.yaml/a.onnx"), ("params.yaml is a file",)),
+        (("export", "lihgt", "-o", "a.onnx"), ("lihgt: bundle not found", "installed: lite")),
+        (("export", "hf://lite", "-o", "a.onnx"), ("hf://lite", "hf://USER/REPO")),
         (("weights", "import", "none.pth", "--expert", "quality"), ("none.pth",)),
     ],
 )
@@ -174,6 +185,10 @@ def test_a_damaged_photograph_gives_one_line_and_no_library_output(
         (("datasets", "--format", "xml"), "datasets", ("'xml' is not one of 'table', 'json'",)),
         (("index", "--dataset", "csiq", "spaq"), "index", ("unexpected extra argument (spaq)",)),
         (("distort", "--seed", "often"), "distort", ("'--seed'", "valid integer")),
+        (("export",), "export", ("missing option '--out'",)),
+        (("export", "lite", "b", "-o", "a"), "export", ("unexpected extra argument (b)",)),
+        (("bundles", "lite"), "bundles", ("unexpected extra argument (lite)",)),
+        (("bundles", "--format", "xml"), "bundles", ("'xml' is not one of 'table', 'json'",)),
     ],
 )
 def test_a_misspelt_command_error_names_the_remedy(

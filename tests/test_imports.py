@@ -21,6 +21,7 @@ ORDER = [
     "features",
     "regression",
     "scoring",
+    "torchmetrics",
     "report",
     "pipeline",
 ]

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from reiqa.cli import data, experts, project, results, scores, stages
+from reiqa.cli import bundles, data, experts, project, results, scores, stages
 from reiqa.cli.exit_codes import (
     EXPECTED,
     INTERRUPTED,
@@ -71,8 +71,8 @@ def _options(
 for _verb in (
     *(project.preset, data.datasets, data.fetch, data.index, data.distort, data.chunks),
     *(experts.pretrain, stages.verb("probe"), results.features, results.fit),
-    *(stages.verb("cross"), results.report, scores.bundle, scores.score),
-    *(project.status, project.doctor),
+    *(stages.verb("cross"), results.report, bundles.bundle, scores.score),
+    *(bundles.bundles, bundles.export, project.status, project.doctor),
 ):
     app.command()(_verb)
 # Stages without a hand-written verb get a generated one.

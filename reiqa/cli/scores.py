@@ -1,59 +1,9 @@
-"""Verbs for scorers: bundle and score."""
+"""The verb for scores of images."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-
-from reiqa import store
-from reiqa.cli.options import require_rated_dataset
-from reiqa.errors import BadInputError
-from reiqa.progress import log
-
-
-def bundle(
-    dataset: Annotated[
-        str | None, typer.Option(help="Bundle the regressor of this rated dataset.")
-    ] = None,
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", help="Folder of the bundle; its name is the bundle's name."),
-    ] = Path("bundles/mine"),
-    notes: Annotated[
-        Path | None, typer.Option(help="Text file for the model card, e.g. limitations.")
-    ] = None,
-    also: Annotated[
-        list[Path] | None,
-        typer.Option(help="More results of the same experts, for the model card."),
-    ] = None,
-    onnx: Annotated[
-        Path | None, typer.Option(help="Also export the bundle to this ONNX file.")
-    ] = None,
-) -> None:
-    """Bundle both experts and the regressor of a dataset into a portable scorer with a model card.
-
-    With --onnx and without --dataset, export the existing bundle --out to ONNX.
-
-    Example: `reiqa bundle --dataset biq2021 --out bundles/mine`
-    """
-    if dataset is None and onnx is None:
-        raise BadInputError(
-            "bundle: no dataset given; pass --dataset with the dataset of a finished run"
-        )
-    if notes is not None and not notes.is_file():
-        raise BadInputError(f"{notes}: no such file")
-    from reiqa.scoring import build
-
-    if dataset is not None:
-        require_rated_dataset(dataset)
-        with store.locked(out):
-            typer.echo(build.build_bundle(dataset, out, notes, also or []).identity)
-    if onnx is not None:
-        from reiqa.scoring import Scorer
-        from reiqa.scoring.onnx import export_onnx
-
-        export_onnx(Scorer.load(out), onnx)
-        log(f"{onnx}: written")
 
 
 def score(
@@ -61,7 +11,9 @@ def score(
         list[str],
         typer.Argument(help="Files, folders or patterns; - reads a list from standard input."),
     ],
-    bundle: Annotated[str, typer.Option(help="Name or folder of a bundle.")] = "lite",
+    bundle: Annotated[
+        str, typer.Option(help="Name, folder or hub address (hf://USER/REPO) of a bundle.")
+    ] = "lite",
     form: Annotated[
         Literal["table", "csv", "jsonl"] | None,
         typer.Option("--format", help="Output format; default: table, or the suffix of --out."),

@@ -206,12 +206,23 @@ class Bundle:
         return self.folder / name
 
 
+def installed_bundles() -> list[str]:
+    """Return the names of the bundles that are installed with the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{MANIFEST}"))
+
+
 def find_bundle(name: str | Path) -> Path:
-    """Return the folder of a bundle, given its path or the name of an installed bundle.
+    """Return the folder of a bundle, given its path, its name if installed, or its hub address.
 
     Raises:
         BadInputError: the bundle does not exist.
+        WorkFailedError: the download from the hub failed.
     """
+    if isinstance(name, str) and name.startswith("hf://"):
+        # Imported here because it imports this module.
+        from reiqa.scoring.hub import fetch_bundle
+
+        return fetch_bundle(name)
     try:
         folder = Path(name)
         if (folder / MANIFEST).is_file():
@@ -222,21 +233,34 @@ def find_bundle(name: str | Path) -> Path:
         raise BadInputError(f"{name}: cannot read a bundle here ({error.strerror})") from None
     if str(name) == folder.name and (SHIPPED / folder.name / MANIFEST).is_file():
         return SHIPPED / folder.name
-    installed = sorted(path.parent.name for path in SHIPPED.glob(f"*/{MANIFEST}"))
     raise BadInputError(
         f"{name}: bundle not found (a folder with {MANIFEST});"
-        f" installed: {', '.join(installed) or 'none'}"
+        f" installed: {', '.join(installed_bundles()) or 'none'}"
     )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a bundle without verifying its parts.
+
+    Raises:
+        BadInputError: it is missing, damaged, or has a different format.
+    """
+    path = folder / MANIFEST
+    try:
+        return _parse_manifest(path, path.read_bytes())
+    except OSError as error:
+        raise BadInputError(f"{path}: {error.strerror}") from None
 
 
 def load_bundle(name: str | Path = "lite") -> Bundle:
     """Load a bundle and verify its parts.
 
     Args:
-        name: name of an installed bundle, or path of a folder.
+        name: name of an installed bundle, path of a folder, or ``hf://USER/REPO[@REVISION]``.
 
     Raises:
         BadInputError: the bundle is missing, damaged, has a newer format, or contains other files.
+        WorkFailedError: the download from the hub failed.
     """
     folder = find_bundle(name)
     try:

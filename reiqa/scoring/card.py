@@ -1,8 +1,15 @@
-"""CARD.md: the model card of a bundle, with scale, accuracy, limitations and licences."""
+"""CARD.md: the model card of a bundle, with scale, accuracy, limitations and licences.
 
+It begins with metadata in YAML that the Hugging Face Hub reads: a repository with this file as
+README.md is found by its tags, and its page shows licence, dataset and correlations.
+"""
+
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import yaml
 
 from reiqa.params import VARIANTS
 from reiqa.scoring.bundle import Manifest
@@ -16,6 +23,14 @@ _COMMERCIAL_USE = (
     " legal advice."
 )
 
+_LIMITATIONS = "## What it is bad at"
+_PARTS = "## What it is made of"
+
+# Task and metrics by their names on the hub, which has no task for image quality.
+_TASK = {"type": "image-quality-assessment", "name": "No-reference image quality assessment"}
+_METRICS = {"srcc": ("spearmanr", "SRCC"), "plcc": ("pearsonr", "PLCC")}
+_TAGS = ("image-quality-assessment", "no-reference", "re-iqa")
+
 _EXPERTS = {"both": "both experts", "content": "content alone", "quality": "quality alone"}
 
 
@@ -27,14 +42,59 @@ def render_card(manifest: Manifest, notes: str) -> str:
         notes: limitations of the scorer, or empty.
     """
     sections = [
+        _front_matter(manifest),
         f"# Bundle {manifest.name}",
         _scale(manifest),
         _trust(manifest),
-        "## What it is bad at\n\n" + (notes.strip() or "Nothing has been written down yet."),
+        f"{_LIMITATIONS}\n\n" + (notes.strip() or "Nothing has been written down yet."),
         _parts(manifest),
         _terms(manifest),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def read_notes(text: str) -> str:
+    """Return the limitations in a model card, to write the card again."""
+    _, _, after = text.partition(f"{_LIMITATIONS}\n")
+    return after.partition(f"\n{_PARTS}\n")[0].strip()
+
+
+def _front_matter(manifest: Manifest) -> str:
+    """Return the metadata of the card between two lines of dashes."""
+    fitted = manifest.fitted
+    results = [_result(manifest, entry) for entry in manifest.metrics]
+    tree = {
+        "library_name": "reiqa",
+        "tags": list(_TAGS),
+        # Experts and regressor have different licences, which the card lists. The ratings' licence
+        # is the name, because it decides how scores may be used.
+        "license": "other",
+        "license_name": re.sub(r"[^a-z0-9.]+", "-", fitted.licence.lower()).strip("-") or "unknown",
+        "datasets": [fitted.dataset],
+        "metrics": [name for name, _ in _METRICS.values()],
+        "model-index": [{"name": manifest.name, "results": results}],
+    }
+    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
+    return f"---\n{text}---"
+
+
+def _result(manifest: Manifest, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the correlations of both experts together, for the model index."""
+    fitted, dataset = manifest.fitted, entry["dataset"]
+    over = f", median over {entry['splits']} splits" if entry["splits"] > 1 else ""
+    metrics = []
+    for name, (kind, label) in _METRICS.items():
+        median = entry["variants"]["both"][name]["median"]
+        if median is not None:
+            metrics.append({"type": kind, "name": label + over, "value": round(median, 4)})
+    return {
+        "task": dict(_TASK),
+        "dataset": {
+            "type": dataset,
+            "name": fitted.title if dataset == fitted.dataset else dataset,
+        },
+        "metrics": metrics,
+    }
 
 
 def _scale(manifest: Manifest) -> str:
@@ -115,7 +175,7 @@ def _number(value: float | None) -> str:
 
 def _parts(manifest: Manifest) -> str:
     lines = [
-        "## What it is made of",
+        _PARTS,
         "",
         "| part | what | made by | code | SHA-256 |",
         "|---|---|---|---|---|",

@@ -114,14 +114,15 @@ class Scorer:
 
     @classmethod
     def load(cls, name: str | Path = "lite", device: object = "cpu") -> Self:
-        """Load an installed bundle, or a bundle from a folder.
+        """Load an installed bundle, or a bundle from a folder or from the Hugging Face Hub.
 
         Args:
-            name: ``lite``, or a path.
+            name: ``lite``, a path, or ``hf://USER/REPO[@REVISION]``.
             device: device of the experts, such as ``cuda``.
 
         Raises:
             BadInputError: the bundle does not exist or is damaged.
+            WorkFailedError: the download from the hub failed.
         """
         return cls(bundles.load_bundle(name), device)
 

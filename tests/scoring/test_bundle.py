@@ -135,7 +135,7 @@ def test_a_field_of_the_wrong_kind_is_named(copy: Path) -> None:
 def test_an_expert_that_is_another_is_refused(copy: Path) -> None:
     put(copy, "quality.safetensors", (copy / "content.safetensors").read_bytes())
     with pytest.raises(BadInputError, match="the manifest says quality"):
-        Scorer.load(copy)
+        Scorer.load(copy).as_module()
 
 
 def test_an_unknown_name_lists_those_installed(monkeypatch, run, tmp_path: Path) -> None:

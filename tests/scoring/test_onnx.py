@@ -10,8 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
 from reiqa import tensors
+from reiqa.cli import app
 from reiqa.encoders import build_encoder, save_encoder, with_pooling
 from reiqa.errors import BadInputError
 from reiqa.features.batching import ResizePolicy
@@ -39,7 +41,7 @@ def picture(count: int, height: int, width: int) -> Tensor:
     return torch.stack(parts).mean(dim=0)
 
 
-def run(path: Path, batch: Tensor) -> np.ndarray:
+def infer(path: Path, batch: Tensor) -> np.ndarray:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return session.run(["points"], {"images": batch.numpy()})[0]
 
@@ -49,9 +51,17 @@ def test_the_file_gives_the_scorers_points_at_every_size(scorer: Scorer, tmp_pat
     onnx.export_onnx(scorer, path)
     for size in SIZES:
         batch = picture(*size)
-        found = run(path, batch)
+        found = infer(path, batch)
         assert found.shape == (size[0],)
         np.testing.assert_allclose(found, scorer(batch), atol=1e-3)
+
+
+def test_the_verb_exports_a_bundle_by_its_path(run, scorer: Scorer, tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "tiny.onnx"
+    done = CliRunner().invoke(app, ["export", str(run.bundle), "-o", str(path)])
+    assert done.exit_code == 0, done.output
+    batch = picture(2, 48, 64)
+    np.testing.assert_allclose(infer(path, batch), scorer(batch), atol=1e-3)
 
 
 def test_pooled_stages_and_padding_by_size_are_exported_too(tmp_path: Path) -> None:
@@ -81,7 +91,7 @@ def test_pooled_stages_and_padding_by_size_are_exported_too(tmp_path: Path) -> N
     onnx.export_onnx(_Scorer(), path)
     for size in SIZES[1:4]:
         batch = picture(*size)
-        np.testing.assert_allclose(run(path, batch), network(batch).numpy(), atol=1e-3)
+        np.testing.assert_allclose(infer(path, batch), network(batch).numpy(), atol=1e-3)
 
 
 @settings(max_examples=40, deadline=None)
