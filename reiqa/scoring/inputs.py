@@ -39,6 +39,10 @@ class PreparedImage:
     height: int
     width: int
 
+    def pixels(self) -> Pixels:
+        """Return the image as displayed, ``(h, w, 3)`` uint8."""
+        return tensors.to_uint8(self.batch[0]).permute(1, 2, 0).contiguous().numpy()
+
 
 def prepare_image(picture: Picture, policy: ResizePolicy) -> PreparedImage:
     """Decode and resize one image.

@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from reiqa import store, tensors
+from reiqa import store
 from reiqa.features.batching import Pixels
 from reiqa.scoring.find_images import ImageItem
 from reiqa.scoring.inputs import PreparedImage
@@ -84,7 +84,7 @@ class MapWriter:
 
     def __call__(self, item: ImageItem, prepared: PreparedImage, score: Score) -> None:
         """Compute and draw the map of one image."""
-        pixels = _small(tensors.to_uint8(prepared.batch[0]).permute(1, 2, 0).contiguous().numpy())
+        pixels = _small(prepared.pixels())
         points = local_scores(self._scorer, prepared, score, *pixels.shape[:2])
         # Matplotlib's font code is not thread-safe.
         with self._drawing, store.atomic(self._targets[item.path]) as temporary:
@@ -92,6 +92,10 @@ class MapWriter:
             _draw_map(title, pixels, points, score).savefig(
                 temporary, format="png", metadata={"Software": None}
             )
+
+    def path(self, item: ImageItem) -> Path:
+        """Return the file of the map of an image."""
+        return self._targets[item.path]
 
     def already_drawn(self, known: Mapping[str, Record]) -> dict[str, Record]:
         """Return the rows whose map exists."""
