@@ -83,7 +83,9 @@ function update() {
   showFilter();
   clear();
   // A new order is read from its start, which sticky controls may cover.
-  const covered = byId("controls").getBoundingClientRect().bottom - sheet.getBoundingClientRect().top;
+  const margin = parseFloat(getComputedStyle(sheet).marginTop);
+  const edge = sheet.getBoundingClientRect().top - margin;
+  const covered = byId("controls").getBoundingClientRect().bottom - edge;
   if (covered > 0) scrollBy(0, -covered);
   render();
 }
@@ -94,12 +96,18 @@ function showFilter() {
     ? `Showing all ${plural(images.length)}`
     : `Showing ${found.length.toLocaleString()} of ${plural(images.length)}`;
   byId("reset").hidden = !filtered() && !filter.words.length && !filter.failed;
-  byId("bounds").textContent = filtered() ? `${filter.low} to ${filter.high}` : "any";
+  byId("bounds").textContent = bounds();
   byId("failed").setAttribute("aria-pressed", String(filter.failed));
   [...byId("histogram").children].forEach((bar, bin) => {
     const [from, to] = [(bin * 100) / BINS, ((bin + 1) * 100) / BINS];
     bar.classList.toggle("in", !filter.failed && to > filter.low && from < filter.high);
   });
+}
+
+function bounds() {
+  if (!filtered()) return "any";
+  if (filter.low <= 0) return `up to ${filter.high}`;
+  return filter.high >= 100 ? `from ${filter.low}` : `${filter.low} to ${filter.high}`;
 }
 
 function drawHistogram() {
@@ -247,9 +255,10 @@ function moveBy(key) {
 // --- one image
 
 const details = byId("details");
+let viewed = 0; // position in `found`; `active` follows the focus, which a closing dialog moves
 
 function openDetails(position) {
-  active = position;
+  viewed = position;
   const index = found[position];
   const image = images[index];
   byId("details-name").textContent = image.name;
@@ -266,8 +275,6 @@ function openDetails(position) {
   if (!image.error) showNumbers(image);
   if (!details.open) details.showModal();
   details.scrollTop = 0;
-  const frame = byId("picture");
-  frame.scrollLeft = image.map ? frame.scrollWidth : 0; // on a phone, the map itself first
 }
 
 function showPicture(index) {
@@ -299,7 +306,7 @@ function showNumbers(image) {
 }
 
 function step(by) {
-  const position = active + by;
+  const position = viewed + by;
   if (position >= 0 && position < found.length) openDetails(position);
 }
 
@@ -362,7 +369,12 @@ function listen() {
   details.addEventListener("click", (event) => {
     if (event.target === details) details.close(); // the backdrop
   });
-  details.addEventListener("close", () => focusCard(active));
+  details.addEventListener("close", () => focusCard(viewed));
+  byId("picture").firstElementChild.addEventListener("load", () => {
+    // On a phone, the map itself first.
+    const frame = byId("picture");
+    frame.scrollLeft = details.classList.contains("mapped") ? frame.scrollWidth : 0;
+  });
 
   let waiting = false;
   const renderSoon = () => {
