@@ -204,8 +204,7 @@ function card(position) {
     button.setAttribute("aria-label", `${image.name}: failed: ${image.error}`);
     find(".numbers b").textContent = "\u2013";
     find(".expected").textContent = "not scored";
-    find(".shares").textContent = "\u00a0";
-    find(".scale").replaceChildren();
+    button.classList.add("failed");
     return item;
   }
   find(".numbers b").textContent = points(image.score);

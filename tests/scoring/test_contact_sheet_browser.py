@@ -77,6 +77,16 @@ def choose(page: Browser, order: str) -> None:
     page.settle()
 
 
+def colour(page: Browser, selector: str) -> list[int]:
+    """Return the colour of the first pixel of a picture."""
+    found: list[int] = page.value(
+        "(() => { const canvas = new OffscreenCanvas(1, 1).getContext('2d');"
+        f" canvas.drawImage(document.querySelector({json.dumps(selector)}), 0, 0);"
+        " return [...canvas.getImageData(0, 0, 1, 1).data.slice(0, 3)]; })()"
+    )
+    return found
+
+
 def focus(page: Browser, selector: str) -> None:
     page.value(f"document.querySelector({json.dumps(selector)}).focus()")
 
@@ -104,13 +114,8 @@ def test_a_card_shows_the_picture_and_the_numbers_of_its_image(small: Browser) -
     )
     shown = small.value("document.querySelector('.card').innerText").split("\n")
     assert shown[-3:] == ["7.0 expected \u22128 to 19", "Content +1.0 Quality \u22122.0", name(7)]
-    colour = small.value(
-        "(() => { const canvas = new OffscreenCanvas(1, 1).getContext('2d');"
-        " canvas.drawImage(document.querySelector('.card img'), 0, 0);"
-        " return [...canvas.getImageData(0, 0, 1, 1).data.slice(0, 3)]; })()"
-    )
     position = SCORES.index(7) + 2  # after the two failed images
-    assert colour == pytest.approx(flat(position)[0, 0].tolist(), abs=6)
+    assert colour(small, ".card img") == pytest.approx(flat(position)[0, 0].tolist(), abs=6)
 
 
 def test_the_range_and_the_text_filter_together_and_are_reset(small: Browser) -> None:
@@ -256,6 +261,8 @@ def test_thousands_of_images_are_few_nodes_wherever_one_scrolls(many: Browser) -
         if share < 1:
             assert many.value(GAPS) == []
     assert many.value(NAMES)[-1] == "2999.jpg"
+    last = colour(many, "#sheet li:last-child img")
+    assert last == pytest.approx(flat(2999)[0, 0].tolist(), abs=6)
 
 
 def test_the_keyboard_reaches_all_of_thousands(many: Browser) -> None:
@@ -298,6 +305,12 @@ def test_a_phone_needs_no_sideways_scrolling(small: Browser, pages: Path, dark: 
         "[...document.querySelectorAll('#sheet li')].map((n) => n.getBoundingClientRect().left)"
     )
     assert len(set(lefts)) == 2
+    # Rows of failed images are as high as others: a window of rows needs one height.
+    heights = "[...document.querySelectorAll('#sheet li')].map((node) => node.offsetHeight)"
+    small.click("#failed")
+    of_failed = small.value(heights)
+    small.click("#failed")
+    assert len({*of_failed, *small.value(heights)}) == 1
     spills = (
         "[...document.querySelectorAll('body *')].filter((node) => node.checkVisibility()"
         " && !node.closest('#picture, .skip, .hidden')"
