@@ -28,6 +28,10 @@ def score(
     maps: Annotated[
         Path | None, typer.Option("--map", help="Folder for quality maps of the images.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Also write a page of thumbnails with scores to this HTML file."),
+    ] = None,
     recursive: Annotated[bool, typer.Option(help="Search subfolders.")] = True,
     threads: Annotated[
         int | None,
@@ -43,4 +47,4 @@ def score(
     """
     from reiqa.scoring import run
 
-    run.score_paths(paths, bundle, form, out, sort, maps, recursive, threads, device)
+    run.score_paths(paths, bundle, form, out, sort, maps, recursive, threads, device, html)

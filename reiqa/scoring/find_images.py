@@ -33,10 +33,13 @@ class ImageItem:
 
     @property
     def name(self) -> str:
-        """The path for printing, with control characters and invalid bytes escaped."""
-        return text.escape_control_characters(
-            os.fsencode(self.path).decode("utf-8", "backslashreplace")
-        )
+        """The path for printing; see `printable_path`."""
+        return printable_path(self.path)
+
+
+def printable_path(path: str | os.PathLike[str]) -> str:
+    """Return a path for printing, with control characters and invalid bytes escaped."""
+    return text.escape_control_characters(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def read_list(content: bytes) -> list[str]:

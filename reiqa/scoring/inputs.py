@@ -44,7 +44,7 @@ class PreparedImage:
     width: int
 
     def pixels(self) -> Pixels:
-        """Return ``(h, w, 3)`` uint8."""
+        """Return the image as displayed, ``(h, w, 3)`` uint8."""
         rounded = np.rint(self.batch[0] * 255).astype(np.uint8)
         return np.ascontiguousarray(rounded.transpose(1, 2, 0))
 

@@ -92,6 +92,10 @@ class MapWriter:
                 temporary, format="png", metadata={"Software": None}
             )
 
+    def path(self, item: ImageItem) -> Path:
+        """Return the file of the map of an image."""
+        return self._targets[item.path]
+
     def already_drawn(self, known: Mapping[str, Record]) -> dict[str, Record]:
         """Return the rows whose map exists."""
         return {

@@ -4,6 +4,7 @@ import csv
 import fcntl
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import IO, Any, Literal, Self
 
 from reiqa import store
 from reiqa.errors import BadInputError
-from reiqa.progress import track
+from reiqa.progress import log, track
 from reiqa.scoring.scorer import Score
 
 RowFormat = Literal["table", "csv", "jsonl"]
@@ -111,10 +112,19 @@ def parse_row(text: str, form: RowFormat) -> Record | None:
         else:
             tree = json.loads(text)
         record = Record(**tree)
-        texts_valid = all(isinstance(getattr(record, name), str) for name in _TEXTS)
     except (csv.Error, ValueError, TypeError):
         return None
-    return record if texts_valid and (record.score is None) == bool(record.error) else None
+    return record if _is_valid(record) else None
+
+
+def _is_valid(record: Record) -> bool:
+    texts = [getattr(record, name) for name in _TEXTS]
+    numbers = [getattr(record, name) for name in _NAMES if name not in _TEXTS]
+    if not all(isinstance(text, str) for text in texts):
+        return False
+    if record.error:
+        return all(number is None for number in numbers)
+    return all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
 
 
 def _csv(record: Record) -> str:
@@ -157,6 +167,7 @@ class RowFile:
     file in its final order, so that an interrupted and resumed run gives the same bytes.
 
     Attributes:
+        path: path of the file.
         known: the latest existing row of each image.
     """
 
@@ -166,7 +177,7 @@ class RowFile:
         Raises:
             BadInputError: the file has other content, or another process is writing to it.
         """
-        self._path, self._form = path, form
+        self.path, self._form = path, form
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._file: IO[bytes] = path.open("a+b")
@@ -202,7 +213,7 @@ class RowFile:
             format_header(self._form),
             *(format_row(record, self._form) for record in rows.values()),
         ]
-        store.write_text(self._path, "".join(f"{text}\n" for text in lines if text))
+        store.write_text(self.path, "".join(f"{text}\n" for text in lines if text))
 
     def _write(self, text: str) -> None:
         self._file.write(f"{text}\n".encode())
@@ -215,7 +226,7 @@ class RowFile:
         prefix = _PREFIXES[self._form]
         if not text.startswith(prefix[: len(text)]):
             raise BadInputError(
-                f"{self._path}: contains something other than rows of reiqa score"
+                f"{self.path}: contains something other than rows of reiqa score"
                 f" --format {self._form}; choose another file"
             )
         complete = data.rfind(b"\n") + 1
@@ -242,7 +253,12 @@ def _save(rows: Iterable[Record], total: int, table: RowFile, order: Order | Non
         table.add(record)
         saved.append(record)
     table.finish(_sort_rows(saved, order))
-    return sum(bool(record.error) for record in saved)
+    failed = sum(bool(record.error) for record in saved)
+    # By identity: an image may have been scored again, for its map, with the same result.
+    reused = sum(record is table.known.get(record.image) for record in saved)
+    scored = len(saved) - reused - failed
+    log(f"{table.path}: {len(saved)} rows ({scored} scored, {reused} reused, {failed} failed)")
+    return failed
 
 
 def _print_rows(rows: Iterable[Record], total: int, form: RowFormat, order: Order | None) -> int:

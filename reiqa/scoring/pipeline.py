@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reiqa import images, store
 from reiqa.errors import BadInputError
+from reiqa.progress import log
 from reiqa.scoring.find_images import ImageItem
 from reiqa.scoring.inputs import PreparedImage
 from reiqa.scoring.output import Record
@@ -19,6 +20,7 @@ _QUEUE_FACTOR = 4
 DIGEST_LENGTH = 16
 
 ScoreCallback = Callable[[ImageItem, PreparedImage, Score], None]
+PreviewCallback = Callable[[ImageItem, PreparedImage], None]
 
 
 def score_images(
@@ -27,6 +29,7 @@ def score_images(
     threads: int,
     known: Mapping[str, Record] | None = None,
     callback: ScoreCallback | None = None,
+    preview: PreviewCallback | None = None,
 ) -> Iterator[Record]:
     """Yield a row for each image, in order; the row of an unusable image contains an error.
 
@@ -39,11 +42,13 @@ def score_images(
         threads: number of images in parallel.
         known: earlier rows; a row with the same file and bundle is reused.
         callback: called with each scored image, on its thread.
+        preview: called with each image that has a score, on its thread and after `callback`; an
+            image whose row is reused is decoded for it.
     """
     earlier = known or {}
 
     def one(item: ImageItem) -> Record:
-        return _record(scorer, item, earlier.get(item.name), callback)
+        return _record(scorer, item, earlier.get(item.name), callback, preview)
 
     with ThreadPoolExecutor(threads) as pool:
         running: deque[Future[Record]] = deque()
@@ -60,7 +65,11 @@ def score_images(
 
 
 def _record(
-    scorer: Scorer, item: ImageItem, earlier: Record | None, callback: ScoreCallback | None
+    scorer: Scorer,
+    item: ImageItem,
+    earlier: Record | None,
+    callback: ScoreCallback | None,
+    preview: PreviewCallback | None,
 ) -> Record:
     identity, digest = scorer.bundle.identity, ""
     try:
@@ -68,6 +77,8 @@ def _record(
             raise BadInputError(item.error)
         digest = _digest(item.path)
         if earlier and not earlier.error and (earlier.sha256, earlier.bundle) == (digest, identity):
+            if preview:
+                _preview_reused(scorer, item, preview)
             return earlier
         height, width = images.read_size(item.path)
         with scorer.budget.reserve(height * width):
@@ -75,10 +86,26 @@ def _record(
             score = scorer.score_prepared(prepared)
             if callback:
                 callback(item, prepared, score)
+            if preview:
+                preview(item, prepared)
     except BadInputError as error:
-        reason = str(error).removeprefix(f"{item.path}: ")
-        return Record.failed(item.name, digest, identity, " ".join(reason.split()))
+        return Record.failed(item.name, digest, identity, _reason(item, error))
     return Record.scored(item.name, score, digest, identity)
+
+
+def _preview_reused(scorer: Scorer, item: ImageItem, preview: PreviewCallback) -> None:
+    """Decode an image again for its preview; its row stays valid if that fails."""
+    try:
+        height, width = images.read_size(item.path)
+        with scorer.budget.reserve(height * width):
+            preview(item, scorer.prepare(item.path))
+    except BadInputError as error:
+        log(f"{item.name}: no preview: {_reason(item, error)}")
+
+
+def _reason(item: ImageItem, error: BadInputError) -> str:
+    """Return an error as one line without the path, which has its own column."""
+    return " ".join(str(error).removeprefix(f"{item.path}: ").split())
 
 
 def _digest(path: Path) -> str:

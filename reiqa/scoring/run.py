@@ -1,19 +1,25 @@
-"""``reiqa score``: score images and write rows and maps."""
+"""``reiqa score``: score images and write rows, maps and a contact sheet."""
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from reiqa import devices
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import ComputeParams
-from reiqa.scoring.find_images import find_images, read_list
+from reiqa.scoring.contact_sheet import ContactSheet, page_title
+from reiqa.scoring.find_images import ImageItem, find_images, read_list
+from reiqa.scoring.inputs import PreparedImage
 from reiqa.scoring.output import Order, RowFile, RowFormat, write_rows
-from reiqa.scoring.pipeline import score_images
+from reiqa.scoring.pipeline import PreviewCallback, score_images
 from reiqa.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    from reiqa.scoring.maps import MapWriter
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -30,6 +36,7 @@ def score_paths(
     recursive: bool = True,
     threads: int | None = None,
     processor: Device = "cpu",
+    page: Path | None = None,
 ) -> None:
     """Score images and print or save a row for each.
 
@@ -43,9 +50,11 @@ def score_paths(
         recursive: search subfolders.
         threads: number of images in parallel; defaults to the number of processors.
         processor: device to compute on.
+        page: HTML file for a contact sheet: thumbnails with scores, and with maps if drawn.
 
     Raises:
-        BadInputError: the bundle or images do not exist, or ``out`` has other content.
+        BadInputError: the bundle or images do not exist, or ``out`` or ``page`` has other content
+            or is not writable.
         WorkFailedError: some images could not be scored; their rows contain the error.
     """
     form = form or _form(out)
@@ -53,21 +62,33 @@ def score_paths(
         raise BadInputError(f"--out {out}: a table cannot be saved; use --format csv or jsonl")
     if out is None and sys.stdout is None:
         raise BadInputError("score: standard output is closed; use --out FILE")
+    if out is not None and page is not None and os.path.realpath(out) == os.path.realpath(page):
+        raise BadInputError(f"{page}: is given for --out and for --html; choose two files")
     items = find_images(paths, _standard_input() if "-" in paths else (), recursive)
     at_once = threads or devices.cpu_count()
-    with _device(processor) as chosen:
+    with ExitStack() as stack:
+        sheet = stack.enter_context(ContactSheet(page, items)) if page else None
+        chosen = stack.enter_context(_device(processor))
         scorer = Scorer.load(bundle, chosen)
         map_writer = None
         if maps is not None:
             from reiqa.scoring.maps import MapWriter
 
             map_writer = MapWriter(scorer, maps, items)
-        with RowFile(out, form) if out else nullcontext() as table:
-            known = table.known if table else {}
-            if map_writer:
-                known = map_writer.already_drawn(known)
-            rows = score_images(scorer, items, at_once, known, map_writer)
-            failed = write_rows(rows, len(items), form, table, order)
+        table = stack.enter_context(RowFile(out, form)) if out else None
+        known = table.known if table else {}
+        if map_writer:
+            known = map_writer.already_drawn(known)
+        preview = _preview(sheet, map_writer) if sheet else None
+        rows = score_images(scorer, items, at_once, known, map_writer, preview)
+        if sheet:
+            rows = sheet.keep(rows)
+        failed = write_rows(rows, len(items), form, table, order)
+        if sheet:
+            # A reader that closes the pipe, as `head` does, ends the printing but not the page.
+            for _ in rows:
+                pass
+            sheet.write(page_title(paths), order or "worst")
     if failed:
         raise WorkFailedError(
             f"{failed} of {len(items)} images could not be scored; see the errors in their rows"
@@ -83,6 +104,13 @@ def _device(processor: Device) -> Iterator[str]:
         return
     with devices.device(ComputeParams(device=processor, threads=1)) as chosen:
         yield str(chosen)
+
+
+def _preview(sheet: ContactSheet, map_writer: "MapWriter | None") -> PreviewCallback:
+    def preview(item: ImageItem, prepared: PreparedImage) -> None:
+        sheet.add(item, prepared.pixels(), map_writer.path(item) if map_writer else None)
+
+    return preview
 
 
 def _standard_input() -> list[str]:

@@ -41,6 +41,17 @@ def test_part_of_a_line_is_no_row(form) -> None:
         assert parse_row(whole[:end], form) is None
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("change", [{"low": None}, {"score": float("nan")}, {"width": None}])
+def test_a_row_without_a_number_is_no_row(form, change) -> None:
+    assert parse_row(format_row(replace(record("a.png"), **change), form), form) is None
+
+
+def test_a_row_with_a_text_for_a_number_is_no_row() -> None:
+    text = format_row(record("a.png"), "jsonl")
+    assert parse_row(text.replace('"score": 50.0', '"score": "50.0"'), "jsonl") is None
+
+
 def rows(path: Path, form: str = "csv") -> list[Record | None]:
     lines = path.read_text().splitlines()
     return [parse_row(text, form) for text in lines[1 if form == "csv" else 0 :]]
