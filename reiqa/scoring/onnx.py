@@ -1,5 +1,6 @@
 """Export to ONNX: the graph of one expert for a bundle, and a whole scorer in one file."""
 
+import copy
 import json
 import struct
 import warnings
@@ -53,10 +54,11 @@ def write_expert_graph(weights: Path, pooling: Pooling, path: Path) -> None:
     with default_torch_state():
         network = encoders.with_pooling(encoders.load_encoder(weights), pooling)
         network = network.eval().requires_grad_(False)
-        replace_same_padding(network, _SamePadOperator)
+        exported = copy.deepcopy(network)
+        replace_same_padding(exported, _SamePadOperator)
         with store.atomic(path) as temporary:
             _export(
-                network,
+                exported,
                 temporary,
                 (INPUT, OUTPUT),
                 training=torch.onnx.TrainingMode.PRESERVE,

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import torch
 
 from reiqa.scoring import Scorer, pipeline
 from reiqa.scoring.budget import PixelBudget
@@ -85,24 +84,6 @@ def test_few_images_are_at_hand_however_long_the_list(run, scorer, judged) -> No
     assert len(judged) <= 2 * pipeline._QUEUE_FACTOR
     rows.close()
     assert len(judged) < len(several) // 4
-
-
-def test_each_image_has_one_thread_and_the_callers_setting_stays(run, scorer, monkeypatch) -> None:
-    before, used = torch.get_num_threads(), set()
-    see = Scorer.prepare
-    monkeypatch.setattr(
-        Scorer, "prepare", lambda self, path: used.add(torch.get_num_threads()) or see(self, path)
-    )
-    torch.set_num_threads(2)
-    try:
-        rows = pipeline.score_images(scorer, items(run.photographs[:3]), 2)
-        next(rows)
-        assert torch.get_num_threads() == 2
-        rows.close()
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-    assert used == {1}
 
 
 def test_an_unexpected_fault_is_not_swallowed(run, scorer, monkeypatch) -> None:
