@@ -1,14 +1,15 @@
-"""What a bundle must reach: time to the first score, time of each further one, a folder's rate,
-and scores that fall as an image gets worse.
+"""Scoring: time, memory and install size of the scorer, and scores that fall as an image gets worse.
 
-    python benchmarks/score.py --pristine ../shared/data/pristine --write
+    python benchmarks/score.py --pristine ../shared/data/pristine --before CHECKOUT --write
 
-Times are taken in processes of their own, on the processors given by ``taskset``; let nothing else
-run on them. ``--order`` alone measures the order of scores, which no other work disturbs.
+Speed and memory are measured in processes of their own, in turn for this checkout and for
+``--before``, a checkout of an earlier commit, with the same environment. Let nothing else run on
+the processors. ``--order`` alone measures the order of scores, which no other work disturbs.
 """
 
 import argparse
 import io
+import json
 import os
 import statistics
 import subprocess
@@ -16,31 +17,56 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageFilter
 from ratios import Ratio, add_option, put
 
 from reiqa.images import read_rgb
 from reiqa.layout import IMAGE_SUFFIXES
 from reiqa.scoring import Scorer
-from reiqa.scoring.find_images import find_images
-from reiqa.scoring.pipeline import score_images
 
-PAGE = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "score.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "log" / "benchmarks" / "score.md"
 
-HEAD = """# Scoring: speed and ranking
+HEAD = """# Scoring: speed, memory and ranking
 
-`python benchmarks/score.py --write`. First score: a process from its start to its end, photograph
-of 1024x768, median of the runs. Further: a call of the scorer with a path in that process. Ratio:
-`reiqa score FOLDER`'s rate over that of such calls one after the other, same processors, in turn.
+`python benchmarks/score.py --before CHECKOUT --write`: both versions in one run, in turn, medians. First score:
+processor time from the start of a Python process to the score of a photograph of 1024x768. Each further: processor
+time of a call with a path in that process. Folder: `reiqa score FOLDER` on one and on two threads, by the clock.
+Memory: the peak of a process that scores such photographs on two threads, or one large image.
 
-| bundle | processors | first score, s | each further, s | folder, images/s | ratio |
-|---|---|---|---|---|---|
+| version | bundle | first score, s | each further, s | folder, images/s on 1, 2 threads | ratio | peak MB, two threads | peak MB, s: 12 megapixels | 50 megapixels |
+|---|---|---|---|---|---|---|---|---|
 """
+
+# Uses the public interface alone, so that it runs in any version.
+_CALLS = """
+import json, sys, time
+from reiqa import Scorer
+scorer = Scorer.load(sys.argv[1])
+scorer(sys.argv[2])
+first = time.process_time()
+for path in sys.argv[3:]:
+    scorer(path)
+print(json.dumps([first, (time.process_time() - first) / len(sys.argv[3:])]))
+"""
+
+_MEMORY = """
+import json, resource, sys, time
+from reiqa import Scorer
+scorer = Scorer.load(sys.argv[1])
+start = time.process_time()
+scorer(sys.argv[2:])
+taken = time.process_time() - start
+print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, taken]))
+"""
+
+#: Megapixels of the large images.
+LARGE = (12, 50)
 
 ORDER_HEAD = """
 ## Scores of increasingly degraded copies
@@ -109,46 +135,123 @@ def enlarged(paths: Sequence[Path], folder: Path, count: int) -> list[Path]:
     return made
 
 
-def first_seconds(photo: Path, bundle: str) -> float:
-    command = [sys.executable, "-m", "reiqa", "score", str(photo), "--bundle", bundle]
-    start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - start
+@dataclass(frozen=True)
+class Measured:
+    """Medians of one version; times in seconds, memory in MB."""
+
+    first: float
+    further: float
+    one_thread: float
+    two_threads: float
+    memory: float
+    large: tuple[tuple[float, float], ...]
 
 
-def rates(scorer: Scorer, folder: Path, paths: Sequence[Path]) -> tuple[float, float]:
-    """Return images a second: one call after the other, and the folder at once."""
-    threads = len(os.sched_getaffinity(0))
-    start = time.perf_counter()
-    for path in paths:
-        scorer(path)
-    between = time.perf_counter()
-    rows = list(score_images(scorer, find_images([str(folder)], ()), threads))
-    end = time.perf_counter()
-    return len(paths) / (between - start), len(rows) / (end - between)
-
-
-def speed(scorer: Scorer, paths: Sequence[Path], count: int, runs: int) -> tuple[str, list[Ratio]]:
-    """Measure the times; return the line of the table, and the ratio."""
-    threads = len(os.sched_getaffinity(0))
-    bundle = str(scorer.bundle.folder.absolute())
-    torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        made = enlarged(paths, folder, count)
-        firsts = [first_seconds(made[0], bundle) for _ in range(runs)]
-        scorer(made[0])
-        pairs = [rates(scorer, folder, made) for _ in range(runs)]
-    alone = statistics.median(1 / one for one, _ in pairs)
-    rate = statistics.median(whole for _, whole in pairs)
-    ratio = statistics.median(whole / one for one, whole in pairs)
-    calls = f"such calls one after the other, {threads} processors"
-    asked = Ratio("`reiqa score FOLDER`", ratio, calls, "at least 1.5", ratio >= 1.5)
-    line = (
-        f"| {scorer.bundle.identity} | {threads} | **{statistics.median(firsts):.1f}**"
-        f" | **{alone:.2f}** | {rate:.1f} | **{ratio:.2f}** |\n"
+def run_child(checkout: Path, code: str, arguments: Sequence[object]) -> list[float]:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        check=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+        cwd=checkout,
     )
-    return line, [asked]
+    numbers: list[float] = json.loads(done.stdout)
+    return numbers
+
+
+def folder_rate(checkout: Path, bundle: Path, folder: Path, count: int, threads: int) -> float:
+    """Return images per second of ``reiqa score FOLDER`` without the start of the process."""
+    command = [sys.executable, "-m", "reiqa", "score", "--bundle", str(bundle), "--format", "csv"]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+
+    def seconds(path: Path) -> float:
+        start = time.perf_counter()
+        subprocess.run(
+            [*command, "--threads", str(threads), str(path)],
+            check=True,
+            capture_output=True,
+            env=environment,
+            cwd=checkout,
+        )
+        return time.perf_counter() - start
+
+    first = next(folder.iterdir())
+    return (count - 1) / (seconds(folder) - seconds(first))
+
+
+def measure(
+    checkouts: Sequence[Path], name: str, paths: Sequence[Path], runs: int, count: int
+) -> list[Measured]:
+    """Measure each checkout with its own bundle of this name, in turn."""
+    bundles = [checkout / "bundles" / name for checkout in checkouts]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "photographs")
+        folder.mkdir()
+        made = enlarged(paths, folder, count)
+        large = []
+        for megapixels in LARGE:
+            width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
+            large.append(Path(temporary, f"{megapixels}.jpg"))
+            Image.open(made[0]).resize((width, width * 3 // 4)).save(large[-1])
+        turns = [
+            [
+                (
+                    run_child(checkout, _CALLS, [bundle, *made[:9]]),
+                    folder_rate(checkout, bundle, folder, count, 1),
+                    folder_rate(checkout, bundle, folder, count, 2),
+                )
+                for checkout, bundle in zip(checkouts, bundles, strict=True)
+            ]
+            for _ in range(runs)
+        ]
+        return [
+            Measured(
+                statistics.median(turn[place][0][0] for turn in turns),
+                statistics.median(turn[place][0][1] for turn in turns),
+                statistics.median(turn[place][1] for turn in turns),
+                statistics.median(turn[place][2] for turn in turns),
+                run_child(checkout, _MEMORY, [bundles[place], *made])[0],
+                tuple(
+                    (found[0], found[1])
+                    for found in (
+                        run_child(checkout, _MEMORY, [bundles[place], image]) for image in large
+                    )
+                ),
+            )
+            for place, checkout in enumerate(checkouts)
+        ]
+
+
+def speed_line(version: str, bundle: str, found: Measured) -> str:
+    large = " | ".join(f"{memory:,.0f}, {taken:.1f}" for memory, taken in found.large)
+    return (
+        f"| {version} | {bundle} | **{found.first:.2f}** | **{found.further:.3f}**"
+        f" | {found.one_thread:.2f}, {found.two_threads:.2f}"
+        f" | **{found.two_threads / found.one_thread:.2f}** | {found.memory:,.0f} | {large} |\n"
+    )
+
+
+def compared(now: Measured, before: Measured | None) -> list[Ratio]:
+    ratio = now.two_threads / now.one_thread
+    found = [
+        Ratio(
+            "`reiqa score FOLDER` on two threads", ratio, "one thread", "at least 1.8", ratio >= 1.8
+        )
+    ]
+    if before:
+        for what, times, asked in (
+            ("a further image of 1024x768", before.further / now.further, 1.4),
+            ("the first score of a process", before.first / now.first, 3),
+        ):
+            found.append(
+                Ratio(what, times, "the torch path", f"at least {asked:g}", times >= asked)
+            )
+    return found
+
+
+def version_of(checkout: Path) -> str:
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def main() -> None:
@@ -158,20 +261,27 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="of them, for the order; all if not given")
     parser.add_argument("--count", type=int, default=24, help="photographs in the folder")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--before", type=Path, help="checkout of an earlier commit to compare with")
     parser.add_argument("--order", action="store_true", help="the order of scores alone")
-    parser.add_argument("--speed", action="store_true", help="the times alone")
+    parser.add_argument("--speed", action="store_true", help="times and memory alone")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE}")
     add_option(parser)
     given = parser.parse_args()
-    scorer = Scorer.load(given.bundle)
     paths = photographs(given.pristine, given.images)
-    line, ratios = ("", []) if given.order else speed(scorer, paths, given.count, given.runs)
-    print(line, end="")
-    order = [] if given.speed else order_lines(scorer, paths)
+    lines, ratios = "", []
+    if not given.order:
+        checkouts = [ROOT, *([given.before.absolute()] if given.before else [])]
+        found = measure(checkouts, given.bundle, paths, given.runs, given.count)
+        for checkout, measured in zip(checkouts, found, strict=True):
+            lines += speed_line(version_of(checkout), given.bundle, measured)
+        print(lines, end="")
+        ratios = compared(found[0], found[1] if given.before else None)
+        print(*ratios, sep="\n")
+    order = [] if given.speed else order_lines(Scorer.load(given.bundle), paths)
     put(given, ratios)
     if given.write:
         PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(HEAD + line + ORDER_HEAD + "".join(order), encoding="utf-8")
+        PAGE.write_text(HEAD + lines + ORDER_HEAD + "".join(order), encoding="utf-8")
 
 
 if __name__ == "__main__":
