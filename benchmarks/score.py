@@ -1,4 +1,4 @@
-"""Scoring: time, memory and install size of the scorer, and scores that fall as an image gets worse.
+"""Scoring: time and memory of the scorer, and scores that fall as an image gets worse.
 
     python benchmarks/score.py --pristine ../shared/data/pristine --before CHECKOUT --write
 
@@ -34,12 +34,14 @@ PAGE = ROOT / "docs" / "log" / "benchmarks" / "score.md"
 
 HEAD = """# Scoring: speed, memory and ranking
 
-`python benchmarks/score.py --before CHECKOUT --write`: both versions in one run, in turn, medians. First score:
-processor time from the start of a Python process to the score of a photograph of 1024x768. Each further: processor
-time of a call with a path in that process. Folder: `reiqa score FOLDER` on one and on two threads, by the clock.
-Memory: the peak of a process that scores such photographs on two threads, or one large image.
+`python benchmarks/score.py --before CHECKOUT --write`: both versions in one run, in turn, medians.
+First score: processor time from the start of a Python process to the score of a photograph of
+1024x768. Each further: processor time of a call with a path in that process. Folder: `reiqa score
+FOLDER` on one and on two threads, by the clock. Memory: the peak of a process that scores such
+photographs on two threads, or one large image.
 
-| version | bundle | first score, s | each further, s | folder, images/s on 1, 2 threads | ratio | peak MB, two threads | peak MB, s: 12 megapixels | 50 megapixels |
+| version | bundle | first score, s | each further, s | folder, images/s on 1, 2 threads | ratio\
+ | peak MB, two threads | peak MB, s: 12 megapixels | 50 megapixels |
 |---|---|---|---|---|---|---|---|---|
 """
 
