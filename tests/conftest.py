@@ -19,3 +19,8 @@ def mirror() -> Path:
     if not folder.is_dir():
         pytest.skip(f"REIQA_MIRROR names {folder}, which is not a folder")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the engines' tests first: each of their groups keeps one worker busy for minutes."""
+    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
