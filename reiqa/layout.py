@@ -4,6 +4,10 @@ from pathlib import Path
 
 from reiqa.params import EXPERTS, ExpertName
 
+#: Minimum side in pixels of an image to score: on smaller ones the encoders' last stages see
+#: little but padding.
+LEAST_SIDE = 32
+
 #: Suffixes of image files, in lower case.
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from reiqa.layout import LEAST_SIDE
+
 
 def score(
     paths: Annotated[
@@ -15,7 +17,7 @@ def score(
         str, typer.Option(help="Name, folder or hub address (hf://USER/REPO) of a bundle.")
     ] = "lite",
     form: Annotated[
-        Literal["table", "csv", "jsonl"] | None,
+        Literal["table", "csv", "jsonl", "json"] | None,
         typer.Option("--format", help="Output format; default: table, or the suffix of --out."),
     ] = None,
     out: Annotated[
@@ -37,6 +39,13 @@ def score(
         int | None,
         typer.Option(min=1, help="Number of images scored in parallel; default: all processors."),
     ] = None,
+    resize: Annotated[
+        int | None,
+        typer.Option(
+            min=LEAST_SIDE,
+            help="Scale larger images down to this shorter side in pixels, to compare sizes.",
+        ),
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="Device to compute on.")
     ] = "cpu",
@@ -47,4 +56,4 @@ def score(
     """
     from reiqa.scoring import run
 
-    run.score_paths(paths, bundle, form, out, sort, maps, recursive, threads, device, html)
+    run.score_paths(paths, bundle, form, out, sort, maps, recursive, threads, device, html, resize)

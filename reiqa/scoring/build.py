@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save as to_bytes
 
-from reiqa import catalog, layout, stages, store
+from reiqa import catalog, images, layout, stages, store
 from reiqa.backbone_names import PACKAGED_LICENCE
+from reiqa.data.index import read_index
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, VARIANTS, ExpertName, Pooling
 from reiqa.progress import log
@@ -140,7 +141,19 @@ def _fitted(dataset: str, card_data: Mapping[str, Any]) -> RatingScale:
         l1_ratio=variant["l1_ratio"],
         licence=entry.licence,
         citation=entry.citation,
+        sides=_sides(dataset),
     )
+
+
+def _sides(dataset: str) -> tuple[int, int] | None:
+    """Return 5 % and 95 % quantile of the shorter side of the rated images, if they are here."""
+    root, names = layout.raw(dataset), read_index(layout.index(dataset)).images
+    try:
+        sides = [min(images.read_size(root / name)) for name in names]
+    except BadInputError:
+        return None
+    low, high = np.quantile(sides, [0.05, 0.95], method="nearest")
+    return int(low), int(high)
 
 
 def _recipe(path: Path, experts: Mapping[ExpertName, Mapping[str, Any]]) -> BundleRecipe:

@@ -132,6 +132,7 @@ class RatingScale(_Part):
         l1_ratio: fraction of the L1 penalty.
         licence: licence of the dataset.
         citation: publication to cite.
+        sides: shorter side in pixels of the rated images, 5 % and 95 % quantile; None if unknown.
     """
 
     dataset: str
@@ -145,6 +146,7 @@ class RatingScale(_Part):
     l1_ratio: float
     licence: str
     citation: str
+    sides: tuple[int, int] | None = None
 
     def points(self, ratings: Vector) -> Vector:
         """Convert ratings to points from 0 to 100."""

@@ -3,7 +3,9 @@
 import codecs
 import glob
 import os
+import re
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -11,10 +13,21 @@ from pathlib import Path, PurePath
 from reiqa import text
 from reiqa.errors import BadInputError
 from reiqa.layout import IMAGE_SUFFIXES, is_hidden
+from reiqa.progress import log
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 #: Suffixes of images to report. Some of them cannot be read on every machine, but an error is
 #: better than skipping an image silently.
 REPORTED_SUFFIXES = IMAGE_SUFFIXES | {".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe"}
+
+
+#: Suffixes of images that are never read. In a folder they are counted instead of reported one by
+#: one, because a raw file often lies beside its JPEG.
+UNREAD_SUFFIXES = frozenset(
+    (".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".exr", ".hdr", ".jxl", ".kdc", ".mrw", ".nef")
+    + (".nrw", ".orf", ".pef", ".psd", ".raf", ".raw", ".rw2", ".sr2", ".srw", ".svg", ".x3f")
+)
 
 
 @dataclass(frozen=True)
@@ -71,29 +84,37 @@ def find_images(
     """
     arguments = list(arguments)
     found: dict[Path, ImageItem] = {}
+    skipped: Counter[str] = Counter()
     for argument in arguments:
         named = lines if argument == "-" else (argument,)
         for one in filter(None, named):
-            for item in _expand(one, recursive):
+            for item in _expand(one, recursive, skipped):
                 found.setdefault(item.path, item)
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(skipped.items()))
     if not found:
-        raise BadInputError(f"{', '.join(arguments)}: no image found")
+        unread = f" (files that cannot be read: {kinds})" if kinds else ""
+        raise BadInputError(f"{', '.join(arguments)}: no image found{unread}")
+    if kinds:
+        log(f"{skipped.total()} files of unsupported formats skipped: {kinds}")
     return list(found.values())
 
 
-def _expand(argument: str, recursive: bool) -> Iterator[ImageItem]:
+def _expand(argument: str, recursive: bool, skipped: Counter[str]) -> Iterator[ImageItem]:
     path = Path(argument)
+    if _URL.match(argument) and not os.path.lexists(path):
+        yield ImageItem(path, PurePath(path.name), "is an address; download the image first")
+        return
     if glob.has_magic(argument) and not os.path.lexists(path):
         matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207
         if not matches:
             yield ImageItem(path, PurePath(path.name), "no file matches this pattern")
         for match in matches:
-            yield from _items_at(Path(match), recursive)
+            yield from _items_at(Path(match), recursive, skipped)
         return
-    yield from _items_at(path, recursive)
+    yield from _items_at(path, recursive, skipped)
 
 
-def _items_at(path: Path, recursive: bool) -> Iterator[ImageItem]:
+def _items_at(path: Path, recursive: bool, skipped: Counter[str]) -> Iterator[ImageItem]:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -104,14 +125,18 @@ def _items_at(path: Path, recursive: bool) -> Iterator[ImageItem]:
         yield ImageItem(path, PurePath("unnamed"), f"cannot be opened ({reason})")
     else:
         if stat.S_ISDIR(mode):
-            yield from _walk(path, PurePath(), recursive, set())
+            yield from _walk(path, PurePath(), recursive, set(), skipped)
         else:
             kind = "" if stat.S_ISREG(mode) else "not a regular file"
             yield ImageItem(path, PurePath(path.name), kind)
 
 
 def _walk(
-    folder: Path, inside: PurePath, recursive: bool, seen: set[tuple[int, int]]
+    folder: Path,
+    inside: PurePath,
+    recursive: bool,
+    seen: set[tuple[int, int]],
+    skipped: Counter[str],
 ) -> Iterator[ImageItem]:
     """Yield the images of a folder, then of its subfolders, by name; each real folder once."""
     try:
@@ -128,10 +153,13 @@ def _walk(
         return
     folders = [entry for entry in entries if _is_folder(entry)]
     for entry in entries:
-        if entry not in folders and Path(entry.name).suffix.lower() in REPORTED_SUFFIXES:
+        suffix = Path(entry.name).suffix.lower()
+        if entry not in folders and suffix in REPORTED_SUFFIXES:
             yield ImageItem(folder / entry.name, inside / entry.name)
+        elif entry not in folders and suffix in UNREAD_SUFFIXES:
+            skipped[suffix] += 1
     for entry in folders if recursive else ():
-        yield from _walk(folder / entry.name, inside / entry.name, recursive, seen)
+        yield from _walk(folder / entry.name, inside / entry.name, recursive, seen, skipped)
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

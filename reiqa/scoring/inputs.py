@@ -14,6 +14,7 @@ from reiqa import images
 from reiqa.errors import BadInputError
 from reiqa.features.batching import Pixels, ResizePolicy
 from reiqa.images.resize import FloatImages, resize
+from reiqa.layout import LEAST_SIDE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,8 +54,21 @@ def prepare_image(picture: Picture, policy: ResizePolicy) -> PreparedImage:
     """Decode and resize one image.
 
     Raises:
-        BadInputError: the file cannot be read, or the argument is not an RGB image.
+        BadInputError: the file cannot be read, the argument is not an RGB image, or a side is
+            shorter than `layout.LEAST_SIDE`.
     """
+    prepared = _prepared(picture, policy)
+    height, width = prepared.batch.shape[-2:]
+    if min(height, width) < LEAST_SIDE:
+        name = f"{picture}: " if isinstance(picture, str | os.PathLike) else ""
+        raise BadInputError(
+            f"{name}{width}x{height} pixels: too small to be scored; both sides must have at least"
+            f" {LEAST_SIDE}"
+        )
+    return prepared
+
+
+def _prepared(picture: Picture, policy: ResizePolicy) -> PreparedImage:
     if _is_file(picture):
         return prepare_pixels(images.read_rgb(picture), policy)
     if isinstance(picture, Image.Image):

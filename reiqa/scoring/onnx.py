@@ -21,9 +21,6 @@ from reiqa.scoring.experts import INPUT, OUTPUT, open_session
 from reiqa.scoring.module import ScorerModule
 from reiqa.scoring.scorer import Scorer
 
-#: Minimum length of the shorter side; on smaller images the last stages only see padding.
-LEAST_SIDE = 32
-
 _OPSET = 18
 
 # Parameter of Keys' cubic filter, as in the antialiased resize of Pillow and torch.
@@ -74,8 +71,8 @@ def write_expert_graph(weights: Path, pooling: Pooling, path: Path) -> None:
 def export_onnx(scorer: Scorer, path: Path) -> None:
     """Export a scorer: input ``images`` ``(N, 3, H, W)`` float32, output ``points`` ``(N,)``.
 
-    N, height and width are dynamic; the sides must be at least `LEAST_SIDE`. The caller has to
-    apply ``resize`` and ``max_pixels`` of the recipe.
+    N, height and width are dynamic; the sides must be at least `layout.LEAST_SIDE`. The caller has
+    to apply ``resize`` and ``max_pixels`` of the recipe.
 
     Raises:
         BadInputError: the package ``onnx`` is not installed.

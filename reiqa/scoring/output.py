@@ -17,7 +17,7 @@ from reiqa.errors import BadInputError
 from reiqa.progress import log, track
 from reiqa.scoring.scorer import Score
 
-RowFormat = Literal["table", "csv", "jsonl"]
+RowFormat = Literal["table", "csv", "jsonl", "json"]
 Order = Literal["worst", "best", "name"]
 
 
@@ -96,7 +96,7 @@ def format_row(record: Record, form: RowFormat) -> str:
     match form:
         case "csv":
             return _csv(record)
-        case "jsonl":
+        case "jsonl" | "json":
             return json.dumps(asdict(record), ensure_ascii=False)
     return _aligned(record)
 
@@ -269,9 +269,12 @@ def _print_rows(rows: Iterable[Record], total: int, form: RowFormat, order: Orde
     try:
         if first := format_header(form):
             print(first)
-        for record in _sort_rows(list(rows), order) if order else rows:
+        for number, record in enumerate(_sort_rows(list(rows), order) if order else rows):
             failed += bool(record.error)
-            print(format_row(record, form), flush=True)
+            start = ("[\n", ",\n")[number > 0] if form == "json" else ""
+            print(start + format_row(record, form), end="" if form == "json" else "\n", flush=True)
+        if form == "json":
+            print("\n]")
     except BrokenPipeError:
         # The reader closed the pipe, as `head` does; avoid another error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

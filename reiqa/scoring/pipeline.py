@@ -71,7 +71,7 @@ def _record(
     callback: ScoreCallback | None,
     preview: PreviewCallback | None,
 ) -> Record:
-    identity, digest = scorer.bundle.identity, ""
+    identity, digest = scorer.identity, ""
     try:
         if item.error:
             raise BadInputError(item.error)

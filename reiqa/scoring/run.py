@@ -17,6 +17,7 @@ from reiqa.scoring.inputs import PreparedImage
 from reiqa.scoring.output import Order, RowFile, RowFormat, write_rows
 from reiqa.scoring.pipeline import PreviewCallback, score_images
 from reiqa.scoring.scorer import Scorer
+from reiqa.scoring.size_check import SizeCheck
 
 if TYPE_CHECKING:
     from reiqa.scoring.maps import MapWriter
@@ -37,6 +38,7 @@ def score_paths(
     threads: int | None = None,
     processor: Device = "cpu",
     page: Path | None = None,
+    resize: int | None = None,
 ) -> None:
     """Score images and print or save a row for each.
 
@@ -51,6 +53,7 @@ def score_paths(
         threads: number of images in parallel; defaults to the number of processors.
         processor: device to compute on.
         page: HTML file for a contact sheet: thumbnails with scores, and with maps if drawn.
+        resize: length to which the shorter side of larger images is scaled down.
 
     Raises:
         BadInputError: the bundle or images do not exist, or ``out`` or ``page`` has other content
@@ -58,8 +61,8 @@ def score_paths(
         WorkFailedError: some images could not be scored; their rows contain the error.
     """
     form = form or _form(out)
-    if out is not None and form == "table":
-        raise BadInputError(f"--out {out}: a table cannot be saved; use --format csv or jsonl")
+    if out is not None and form in ("table", "json"):
+        raise BadInputError(f"--out {out}: cannot be resumed as {form}; use --format csv or jsonl")
     if out is None and sys.stdout is None:
         raise BadInputError("score: standard output is closed; use --out FILE")
     if out is not None and page is not None and os.path.realpath(out) == os.path.realpath(page):
@@ -69,7 +72,7 @@ def score_paths(
     with ExitStack() as stack:
         sheet = stack.enter_context(ContactSheet(page, items)) if page else None
         chosen = stack.enter_context(_device(processor))
-        scorer = Scorer.load(bundle, chosen)
+        scorer = Scorer.load(bundle, chosen, resize)
         map_writer = None
         if maps is not None:
             from reiqa.scoring.maps import MapWriter
@@ -81,6 +84,8 @@ def score_paths(
             known = map_writer.already_drawn(known)
         preview = _preview(sheet, map_writer) if sheet else None
         rows = score_images(scorer, items, at_once, known, map_writer, preview)
+        sizes = SizeCheck(scorer.bundle.manifest.fitted.sides, scorer.resize)
+        rows = sizes.watch(rows)
         if sheet:
             rows = sheet.keep(rows)
         failed = write_rows(rows, len(items), form, table, order)
@@ -89,6 +94,7 @@ def score_paths(
             for _ in rows:
                 pass
             sheet.write(page_title(paths), order or "worst")
+    sizes.report()
     if failed:
         raise WorkFailedError(
             f"{failed} of {len(items)} images could not be scored; see the errors in their rows"

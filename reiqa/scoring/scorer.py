@@ -13,6 +13,7 @@ from reiqa import devices
 from reiqa.errors import BadInputError
 from reiqa.features.batching import ResizePolicy
 from reiqa.images.resize import FloatImages, half
+from reiqa.layout import LEAST_SIDE
 from reiqa.params import EXPERTS, ExpertName
 from reiqa.regression.scaler import Vector
 from reiqa.scoring import bundle as bundles
@@ -84,6 +85,7 @@ class Scorer:
 
     Attributes:
         bundle: bundle of the scorer.
+        resize: length to which the shorter side is scaled down; None keeps the size.
         budget: limits the pixels in flight over all threads.
 
     Example:
@@ -94,12 +96,13 @@ class Scorer:
         [61.3, 44.0, 58.1]
     """
 
-    def __init__(self, bundle: Bundle, device: object = "cpu") -> None:
+    def __init__(self, bundle: Bundle, device: object = "cpu", resize: int | None = None) -> None:
         """Load the networks of a bundle.
 
         Args:
             bundle: see `load`.
             device: device of the experts: ``cpu``, ``cuda`` or ``cuda:N``, or a torch device.
+            resize: see `load`.
 
         Raises:
             BadInputError: a part does not match the manifest, or the device does not exist.
@@ -108,23 +111,34 @@ class Scorer:
         self.budget = PixelBudget(_IN_FLIGHT)
         self._device = _checked_device(device)
         recipe = bundle.manifest.recipe
-        self._policy = ResizePolicy(recipe.resize, recipe.max_pixels, batch=1)
+        self.resize = recipe.resize if resize is None else _checked_resize(resize)
+        self._policy = ResizePolicy(self.resize, recipe.max_pixels, batch=1)
         self._head = read_head(bundle)
         self._experts = _open_experts(bundle, self._device)
 
     @classmethod
-    def load(cls, name: str | Path = "lite", device: object = "cpu") -> Self:
+    def load(
+        cls, name: str | Path = "lite", device: object = "cpu", resize: int | None = None
+    ) -> Self:
         """Load an installed bundle, or a bundle from a folder or from the Hugging Face Hub.
 
         Args:
             name: ``lite``, a path, or ``hf://USER/REPO[@REVISION]``.
             device: device of the experts, such as ``cuda``.
+            resize: scale images down to this length of the shorter side, to compare photographs
+                of different sizes; None for the bundle's own rule.
 
         Raises:
             BadInputError: the bundle does not exist or is damaged.
             WorkFailedError: the download from the hub failed.
         """
-        return cls(bundles.load_bundle(name), device)
+        return cls(bundles.load_bundle(name), device, resize)
+
+    @property
+    def identity(self) -> str:
+        """Identity of the bundle, with the length if images are resized by choice."""
+        own = self.bundle.manifest.recipe.resize
+        return f"{self.bundle.identity}{'' if self.resize == own else f'/{self.resize}'}"
 
     @overload
     def __call__(self, picture: Picture) -> Score: ...  # type: ignore[overload-overlap]
@@ -154,9 +168,9 @@ class Scorer:
             return self._score_all(picture)
         return self._score_one(cast("Picture", picture))
 
-    def __reduce__(self) -> tuple[Any, tuple[Bundle, str]]:
+    def __reduce__(self) -> tuple[Any, tuple[Bundle, str, int | None]]:
         """Support pickling and copying; the copy loads the bundle again."""
-        return _reloaded, (self.bundle, self._device)
+        return _reloaded, (self.bundle, self._device, self.resize)
 
     def _score_one(self, picture: Picture) -> Score:
         with self.budget.reserve(inputs.pixel_count(picture)):
@@ -230,7 +244,7 @@ def _open_experts(bundle: Bundle, device: str) -> Experts:
     return TorchExperts(bundle, device)
 
 
-def _reloaded(bundle: Bundle, device: str) -> Scorer:
+def _reloaded(bundle: Bundle, device: str, resize: int | None) -> Scorer:
     """Load the bundle of a pickled scorer.
 
     Raises:
@@ -242,7 +256,13 @@ def _reloaded(bundle: Bundle, device: str) -> Scorer:
             f"{bundle.folder}: the bundle has changed from {bundle.identity} to {found.identity}."
             " Create the scorer again."
         )
-    return Scorer(found, device)
+    return Scorer(found, device, resize)
+
+
+def _checked_resize(side: int) -> int:
+    if side < LEAST_SIDE:
+        raise BadInputError(f"resize {side}: must be at least {LEAST_SIDE} pixels")
+    return side
 
 
 def _checked_device(device: object) -> str:

@@ -17,12 +17,12 @@ MODES = ("RGB", "L", "RGBA", "P", "CMYK", "1", "LA", "YCbCr")
 
 
 def pictures() -> Iterator[Image.Image]:
-    """Yield crops of photographs at many sizes, from 4 pixels, in every mode."""
+    """Yield crops of photographs at many sizes, from 32 pixels, in every mode."""
     photographs = [data.astronaut(), data.chelsea(), data.coffee(), data.rocket()]
     rng = np.random.default_rng(0)
     for number in range(COUNT):
         pixels = photographs[number % len(photographs)]
-        height, width = (int(side) for side in np.exp(rng.uniform(np.log(4), np.log(280), 2)))
+        height, width = (int(side) for side in np.exp(rng.uniform(np.log(32), np.log(280), 2)))
         top, left = (
             rng.integers(0, a - b) for a, b in zip(pixels.shape, (height, width), strict=False)
         )
