@@ -24,10 +24,10 @@ REPORTED_SUFFIXES = IMAGE_SUFFIXES | {".avif", ".heic", ".heif", ".jfif", ".jp2"
 
 #: Suffixes of images that are never read. In a folder they are counted instead of reported one by
 #: one, because a raw file often lies beside its JPEG.
-UNREAD_SUFFIXES = frozenset(
-    (".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".exr", ".hdr", ".jxl", ".kdc", ".mrw", ".nef")
-    + (".nrw", ".orf", ".pef", ".psd", ".raf", ".raw", ".rw2", ".sr2", ".srw", ".svg", ".x3f")
-)
+UNREAD_SUFFIXES = {
+    *(".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".exr", ".hdr", ".jxl", ".kdc", ".mrw"),
+    *(".nef", ".nrw", ".orf", ".pef", ".psd", ".raf", ".raw", ".rw2", ".sr2", ".srw", ".svg"),
+}
 
 
 @dataclass(frozen=True)

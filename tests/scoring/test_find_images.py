@@ -129,3 +129,18 @@ def test_hidden_files_and_resource_forks_are_passed_over() -> None:
 )
 def test_lists_of_every_spelling(content: bytes, meant: list[str]) -> None:
     assert read_list(content) == meant
+
+
+def test_kinds_that_are_never_read_are_counted(tmp_path: Path, capsys) -> None:
+    for name in ("a.jpg", "a.NEF", "b.nef", "logo.svg", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [item.path.name for item in find_images([str(tmp_path)], ())] == ["a.jpg"]
+    assert "3 files of unsupported formats skipped: 2 .nef, 1 .svg" in capsys.readouterr().err
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(BadInputError, match=r"no image found \(files .*2 \.nef, 1 \.svg\)"):
+        find_images([str(tmp_path)], ())
+
+
+def test_an_address_is_called_one() -> None:
+    (item,) = find_images(["https://example.org/a.jpg"], ())
+    assert "address" in item.error

@@ -215,3 +215,48 @@ def test_each_map_is_drawn_once(run, photos) -> None:
 def test_rows_are_records(run, photos, capsys) -> None:
     score(run, "photos/a.png", form="jsonl")
     assert isinstance(parse_row(capsys.readouterr().out.strip(), "jsonl"), Record)
+
+
+def test_json_is_one_array(run, photos, capsys) -> None:
+    score(run, "photos", form="json", order="worst")
+    rows = json.loads(capsys.readouterr().out)
+    assert [Path(row["image"]).stem for row in rows] == list("adbc")
+
+
+def test_images_far_from_the_rated_size_are_told_once(run, photos, capsys) -> None:
+    assert json.loads((run.bundle / "bundle.json").read_text())["fitted"]["sides"] == [48, 48]
+    score(run, "photos")
+    assert "far from the size" not in capsys.readouterr().err
+    for name in "ab":
+        with Image.open(photos / f"{name}.png") as image:
+            image.resize((256, 192)).save(photos / f"{name}.png")
+    score(run, "photos")
+    told = [line for line in capsys.readouterr().err.splitlines() if "far from the size" in line]
+    assert len(told) == 1
+    assert "2 of 4 images" in told[0] and "48 pixels" in told[0] and "--resize 48" in told[0]
+    score(run, "photos", resize=48)
+    assert "far from the size" not in capsys.readouterr().err
+
+
+def test_resized_scores_are_those_of_the_resized_image_and_say_so(run, photos, capsys) -> None:
+    with Image.open(photos / "c.png") as image:
+        large = image.resize((256, 192), Image.Resampling.BICUBIC)
+    large.save(photos / "large.png")
+    large.resize((64, 48), Image.Resampling.BICUBIC).save(photos / "small.png")
+    out = Path("scores.csv")
+    score(run, "photos/large.png", "photos/small.png", out=out)
+    score(run, "photos/large.png", "photos/small.png", out=out, resize=48)
+    found = list(csv.DictReader(out.open()))
+    assert found[0]["score"] == found[1]["score"]
+    assert {row["bundle"] for row in found} == {f"{Scorer.load(run.bundle).identity}/48"}
+    # Rows of the other size are not reused.
+    assert "2 scored, 0 reused" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("size", [(5, 5), (6000, 8), (31, 400)])
+def test_extreme_shapes_are_refused_in_their_row(run, photos, capsys, size) -> None:
+    Image.new("RGB", size).save("odd.png")
+    with pytest.raises(WorkFailedError, match="1 of 2"):
+        score(run, "odd.png", "photos/a.png", form="jsonl")
+    row = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert row["score"] is None and f"{size[0]}x{size[1]} pixels: too small" in row["error"]
