@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from reiqa.params import EXPERTS, ExpertName
+from reiqa.expert_names import EXPERTS, ExpertName
 
 #: Suffixes of image files, in lower case.
 IMAGE_SUFFIXES = frozenset(
