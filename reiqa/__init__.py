@@ -1,6 +1,6 @@
 """Blind image quality assessment with two self-supervised experts (Re-IQA, CVPR 2023).
 
-``from reiqa import Scorer`` loads torch; ``import reiqa`` does not.
+`Scorer` is imported on first use, with numpy, Pillow and onnxruntime; nothing here imports torch.
 """
 
 from typing import TYPE_CHECKING

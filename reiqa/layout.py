@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from reiqa.params import EXPERTS, ExpertName
+from reiqa.expert_names import EXPERTS, ExpertName
 
 #: Minimum side in pixels of an image to score: on smaller ones the encoders' last stages see
 #: little but padding.

@@ -16,14 +16,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from reiqa.backbone_names import BACKBONES, FIXED_SIZE, PACKAGED, TIMM_PREFIX, WITHOUT_STAGES
 from reiqa.errors import BadInputError
+
+# Exported from here too, because most modules need these names together with the parameters.
+from reiqa.expert_names import EXPERTS as EXPERTS
+from reiqa.expert_names import VARIANTS as VARIANTS
+from reiqa.expert_names import ExpertName as ExpertName
+from reiqa.expert_names import Pooling as Pooling
+from reiqa.expert_names import Variant as Variant
 from reiqa.validation import describe_validation_error, read_yaml
-
-ExpertName: TypeAlias = Literal["content", "quality"]
-Pooling: TypeAlias = Literal["last", "stages"]
-Variant: TypeAlias = Literal["content", "quality", "both"]
-
-EXPERTS: tuple[ExpertName, ...] = ("content", "quality")
-VARIANTS: tuple[Variant, ...] = ("content", "quality", "both")
 
 #: The paper's distortion types, selected by ``bank.types: published``. Duplicated here because the
 #: bank takes seconds to import; a test compares them.

@@ -4,11 +4,17 @@ Memory is estimated from the catalog and from benchmarks. Time limits are fixed 
 Interrupted pretraining resumes from its checkpoint.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from reiqa import catalog
-from reiqa.params import EXPERTS, ExpertName, Params
+from reiqa.expert_names import EXPERTS, ExpertName
+
+if TYPE_CHECKING:
+    from reiqa.catalog import DatasetEntry
+    from reiqa.params import Params
 
 #: Resident memory of Python with torch, other libraries and some photographs, in MB.
 BASE_MB = 1500
@@ -45,7 +51,7 @@ def fetch(_params: Params, _dataset: str) -> Needs:
 
 def index(_params: Params, dataset: str) -> Needs:
     """Return what indexing a dataset needs."""
-    entry = catalog.get_entry(dataset)
+    entry = _entry(dataset)
     # Archives of rated datasets also contain references and patches.
     files = entry.images * (4 if entry.kind == "rated" else 1)
     return _needs(BASE_MB + files * _FILE_MB, 8 * _HOUR)
@@ -91,12 +97,12 @@ def features(params: Params, _dataset: str, _name: ExpertName) -> Needs:
 
 def fit(params: Params, dataset: str) -> Needs:
     """Return what fitting a dataset's regressor needs."""
-    return _regression(catalog.get_entry(dataset).images, params, params.regression.splits)
+    return _regression(_entry(dataset).images, params, params.regression.splits)
 
 
 def cross(params: Params) -> Needs:
     """Return what testing each dataset's regressor on all others needs."""
-    largest = max(catalog.get_entry(name).images for name in params.datasets)
+    largest = max(_entry(name).images for name in params.datasets)
     return _regression(largest, params, len(params.datasets))
 
 
@@ -107,7 +113,7 @@ def report(_params: Params) -> Needs:
 
 def _regression(images: int, params: Params, fits: int) -> Needs:
     width = len(params.features.scales) * len(EXPERTS) * _WIDTH[params.features.pooling]
-    copies = sum(catalog.get_entry(name).images for name in params.degraded_datasets())
+    copies = sum(_entry(name).images for name in params.degraded_datasets())
     if copies:
         # With ranked pairs, the dual system is solved. It is largest for the final regressor, with
         # two more copies in memory while rows are mixed.
@@ -119,6 +125,12 @@ def _regression(images: int, params: Params, fits: int) -> Needs:
     feature_mb = (images + copies) * width * 12 / 1e6
     solver_mb = min(params.compute.threads, fits) * (rows * width + systems * side**2) * 8 / 1e6
     return _needs(BASE_MB + feature_mb + solver_mb, 24 * _HOUR)
+
+
+def _entry(dataset: str) -> DatasetEntry:
+    from reiqa import catalog
+
+    return catalog.get_entry(dataset)
 
 
 def _needs(mem_mb: float, minutes: int) -> Needs:

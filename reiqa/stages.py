@@ -2,8 +2,10 @@
 
 Snakemake's rules, the command line, the staleness check, the check of dvc.yaml and the reference
 page use this table. To add a stage, add an entry here, a function that does the work, and a rule in
-``workflow/rules``. This module does not import torch.
+``workflow/rules``. This module imports neither torch nor pydantic, to keep ``reiqa --help`` fast.
 """
+
+from __future__ import annotations
 
 import hashlib
 import re
@@ -12,11 +14,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from reiqa import catalog, layout, resources
-from reiqa.params import EXPERTS, ExpertName, Params
+from reiqa import layout, resources
+from reiqa.expert_names import EXPERTS, ExpertName
 from reiqa.resources import Needs
+
+if TYPE_CHECKING:
+    from reiqa.params import Params
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,8 @@ def fit_params(params: Params, dataset: str) -> Params:
     Raises:
         BadInputError: the dataset of copies is not in the catalog.
     """
+    from reiqa import catalog
+
     ranking = params.regression.ranking
     if ranking is None or catalog.get_entry(ranking.dataset).shares == dataset:
         return params
@@ -179,6 +186,8 @@ def shards(params: Params, corpus: str) -> list[str]:
     Raises:
         BadInputError: no such corpus.
     """
+    from reiqa import catalog
+
     count = params.chunks.shard_count(catalog.get_entry(corpus).images)
     return [f"{corpus}/{number:05d}" for number in range(count)]
 
@@ -388,6 +397,8 @@ def stage_parameters(params: Params, stage: str, item: str = "") -> dict[str, An
         stage: a key of `STAGES`.
         item: item of the stage; relevant catalog fields of its dataset are included.
     """
+    from reiqa import catalog
+
     spec = STAGES[stage]
     tree = spec.parameters(params, *spec.values(item)) if spec.parameters else {}
     entry = catalog.load_catalog().get(item.partition("/")[0])

@@ -5,17 +5,16 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
-
 from reiqa.scoring import Scorer
 
 try:
+    import torch
+    from torch import Tensor
     from torchmetrics import Metric
     from torchmetrics.utilities import dim_zero_cat
-except ImportError:
+except ModuleNotFoundError as error:
     raise ImportError(
-        "reiqa.torchmetrics: needs the package torchmetrics; run: pip install 'reiqa[metrics]'"
+        f"reiqa.torchmetrics: needs the package {error.name}; run: pip install 'reiqa[metrics]'"
     ) from None
 
 # Mean and standard deviation that `normalize=False` undoes.

@@ -8,8 +8,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "reiqa"
 
 FOUNDATION = {
-    *("errors", "validation", "text", "seeds", "progress", "backbone_names", "params", "catalog"),
-    *("layout", "resources", "stages", "store", "devices", "images", "tensors"),
+    *("errors", "extras", "validation", "text", "seeds", "progress", "backbone_names"),
+    *("expert_names", "params", "catalog", "layout", "resources", "stages", "store", "devices"),
+    *("images", "tensors"),
 }
 ORDER = [
     "data",

@@ -11,12 +11,14 @@ import os
 import signal
 import sys
 import warnings
-from importlib import metadata
+from collections.abc import Callable
+from functools import wraps
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from reiqa import extras
 from reiqa.cli import bundles, data, experts, project, results, scores, stages
 from reiqa.cli.exit_codes import (
     EXPECTED,
@@ -51,6 +53,8 @@ app.add_typer(weights, name="weights")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib import metadata
+
         typer.echo(f"reiqa {metadata.version('reiqa')}")
         raise typer.Exit
 
@@ -67,6 +71,28 @@ def _options(
     pass
 
 
+#: Verbs that work without the packages of the pipeline.
+_BASE = {
+    *(project.preset, project.status, project.doctor, data.datasets),
+    *(scores.score, bundles.bundles),
+}
+
+
+def _needs_pipeline(verb: Callable[..., None]) -> Callable[..., None]:
+    """Refuse a verb before it starts any work, if packages of the pipeline are not installed."""
+
+    @wraps(verb)
+    def run(*arguments: Any, **options: Any) -> None:
+        extras.require_pipeline(verb.__name__.replace("_", " "))
+        verb(*arguments, **options)
+
+    return run
+
+
+def _register(group: typer.Typer, verb: Callable[..., None], name: str | None = None) -> None:
+    group.command(name)(verb if verb in _BASE else _needs_pipeline(verb))
+
+
 # In the order of the pipeline; the help lists the verbs in this order.
 for _verb in (
     *(project.preset, data.datasets, data.fetch, data.index, data.distort, data.chunks),
@@ -74,14 +100,14 @@ for _verb in (
     *(stages.verb("cross"), results.report, bundles.bundle, scores.score),
     *(bundles.bundles, bundles.export, project.status, project.doctor),
 ):
-    app.command()(_verb)
+    _register(app, _verb)
 # Stages without a hand-written verb get a generated one.
 _REGISTERED = {_verb.callback.__name__ for _verb in app.registered_commands if _verb.callback}
 for _name in STAGES:
     if _name not in {*_REGISTERED, "model"}:
-        app.command()(stages.verb(_name))
-weights.command("import")(experts.weights_import)
-weights.command("fetch")(experts.weights_fetch)
+        _register(app, stages.verb(_name))
+_register(weights, experts.weights_import, "import")
+_register(weights, experts.weights_fetch, "fetch")
 
 
 def _repair_streams() -> None:
@@ -113,7 +139,8 @@ def main() -> NoReturn:
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     code: int | None = INTERRUPTED
     try:
-        code = app(prog_name="reiqa", standalone_mode=False)
+        with extras.explain_missing(" ".join(sys.argv[1:2])):
+            code = app(prog_name="reiqa", standalone_mode=False)
     except (USAGE_ERROR, *EXPECTED) as error:
         message, code = message_and_code(error)
         log(message)

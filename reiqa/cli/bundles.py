@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from reiqa import store
 from reiqa.cli.options import require_rated_dataset
 from reiqa.errors import BadInputError
 from reiqa.progress import log
@@ -43,6 +42,7 @@ def bundle(
     if notes is not None and not notes.is_file():
         raise BadInputError(f"{notes}: no such file")
     require_rated_dataset(dataset)
+    from reiqa import store
     from reiqa.scoring import build
 
     with store.locked(out):
@@ -79,6 +79,8 @@ def export(
 
     Example: `reiqa export lite -o lite.onnx`
     """
+    from reiqa import store
+
     store.check_target(out, ".onnx")
     from reiqa.scoring.bundle import load_bundle
 

@@ -9,7 +9,6 @@ from reiqa import layout, text
 from reiqa.cli.exit_codes import EXPECTED, message_and_code
 from reiqa.cli.options import Dataset, Force, Mirror, ParamsFile
 from reiqa.errors import BadInputError
-from reiqa.params import BankParams
 from reiqa.progress import log
 
 
@@ -88,6 +87,7 @@ def distort(
     """
     from reiqa import pipeline
     from reiqa.distortions import gallery, resolve
+    from reiqa.params import BankParams
 
     if listing:
         heads = ("type", "family", *"12345", "parameter", "margin", "source")

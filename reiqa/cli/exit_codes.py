@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from reiqa import store, text
+from reiqa import text
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.progress import log
 
@@ -46,6 +46,8 @@ def message_and_code(error: BaseException) -> tuple[str, int]:
     if isinstance(error, USAGE_ERROR):
         message, code = _usage(error), 2
     elif isinstance(error, OSError):
+        from reiqa import store
+
         # Disk full, no permission and the like: the system's message is the clearest.
         message, code = f"{error.filename or 'the system'}: {error.strerror or error}", 1
         message += ". Free disk space and rerun." * (error.errno in store.DISK_FULL_ERRORS)

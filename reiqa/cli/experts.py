@@ -8,7 +8,7 @@ import typer
 from reiqa import layout
 from reiqa.cli.options import Force, ParamsFile
 from reiqa.errors import BadInputError
-from reiqa.params import ExpertName
+from reiqa.expert_names import ExpertName
 
 
 def pretrain(

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from reiqa import layout, store, text
-from reiqa import params as parameters
+import reiqa
+from reiqa import layout, text
 from reiqa.cli.options import ParamsFile
 from reiqa.errors import BadInputError
 from reiqa.progress import log
@@ -21,7 +21,9 @@ def preset(
 
     Example: `reiqa preset biq2021`
     """
-    folder = Path(parameters.__file__).parent / "presets"
+    from reiqa import store
+
+    folder = Path(reiqa.__file__).parent / "presets"
     texts = {file.stem: file.read_text(encoding="utf-8") for file in folder.glob("*.yaml")}
     if name not in texts:
         raise BadInputError(f"preset {name!r}: no such preset; allowed: {', '.join(sorted(texts))}")

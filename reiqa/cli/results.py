@@ -8,7 +8,7 @@ import typer
 from reiqa import layout
 from reiqa.cli.options import Dataset, Force, ParamsFile, require_rated_dataset
 from reiqa.errors import BadInputError
-from reiqa.params import EXPERTS, ExpertName
+from reiqa.expert_names import EXPERTS, ExpertName
 from reiqa.progress import log
 
 

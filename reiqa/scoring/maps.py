@@ -1,15 +1,11 @@
 """Quality maps: local scores from the quality expert on sliding windows, drawn over the image."""
 
-import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from reiqa import store
 from reiqa.features.batching import Pixels
@@ -19,21 +15,23 @@ from reiqa.scoring.output import Record
 from reiqa.scoring.scorer import Score, Scorer
 from reiqa.scoring.sliding_windows import Surface, WindowGrid, interpolate_grid
 
-#: Longer side of a photograph in the figure, in pixels.
+#: Longer side of a photograph in the picture, in pixels.
 _SIDE = 840
-_DPI = 100
 
 #: Minimum range of the colour scale in points, so that small differences are not exaggerated.
 _MIN_RANGE = 10.0
 
-#: Maximum length of a title.
-_MAX_TITLE = 40
-
 #: Batch size of windows.
 _BATCH = 16
 
-#: Orange is worse and purple is better than the image; safe for colour vision deficiency.
-_COLOURS = "PuOr"
+#: Colours from worse to better: orange, white, purple; safe for colour vision deficiency.
+_COLOURS = ((133, 66, 0), (240, 164, 84), (247, 247, 247), (168, 155, 206), (66, 24, 112))
+
+#: Weight of the colours over the grey photograph.
+_ALPHA = 0.6
+
+#: Margins and height of the colour bar, size of the text, and minimum width of the colour bar.
+_MARGIN, _BAR, _TEXT, _MIN_WIDTH = 16, 16, 20, 480
 
 
 def local_scores(
@@ -71,7 +69,6 @@ class MapWriter:
     def __init__(self, scorer: Scorer, folder: Path, items: Sequence[ImageItem]) -> None:
         """Assign each image a unique file: its relative path with the suffix ``.map.png``."""
         self._scorer = scorer
-        self._drawing = threading.Lock()
         self._targets: dict[Path, Path] = {}
         used: Counter[Path] = Counter()
         for item in items:
@@ -83,14 +80,11 @@ class MapWriter:
 
     def __call__(self, item: ImageItem, prepared: PreparedImage, score: Score) -> None:
         """Compute and draw the map of one image."""
-        pixels = _small(prepared.pixels())
-        points = local_scores(self._scorer, prepared, score, *pixels.shape[:2])
-        # Matplotlib's font code is not thread-safe.
-        with self._drawing, store.atomic(self._targets[item.path]) as temporary:
-            title = PurePath(item.name).name
-            _draw_map(title, pixels, points, score).savefig(
-                temporary, format="png", metadata={"Software": None}
-            )
+        photograph = _fit(prepared.pixels())
+        points = local_scores(self._scorer, prepared, score, photograph.height, photograph.width)
+        picture = _draw_map(photograph, points, score)
+        with store.atomic(self._targets[item.path]) as temporary:
+            picture.save(temporary, "PNG")
 
     def path(self, item: ImageItem) -> Path:
         """Return the file of the map of an image."""
@@ -105,36 +99,45 @@ class MapWriter:
         }
 
 
-def _small(pixels: Pixels) -> Pixels:
+def _fit(pixels: Pixels) -> Image.Image:
+    """Scale an image to `_SIDE`."""
     image = Image.fromarray(pixels)
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    return np.asarray(image)
+    factor = _SIDE / max(image.size)
+    size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _draw_map(name: str, pixels: Pixels, points: Surface, score: Score) -> Figure:
-    """Draw the photograph next to its map with a colour bar."""
-    height, width = pixels.shape[:2]
-    inches = _SIDE / _DPI / max(height, width)
-    size = (2 * inches * width + 1.4, inches * height + 0.6)
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
-    plain, mapped = figure.subplots(1, 2)
-    plain.imshow(pixels)
-    title = name if len(name) <= _MAX_TITLE else f"{name[: _MAX_TITLE - 3]}..."
-    # A dollar sign in a file name does not start a formula.
-    plain.set_title(title, parse_math=False)
-    colours = _scale(points, score)
-    grey = np.asarray(Image.fromarray(pixels).convert("L"))
-    mapped.imshow(grey, cmap="gray", vmin=0, vmax=255)
-    mapped.imshow(points, norm=colours.norm, cmap=colours.cmap, alpha=0.6)
-    mapped.set_title(f"score {score:.1f}, expected {score.low:.0f} to {score.high:.0f}")
-    for axes in (plain, mapped):
-        axes.set_axis_off()
-    bar = figure.colorbar(colours, ax=mapped, fraction=0.046, pad=0.02)
-    bar.set_label("worse  ←  points, if all of it were as it is here  →  better")
-    return figure
+def _draw_map(photograph: Image.Image, points: Surface, score: Score) -> Image.Image:
+    """Draw a photograph next to its map, with the score and the colour scale below."""
+    reach = max(_MIN_RANGE, float(np.abs(points - score).max()))
+    width = max(photograph.width, _MIN_WIDTH)
+    left, right = _MARGIN, 2 * _MARGIN + width
+    below = 2 * _MARGIN + photograph.height
+    size = 3 * _MARGIN + 2 * width, below + _BAR + 3 * _TEXT + _MARGIN
+    picture = Image.new("RGB", size, "white")
+    picture.paste(photograph, (left, _MARGIN))
+    colours = Image.fromarray(_colours((points - score) / reach))
+    grey = photograph.convert("L").convert("RGB")
+    picture.paste(Image.blend(grey, colours, _ALPHA), (right, _MARGIN))
+    scale = np.linspace(-1, 1, width)[None].repeat(_BAR, axis=0)
+    picture.paste(Image.fromarray(_colours(scale)), (right, below))
+
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(_TEXT)
+    expected = f"score {score:.1f}, expected {score.low:.0f} to {score.high:.0f}"
+    draw.text((left, below), expected, "black", font)
+    line = below + _BAR + _TEXT // 4
+    # Anchors: left, middle and right ends of the bar.
+    places = ((right, "la"), (right + width // 2, "ma"), (right + width, "ra"))
+    ticks = (f"{score + share * reach:.1f}" for share in (-1, 0, 1))
+    words = ("worse", "points, if all of it were as it is here", "better")
+    for (x, anchor), tick, word in zip(places, ticks, words, strict=True):
+        draw.text((x, line), tick, "black", font, anchor)
+        draw.text((x, line + 5 * _TEXT // 4), word, "black", font, anchor)
+    return picture
 
 
-def _scale(points: Surface, score: Score) -> ScalarMappable:
-    """Return the colour scale, centred at the score of the image."""
-    half_range = max(_MIN_RANGE, float(np.abs(points - score).max()))
-    return ScalarMappable(Normalize(score - half_range, score + half_range), _COLOURS)
+def _colours(values: Surface) -> Pixels:
+    """Return the colours ``(H, W, 3)`` of values from -1 (worse) to 1 (better)."""
+    at = np.linspace(-1, 1, len(_COLOURS))
+    channels = [np.interp(values, at, channel) for channel in zip(*_COLOURS, strict=True)]
+    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)

@@ -6,21 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from reiqa import devices
+from reiqa import devices, extras
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import ComputeParams
 from reiqa.scoring.contact_sheet import ContactSheet, page_title
 from reiqa.scoring.find_images import ImageItem, find_images, read_list
 from reiqa.scoring.inputs import PreparedImage
+from reiqa.scoring.maps import MapWriter
 from reiqa.scoring.output import Order, RowFile, RowFormat, write_rows
 from reiqa.scoring.pipeline import PreviewCallback, score_images
 from reiqa.scoring.scorer import Scorer
 from reiqa.scoring.size_check import SizeCheck
-
-if TYPE_CHECKING:
-    from reiqa.scoring.maps import MapWriter
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -73,11 +71,7 @@ def score_paths(
         sheet = stack.enter_context(ContactSheet(page, items)) if page else None
         chosen = stack.enter_context(_device(processor))
         scorer = Scorer.load(bundle, chosen, resize)
-        map_writer = None
-        if maps is not None:
-            from reiqa.scoring.maps import MapWriter
-
-            map_writer = MapWriter(scorer, maps, items)
+        map_writer = MapWriter(scorer, maps, items) if maps else None
         table = stack.enter_context(RowFile(out, form)) if out else None
         known = table.known if table else {}
         if map_writer:
@@ -108,11 +102,14 @@ def _device(processor: Device) -> Iterator[str]:
         devices.keep_freed_memory()
         yield "cpu"
         return
-    with devices.device(ComputeParams(device=processor, threads=1)) as chosen:
+    with (
+        extras.explain_missing(f"--device {processor}"),
+        devices.device(ComputeParams(device=processor, threads=1)) as chosen,
+    ):
         yield str(chosen)
 
 
-def _preview(sheet: ContactSheet, map_writer: "MapWriter | None") -> PreviewCallback:
+def _preview(sheet: ContactSheet, map_writer: MapWriter | None) -> PreviewCallback:
     def preview(item: ImageItem, prepared: PreparedImage) -> None:
         sheet.add(item, prepared.pixels(), map_writer.path(item) if map_writer else None)
 

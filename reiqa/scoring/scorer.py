@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast, overload
 
-from reiqa import devices
+from reiqa import devices, extras
 from reiqa.errors import BadInputError
 from reiqa.features.batching import ResizePolicy
 from reiqa.images.resize import FloatImages, half
@@ -211,7 +211,8 @@ class Scorer:
         Raises:
             BadInputError: PyTorch is not installed.
         """
-        from reiqa.scoring.module import build_module
+        with extras.explain_missing("Scorer.as_module"):
+            from reiqa.scoring.module import build_module
 
         return build_module(self.bundle, self._head, self._policy)
 
@@ -239,7 +240,8 @@ class Scorer:
 def _open_experts(bundle: Bundle, device: str) -> Experts:
     if device == "cpu":
         return OnnxExperts(bundle)
-    from reiqa.scoring.module import TorchExperts
+    with extras.explain_missing(f"device {device!r}"):
+        from reiqa.scoring.module import TorchExperts
 
     return TorchExperts(bundle, device)
 
