@@ -171,11 +171,21 @@ def srcc(targets: Floats, predicted: Floats) -> float:
     return metrics.srcc(targets[:, 0], predicted[:, 0])
 
 
+def only_factors(distortions: Sequence[Distortions]) -> list[str]:
+    """Return the factor of photographs that have exactly one, and empty text for the others."""
+    return [next(iter(found)) if len(found) == 1 else "" for found in distortions]
+
+
+def class_counts(distortions: Sequence[Distortions]) -> dict[str, int]:
+    """Return the classes of `name_factor` and how many photographs have nothing else."""
+    counts = Counter(filter(None, only_factors(distortions)))
+    return {factor: counts[factor] for factor in sorted(counts) if counts[factor] >= LEAST}
+
+
 def name_factor(sample: RatedFeatures, distortions: Sequence[Distortions]) -> list[Result]:
     """Classify the factor of photographs that have exactly one."""
-    only = [next(iter(found)) if len(found) == 1 else "" for found in distortions]
-    counts = Counter(filter(None, only))
-    classes = sorted(factor for factor, count in counts.items() if count >= LEAST)
+    only = only_factors(distortions)
+    classes = list(class_counts(distortions))
     rows = np.flatnonzero([factor in classes for factor in only])
     targets = np.array([[float(only[row] == kind) for kind in classes] for row in rows.tolist()])
     scores = (accuracy, balanced_accuracy)
@@ -183,10 +193,9 @@ def name_factor(sample: RatedFeatures, distortions: Sequence[Distortions]) -> li
         variant: cross_validate(sample.features_of(variant)[rows], targets, scores)
         for variant in VARIANTS
     }
-    names = ", ".join(f"{kind} {counts[kind]}" for kind in classes)
     return [
         Result(
-            f"{name} ({names})",
+            name,
             len(rows),
             chance,
             {variant: values[place] for variant, values in found.items()},
@@ -230,7 +239,7 @@ def rank_magnitudes(sample: RatedFeatures, distortions: Sequence[Distortions]) -
     return results
 
 
-def to_markdown(head: str, chance: str, results: Sequence[Result]) -> str:
+def to_markdown(head: str, results: Sequence[Result]) -> str:
     """Return a table: mean and standard deviation of each variant, and both against content."""
     rows = []
     for result in results:
@@ -247,12 +256,13 @@ def to_markdown(head: str, chance: str, results: Sequence[Result]) -> str:
             "–" if p_value is None else f"{p_value:.2g}",
         ]
         rows.append(cells)
-    columns = (head, "photographs", chance, *VARIANTS, "both - content, median", "p")
+    columns = (head, "photographs", "chance", *VARIANTS, "both - content, median", "p")
     return tables.to_markdown(columns, rows)
 
 
 def describe(sample: RatedFeatures, distortions: Sequence[Distortions]) -> str:
     """Run the probes and return the page."""
+    classes = ", ".join(f"{name} {count}" for name, count in class_counts(distortions).items())
     digests = ", ".join(f"{name} {found['weights'][:16]}" for name, found in sample.recipes.items())
     parts = [
         "# Authentic distortions",
@@ -263,22 +273,23 @@ def describe(sample: RatedFeatures, distortions: Sequence[Distortions]) -> str:
         f" features; its penalty is chosen by leave-one-out error on the training photographs."
         f" Values are mean ± standard deviation over {FOLDS} random folds with each of"
         f" {len(SEEDS)} seeds; p is of the corrected resampled t-test of both against content."
-        " No expert and no regressor was trained on these photographs.",
+        " No expert was trained on these photographs.",
         "Annotations are lists of factor, magnitude (mild, medium, strong) and position. They are"
         " English words; upper case and white space are ignored, entries without a factor are left"
         " out, positions are not used, and a factor listed at several positions has its greatest"
         f" magnitude. {sum(not found for found in distortions)} photographs have no distortion.",
         "## Which factor",
         "Photographs with exactly one factor, and factors that at least"
-        f" {LEAST} of these have. The majority class has the chance level of accuracy.",
-        to_markdown("metric", "majority or chance", name_factor(sample, distortions)),
+        f" {LEAST} of these have: {classes}. The chance level of accuracy is the share of the"
+        " majority class.",
+        to_markdown("metric", name_factor(sample, distortions)),
         "## Presence of each factor",
-        f"All photographs; ROC AUC of factors that at least {LEAST} have. Of the others a"
-        " photograph may have any number.",
-        to_markdown("factor", "chance", detect_factors(sample, distortions)),
+        f"All photographs; ROC AUC of factors that at least {LEAST} have. A photograph"
+        " may have several.",
+        to_markdown("factor", detect_factors(sample, distortions)),
         "## Magnitude",
         "SRCC of annotated and predicted magnitude within the photographs that have the factor.",
-        to_markdown("factor", "chance", rank_magnitudes(sample, distortions)),
+        to_markdown("factor", rank_magnitudes(sample, distortions)),
     ]
     return "\n\n".join(parts) + "\n"
 
