@@ -5,7 +5,8 @@ stages discard, which helps small encoders on small rated datasets.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 
 import torch
@@ -20,6 +21,9 @@ _TRUNKS = ("features", "blocks", "stages", "trunk_output", "layers")
 
 # Of the image that shows whether the output equals a mean; Inception needs 75 pixels.
 _TRIAL_SIDE = 96
+
+#: Name of the encoder's output among the stages.
+OUTPUT = "output"
 
 # Added to a variance before the square root, to keep the gradient of a constant map finite.
 _EPSILON = 1e-12
@@ -49,6 +53,8 @@ class StagePooledEncoder(nn.Module):
     Attributes:
         encoder: the copied encoder.
         width: length of a feature vector.
+        columns: columns of each stage by its name, then of the output if it is a part of its own
+            (`OUTPUT`).
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -69,32 +75,43 @@ class StagePooledEncoder(nn.Module):
             if name in self._axes:
                 stage.register_forward_hook(_Recorder(name))
         self._append_output = True
-        self.width = self._measure()
+        self.columns = self._measure()
+        self.width = max(columns.stop for columns in self.columns.values())
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features ``(N, width)`` float32 of ``(N, 3, H, W)`` float images in [0, 1]."""
+        return torch.cat(list(itertools.chain(*self._parts(images).values())), dim=1)
+
+    def _parts(self, images: Tensor) -> Mapping[str, Sequence[Tensor]]:
+        """Return mean and deviation of each stage by its name, then the output."""
         maps: dict[str, Tensor] = {}
         before = _maps.set(maps)
         try:
             last = self.encoder(images)
         finally:
             _maps.reset(before)
-        parts = [
-            part for name, axis in self._axes.items() for part in _moments(maps[name].float(), axis)
-        ]
+        parts: dict[str, Sequence[Tensor]] = {
+            name: _moments(maps[name].float(), axis) for name, axis in self._axes.items()
+        }
         if self._append_output:
-            parts.append(last.float())
-        return torch.cat(parts, dim=1)
+            parts[OUTPUT] = [last.float()]
+        return parts
 
     @torch.no_grad()
-    def _measure(self) -> int:
-        """Return the width, and omit the output if it equals the mean of the last stage."""
-        count = self.encoder.width
+    def _measure(self) -> dict[str, slice]:
+        """Return the columns of each part, and omit the output if it is the last stage's mean."""
         trial = torch.linspace(0, 1, 3 * _TRIAL_SIDE**2, dtype=torch.float32, device="cpu")
-        row = self(trial.view(1, 3, _TRIAL_SIDE, _TRIAL_SIDE))[0]
-        mean, last = row[-3 * count : -2 * count], row[-count:]
-        self._append_output = not (len(mean) == count and torch.allclose(mean, last, atol=1e-5))
-        return len(row) if self._append_output else len(row) - count
+        parts = dict(self._parts(trial.view(1, 3, _TRIAL_SIDE, _TRIAL_SIDE)))
+        (*_, (mean, _deviation), (last,)) = parts.values()
+        if mean.shape == last.shape and torch.allclose(mean, last, atol=1e-5):
+            self._append_output = False
+            del parts[OUTPUT]
+        widths = [sum(part.shape[1] for part in found) for found in parts.values()]
+        ends = itertools.accumulate(widths)
+        return {
+            name: slice(end - width, end)
+            for name, width, end in zip(parts, widths, ends, strict=True)
+        }
 
 
 def with_pooling(encoder: Encoder, pooling: Pooling) -> Encoder | StagePooledEncoder:

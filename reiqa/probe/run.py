@@ -10,14 +10,17 @@ from torch import Tensor
 from reiqa import devices, encoders, images, layout, progress, store
 from reiqa.data.index import read_corpus
 from reiqa.distortions import resolve
-from reiqa.encoders import Encoder
+from reiqa.encoders import Encoder, StagePooledEncoder
 from reiqa.images import Pixels
 from reiqa.params import EXPERTS, BankParams, Params
 from reiqa.probe import linear, retrieval
 from reiqa.probe.photographs import load_photographs
 
-# Windows per photograph and their side. Seven photographs and 25 types give 1,764 images.
-_WINDOWS_PER_PHOTOGRAPH, _SIDE = 2, 96
+#: Side of windows and crops in pixels.
+SIDE = 96
+
+# Windows per photograph. Seven photographs and 25 types give 1,764 images.
+_WINDOWS_PER_PHOTOGRAPH = 2
 
 # Maximum number of corpus photographs for retrieval.
 _MAX_CORPUS_PHOTOGRAPHS = 200
@@ -42,9 +45,7 @@ def run_probe(params: Params) -> Path:
     experts = [encoders.load_encoder(layout.model(name)) for name in EXPERTS]
     with devices.device(params.compute.model_copy(update={"device": "cpu"})):
         windows = probe_windows(params.bank)
-        pairs = retrieval.cut_crop_pairs(
-            map(_planes, chain(load_photographs().values(), _probe_photographs(params))), _SIDE
-        )
+        pairs = retrieval.cut_crop_pairs(retrieval_photographs(params), SIDE)
         measures: dict[str, dict[str, float]] = {}
         for expert in progress.track(experts, "probe", unit="experts"):
             measures |= compare_with_random(expert, windows, pairs)
@@ -59,8 +60,17 @@ def run_probe(params: Params) -> Path:
 def probe_windows(bank: BankParams) -> linear.ProbeWindows:
     """Return the windows for the linear probes."""
     return linear.cut_windows(
-        load_photographs(), resolve(bank), _SIDE, _WINDOWS_PER_PHOTOGRAPH, seed=0
+        load_photographs(), resolve(bank), SIDE, _WINDOWS_PER_PHOTOGRAPH, seed=0
     )
+
+
+def retrieval_photographs(params: Params) -> Iterator[Tensor]:
+    """Yield the photographs for retrieval, each ``(3, H, W)`` uint8.
+
+    Raises:
+        BadInputError: a corpus or one of its images is missing or damaged.
+    """
+    yield from map(_planes, chain(load_photographs().values(), _corpus_photographs(params)))
 
 
 def compare_with_random(
@@ -78,28 +88,35 @@ def compare_with_random(
         with the suffix ``_random``. They are rounded, to be independent of the linear algebra
         library.
     """
-    random = encoders.build_encoder(
-        trained.backbone, trained.expert, normalization=trained.normalization
-    ).eval()
     measured = {}
-    for name, encoder in ((trained.expert, trained), (f"{trained.expert}_random", random)):
-        features = _encoded(encoder, windows.pixels).double().numpy()
+    for name, encoder in (
+        (trained.expert, trained),
+        (f"{trained.expert}_random", random_encoder(trained)),
+    ):
+        features = encode(encoder, windows.pixels).double().numpy()
         values = linear.probe_features(features, windows.photograph)
         if pairs is not None:
-            values["retrieval"] = retrieval.retrieval_accuracy(_encoded(encoder, pairs))
+            values["retrieval"] = retrieval.retrieval_accuracy(encode(encoder, pairs))
         measured[name] = {measure: round(value, 4) for measure, value in values.items()}
     return measured
 
 
+def random_encoder(trained: Encoder) -> Encoder:
+    """Return the same network and normalization with random weights, in evaluation mode."""
+    return encoders.build_encoder(
+        trained.backbone, trained.expert, normalization=trained.normalization
+    ).eval()
+
+
 @torch.no_grad()
-def _encoded(encoder: Encoder, pixels: Tensor) -> Tensor:
+def encode(encoder: Encoder | StagePooledEncoder, pixels: Tensor) -> Tensor:
     """Encode ``(W, V, 3, S, S)`` uint8 to ``(W, V, width)``."""
     parts = [encoder(part.float().div(255)) for part in pixels.flatten(0, 1).split(_BATCH)]
     features: Tensor = torch.cat(parts).unflatten(0, pixels.shape[:2])
     return features
 
 
-def _probe_photographs(params: Params) -> Iterator[Pixels]:
+def _corpus_photographs(params: Params) -> Iterator[Pixels]:
     """Yield photographs that the content expert was not trained on, in order of digest."""
     rows = sorted(
         (row.digest, layout.raw(corpus) / row.image)

@@ -111,3 +111,19 @@ def test_a_backbone_without_stages_is_refused_by_name() -> None:
 def test_a_network_that_needs_larger_images_than_others_has_stages() -> None:
     encoder = encoders.build_encoder("timm/inception_v3", "quality")
     assert encoders.with_pooling(encoder, "stages").width > 2 * 2048
+
+
+def test_columns_name_the_parts_of_a_row() -> None:
+    encoder = encoders.build_encoder("efficientnet_lite0", "content").eval()
+    image = torch.rand(1, 3, 96, 64)
+    whole = StagePooledEncoder(encoder)
+    row = whole(image)[0]
+    assert list(whole.columns) == [*(f"blocks.{number}" for number in range(7)), "output"]
+    torch.testing.assert_close(row[whole.columns["output"]], encoder(image)[0])
+    (third,) = by_hand(encoder, [encoder.body.blocks[2]], image[0])
+    expected = torch.cat([third.flatten(1).mean(1), third.flatten(1).std(1, unbiased=False)])
+    torch.testing.assert_close(row[whole.columns["blocks.2"]], expected, atol=1e-5, rtol=1e-5)
+    # ResNet's output is the mean of its last stage, so it is no part of its own.
+    residual = StagePooledEncoder(encoders.build_encoder("resnet18", "content"))
+    assert list(residual.columns) == [f"layer{number}" for number in range(1, 5)]
+    assert residual.columns["layer4"].stop == residual.width
