@@ -16,6 +16,7 @@ ORDER = [
     "distortions",
     "chunks",
     "encoders",
+    "backbone_check",
     "pretrain",
     "probe",
     "features",
