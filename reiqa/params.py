@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from reiqa.backbone_names import BACKBONES, FIXED_SIZE, PACKAGED, TIMM_PREFIX, WITHOUT_STAGES
 from reiqa.errors import BadInputError
@@ -318,13 +327,40 @@ class RankingParams(ParamsSection):
     weight: Annotated[float, Field(gt=0)] = 0.5
 
 
+Grid: TypeAlias = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Positive]
+
+
+def _check_grid(grid: Grid) -> Grid:
+    if grid[0] > grid[1]:
+        raise ValueError("the minimum exceeds the maximum")
+    return grid
+
+
+class SVRParams(ParamsSection):
+    """Support vector regression, for ``model: svr``.
+
+    Attributes:
+        kernel: ``rbf`` is customary for quality features; ``linear`` gives weights, which a bundle
+            can hold.
+        C: grid of costs of an error: minimum, maximum and number (log-spaced).
+        epsilon: widths of the tube of errors without cost, in standard deviations of the ratings.
+    """
+
+    kernel: Literal["rbf", "linear"] = "rbf"
+    C: Annotated[Grid, AfterValidator(_check_grid)] = (0.01, 100.0, 5)
+    epsilon: Annotated[
+        list[Annotated[float, Field(ge=0)]], Field(min_length=1), AfterValidator(_check_unique)
+    ] = [0.1]
+
+
 class RegressionParams(ParamsSection):
     """Regression from features to scores, and its evaluation.
 
     Attributes:
-        model: linear regressor.
+        model: regressor; ``svr`` has its grid in ``svr``, the others in ``alphas``.
         alphas: grid of penalties: minimum, maximum and number (log-spaced).
         l1_ratios: L1 ratios of the elastic net.
+        svr: kernel and grid of support vector regression; no other model depends on it.
         target: ``ratings``, or ``normal_scores`` with a monotone calibration curve.
         ranking: ranking term on degraded copies; ridge only.
         clip: features are clipped at this many standard deviations; None disables clipping.
@@ -334,13 +370,10 @@ class RegressionParams(ParamsSection):
         bootstrap: number of resamples for confidence intervals.
     """
 
-    model: Literal["ridge", "elasticnet"] = "ridge"
-    alphas: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Positive] = (
-        1e-3,
-        1e6,
-        25,
-    )
+    model: Literal["ridge", "elasticnet", "svr"] = "ridge"
+    alphas: Annotated[Grid, AfterValidator(_check_grid)] = (1e-3, 1e6, 25)
     l1_ratios: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] = [0.5]
+    svr: SVRParams = SVRParams()
     target: Literal["ratings", "normal_scores"] = "ratings"
     clip: Annotated[float, Field(gt=0)] | None = None
     ranking: RankingParams | None = None
@@ -353,11 +386,17 @@ class RegressionParams(ParamsSection):
     def _check_values(self) -> "RegressionParams":
         if abs(sum(self.fractions) - 1) > 1e-9:
             raise ValueError(f"fractions: must add up to 1, not {sum(self.fractions):g}")
-        if self.alphas[0] > self.alphas[1]:
-            raise ValueError("alphas: the minimum exceeds the maximum")
         if self.ranking and self.model != "ridge":
             raise ValueError("ranking: only supported with model ridge")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_other_models(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out ``svr`` where it decides nothing, so that it is not part of any identity."""
+        tree: dict[str, Any] = serialize(self)
+        if self.model != "svr":
+            tree.pop("svr", None)
+        return tree
 
 
 class ReportParams(ParamsSection):

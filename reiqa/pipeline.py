@@ -16,13 +16,14 @@ from pathlib import Path
 
 from reiqa import catalog, devices, distortions, layout, store
 from reiqa import params as parameters
+from reiqa.backbone_check import check_timm_backbones
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, ExpertName, Params
 from reiqa.stages import STAGES, artifacts, lookup, shards
 
 
 def load_params(file: Path = layout.PARAMS) -> Params:
-    """Read params.yaml and check its names against the catalog and the bank.
+    """Read params.yaml and check its names against the catalog, the bank and timm.
 
     Raises:
         BadInputError: the file is missing or invalid.
@@ -42,6 +43,10 @@ def load_params(file: Path = layout.PARAMS) -> Params:
                 f"{file}: regression.ranking.dataset: {name} holds copies of {owner}; add {owner}"
                 " to datasets, or set regression.ranking to null"
             )
+    try:
+        check_timm_backbones(params)
+    except BadInputError as error:
+        raise BadInputError(f"{file}: {error}") from None
     return params
 
 

@@ -119,6 +119,10 @@ def _regression(images: int, params: Params, fits: int) -> Needs:
         # two more copies in memory while rows are mixed.
         rows = side = float(images + copies)
         systems = 3
+    elif params.regression.model == "svr":
+        # The kernel matrix of all images, for the final regressor, and a copy.
+        rows = side = float(images)
+        systems = 2
     else:
         rows = images * params.regression.fractions[0]
         side, systems = min(rows, width), 1

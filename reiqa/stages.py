@@ -341,7 +341,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             name="report",
             summary="gather all results in tables and one page",
-            format=1,
+            format=2,
             wildcards=(),
             target="report",
             items=lambda _params: [""],
@@ -354,6 +354,7 @@ STAGES: dict[str, Stage] = {
             companions=(
                 *(layout.SUMMARY, layout.REPORT, layout.REPORT.with_suffix(".md")),
                 *(layout.PLOTS / f"{n}.csv" for n in ("predictions", "alphas", "pretraining")),
+                *layout.TABLE_FILES,
             ),
         ),
     )

@@ -78,26 +78,6 @@ def test_the_doctor_reports_requirements_of_late_stages(
     assert list(doctor._missing_requirements(chosen(quality=imported))) == []
 
 
-@pytest.mark.parametrize(
-    ("backbone", "pooling", "told"),
-    [
-        ("timm/resnet18", "stages", []),
-        ("timm/resnet17", "last", ["quality: backbone: unknown timm model 'resnet17'"]),
-        ("timm/xcit_nano_12_p16_224", "last", []),
-        ("timm/xcit_nano_12_p16_224", "stages", ["quality: features.pooling: the stages of timm/"]),
-    ],
-)
-def test_the_doctor_builds_a_timm_model(
-    tmp_path: Path, backbone: str, pooling: str, told: list[str]
-) -> None:
-    file = tmp_path / "a.pth"
-    file.write_bytes(b"weights")
-    imported = {"source": "import", "file": str(file), "backbone": backbone}
-    params = chosen(quality=imported, features={"pooling": pooling})
-    found = list(doctor._missing_requirements(params))
-    assert [line[: len(start)] for line, start in zip(found, told, strict=True)] == told
-
-
 def test_the_doctor_fails_if_a_requirement_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

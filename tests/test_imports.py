@@ -17,6 +17,7 @@ ORDER = [
     "distortions",
     "chunks",
     "encoders",
+    "backbone_check",
     "pretrain",
     "probe",
     "features",

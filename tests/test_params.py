@@ -74,7 +74,7 @@ def test_every_preset_is_sound_and_survives_being_written_again(tmp_path, name):
         ("chunks.ola", [0.3, 0.1], "chunks: ola: the minimum overlap 0.3 exceeds the maximum 0.1"),
         ("chunks.ola", [0.1], "chunks.ola.1: this key is required"),
         ("regression.fractions", [0.7, 0.2, 0.2], "regression: fractions: must add up to 1"),
-        ("regression.alphas", [10, 1, 5], "regression: alphas: the minimum exceeds"),
+        ("regression.alphas", [10, 1, 5], "regression.alphas: the minimum exceeds"),
         ("quality.training.learning_rate", "fast", "quality.training.learning_rate: "),
         ("quality.training.learning_rate", float("nan"), "quality.training.learning_rate: "),
         ("quality.training.temperature", 0, "quality.training.temperature: "),

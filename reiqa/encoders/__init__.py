@@ -7,7 +7,7 @@ from reiqa.encoders.import_weights import (
     initial_encoder,
     load_packaged,
 )
-from reiqa.encoders.pooling import StagePooledEncoder, with_pooling
+from reiqa.encoders.pooling import StagePooledEncoder, check_backbone, with_pooling
 from reiqa.encoders.serialization import load_encoder, save_encoder
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Encoder",
     "StagePooledEncoder",
     "build_encoder",
+    "check_backbone",
     "import_expert",
     "import_weights",
     "initial_encoder",

@@ -6,6 +6,7 @@ features is measured by running the network, so no table of backbones is needed.
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,8 +58,18 @@ def find_normalization(name: object, origin: str) -> Normalization:
 # Attribute names of the classifier in torchvision's families.
 _HEADS = ("fc", "classifier", "head")
 
-#: Two input shapes to detect networks with a fixed input size; large enough for all others.
-TRIAL_SHAPES = ((192, 192), (224, 160))
+#: Two input shapes to detect networks with a fixed input size, and those that only take multiples
+#: of some length; large enough for all others.
+TRIAL_SHAPES = ((192, 192), (225, 161))
+
+# timm's options for images of any size, which differ between families and versions of timm. A
+# constructor refuses those that it does not have.
+_ANY_SIZE: tuple[dict[str, Any], ...] = (
+    {"dynamic_img_size": True, "dynamic_img_pad": True},
+    {"dynamic_img_size": True},
+    {"strict_img_size": False},
+    {},
+)
 
 
 class Encoder(nn.Module):
@@ -127,16 +138,21 @@ def build_encoder(
         normalization: input normalisation; None for that of the expert (`NORMALIZATION`).
 
     Raises:
-        BadInputError: the backbone is unknown, or has a fixed input size.
+        BadInputError: the backbone is unknown, or does not take images of any size.
     """
     with default_torch_state(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = _build_body(backbone)
-        width = _pooled_width(backbone, body)
+        body = build_body(backbone)
+        width = pooled_width(backbone, body)
         return Encoder(backbone, expert, body, width, normalization or NORMALIZATION[expert])
 
 
-def _build_body(backbone: str) -> nn.Module:
+def build_body(backbone: str) -> nn.Module:
+    """Return the network without classifier, with random weights.
+
+    Raises:
+        BadInputError: the backbone is unknown, or its classifier cannot be removed.
+    """
     if backbone in PACKAGED:
         return _timm(f"tf_{backbone}")
     if backbone.startswith(TIMM_PREFIX):
@@ -146,6 +162,7 @@ def _build_body(backbone: str) -> nn.Module:
 
 def _timm(name: str) -> nn.Module:
     import timm
+    from timm.layers.patch_embed import PatchEmbed
 
     # create_model also takes names of the Hugging Face hub and of pretrained weights.
     known = timm.list_models()
@@ -155,7 +172,17 @@ def _timm(name: str) -> nn.Module:
             f"backbone: unknown timm model {name!r}; {near}"
             'to list them: python -c "import timm; print(*timm.list_models())"'
         )
-    body: nn.Module = timm.create_model(name, num_classes=0, pretrained=False)
+    for options in _ANY_SIZE:
+        try:
+            body: nn.Module = timm.create_model(name, num_classes=0, pretrained=False, **options)
+        except TypeError:
+            if not options:
+                raise
+        else:
+            break
+    # Swin takes images of any size, but asks for multiples of the patch.
+    if isinstance(embedding := getattr(body, "patch_embed", None), PatchEmbed):
+        embedding.dynamic_img_pad = True
     return body
 
 
@@ -184,14 +211,18 @@ def _torchvision(backbone: str) -> nn.Module:
 
 
 @torch.no_grad()
-def _pooled_width(backbone: str, body: nn.Module) -> int:
-    """Return the feature width, after checking that it does not depend on the input shape."""
+def pooled_width(backbone: str, body: nn.Module) -> int:
+    """Return the feature width, after checking that it does not depend on the input shape.
+
+    Raises:
+        BadInputError: the network does not take images of any size, or its width depends on it.
+    """
     body.eval()
     try:
         shapes = {body(torch.zeros(1, 3, *size)).flatten(1).shape[1] for size in TRIAL_SHAPES}
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
         raise BadInputError(
-            f"backbone: {backbone} has a fixed input size; choose another backbone"
+            f"backbone: {backbone} does not take images of any size; choose another backbone"
         ) from error
     finally:
         body.train()

@@ -12,7 +12,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
-from reiqa.encoders.backbones import TRIAL_SHAPES, Encoder
+from reiqa.devices import default_torch_state
+from reiqa.encoders.backbones import TRIAL_SHAPES, Encoder, build_body, pooled_width
 from reiqa.errors import BadInputError
 from reiqa.params import Pooling
 
@@ -67,9 +68,7 @@ class StagePooledEncoder(nn.Module):
         self.encoder = copy.deepcopy(encoder).eval()
         shapes = _shapes(self.encoder.body)
         if not shapes:
-            raise BadInputError(
-                f"features.pooling: the stages of {encoder.backbone} cannot be identified; use last"
-            )
+            raise _without_stages(encoder.backbone)
         self._axes = {name: _channel_axis(stage_shapes) for name, stage_shapes in shapes.items()}
         for name, stage in _stages(self.encoder.body):
             if name in self._axes:
@@ -119,6 +118,26 @@ def with_pooling(encoder: Encoder, pooling: Pooling) -> Encoder | StagePooledEnc
     return encoder if pooling == "last" else StagePooledEncoder(encoder)
 
 
+def check_backbone(backbone: str, pooling: Pooling) -> None:
+    """Check a backbone on torch's meta device, which computes shapes but no values.
+
+    Raises:
+        BadInputError: the backbone is unknown, does not take images of any size, or has no stages
+            that ``pooling`` needs. The message begins with the parameter.
+    """
+    with default_torch_state(), torch.random.fork_rng(devices=[]), torch.device("meta"):
+        body = build_body(backbone)
+        pooled_width(backbone, body)
+        if pooling == "stages" and not _shapes(body):
+            raise _without_stages(backbone)
+
+
+def _without_stages(backbone: str) -> BadInputError:
+    return BadInputError(
+        f"features.pooling: the stages of {backbone} cannot be identified; use last"
+    )
+
+
 def _moments(maps: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """Return mean and deviation over the positions of ``(N, ...)`` maps, each ``(N, C)``."""
     positions = [place for place in range(1, maps.ndim) if place != axis]
@@ -146,8 +165,9 @@ def _shapes(body: nn.Module) -> dict[str, list[torch.Size]]:
         for name, stage in _stages(body)
     ]
     body.eval()
+    device = next(body.parameters()).device
     for size in TRIAL_SHAPES:
-        body(torch.zeros(1, 3, *size, dtype=torch.float32, device="cpu"))
+        body(torch.zeros(1, 3, *size, dtype=torch.float32, device=device))
     for hook in hooks:
         hook.remove()
     return {name: shapes for name, shapes in stage_shapes.items() if _is_map(shapes)}

@@ -16,7 +16,7 @@ from reiqa.regression import metrics, paper, regressor
 from reiqa.regression.dataset import RatedFeatures, load_rated_features
 from reiqa.regression.evaluation import evaluate_dataset, fit_final, regressor_key
 from reiqa.regression.fitting import regressor_path
-from reiqa.regression.regressor import Regressor
+from reiqa.regression.regressor import AnyRegressor
 
 HEAD = (
     "train",
@@ -35,10 +35,13 @@ HEAD = (
 
 @dataclass(frozen=True)
 class _TrainedDataset:
-    """The regressors of a training dataset, without its features, which may be large."""
+    """The regressors of a training dataset.
+
+    Its features, which may be large, are kept only by regressors with RBF kernel.
+    """
 
     dataset: str
-    regressors: Mapping[Variant, Regressor]
+    regressors: Mapping[Variant, AnyRegressor]
     weights: Mapping[ExpertName, str]
     digests: frozenset[str]
 
@@ -73,7 +76,8 @@ def evaluate_across(params: Params) -> Path:
 
 def _train(dataset: str, params: Params) -> _TrainedDataset:
     sample = load_rated_features(dataset)
-    kept = regressor.load_saved(regressor_path(dataset), regressor_key(sample, params))
+    key = regressor_key(sample, params)
+    kept = regressor.load_saved(regressor_path(dataset), key, sample.features_of)
     regressors = kept or fit_final(evaluate_dataset(sample, params))
     weights = {expert: recipe["weights"] for expert, recipe in sample.recipes.items()}
     return _TrainedDataset(dataset, regressors, weights, frozenset(sample.digests))
@@ -97,7 +101,7 @@ def _rows(trained: _TrainedDataset, tested: RatedFeatures) -> list[list[str]]:
                 f"cross: {trained.dataset} on {tested.dataset}, {variant}: ratings or predictions "
                 f"are constant, so no correlation exists"
             )
-        published = paper.ACROSS.get((trained.dataset, tested.dataset))
+        published = paper.across(trained.dataset, tested.dataset)
         paper_columns = ["", ""]
         if variant == "both" and published is not None:
             paper_columns = [f"{published:g}", _text(agreement.srcc - published)]

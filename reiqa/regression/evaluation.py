@@ -17,7 +17,7 @@ from reiqa.regression import splits
 from reiqa.regression.dataset import RatedFeatures
 from reiqa.regression.protocol import SplitResult, refit_all, run_split
 from reiqa.regression.ranking import DegradedDataset, load_degraded
-from reiqa.regression.regressor import Regressor
+from reiqa.regression.regressor import AnyRegressor
 from reiqa.regression.ridge_path import Penalty, penalty_grid
 from reiqa.regression.splits import Split
 from reiqa.stages import fit_params, stage_parameters
@@ -152,13 +152,13 @@ def evaluate_dataset(
     )
 
 
-def fit_final(evaluated: EvaluatedDataset) -> dict[Variant, Regressor]:
+def fit_final(evaluated: EvaluatedDataset) -> dict[Variant, AnyRegressor]:
     """Fit the final regressors on all usable images with the median penalty."""
     with threadpool_limits(1):
         return {variant: _refit(evaluated, variant) for variant in VARIANTS}
 
 
-def _refit(evaluated: EvaluatedDataset, variant: Variant) -> Regressor:
+def _refit(evaluated: EvaluatedDataset, variant: Variant) -> AnyRegressor:
     sample, penalty = evaluated.sample, evaluated.evaluation.final_penalty(variant)
     pairs = evaluated.degraded.pairs_of(variant) if evaluated.degraded else None
     return refit_all(

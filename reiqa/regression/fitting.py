@@ -95,7 +95,10 @@ def _predictions(evaluated: EvaluatedDataset) -> str:
 
 
 def _alphas(evaluated: EvaluatedDataset, params: Params) -> str:
-    """Return a CSV of the mean validation SRCC of each penalty over splits that have one."""
+    """Return a CSV of the mean validation SRCC of each penalty over splits that have one.
+
+    The second number of a penalty is the L1 ratio, for svr epsilon; its alpha is 1 / C.
+    """
     means = []
     for variant in VARIANTS:
         scores = np.array([trial.scores for trial in evaluated.evaluation.results[variant]])
@@ -106,12 +109,13 @@ def _alphas(evaluated: EvaluatedDataset, params: Params) -> str:
                 total, defined.sum(axis=0), out=np.full(len(total), np.nan), where=defined.any(0)
             )
         )
+    svr = params.regression.model == "svr"
     lines = [
         [
-            f"{penalty.l1_ratio:g}",
+            f"{penalty.epsilon if svr else penalty.l1_ratio:g}",
             f"{penalty.alpha:.6g}",
             *("" if np.isnan(mean[at]) else f"{mean[at]:.6g}" for mean in means),
         ]
         for at, penalty in enumerate(penalty_grid(params.regression))
     ]
-    return text.format_csv(["l1_ratio", "alpha", *VARIANTS], lines)
+    return text.format_csv(["epsilon" if svr else "l1_ratio", "alpha", *VARIANTS], lines)

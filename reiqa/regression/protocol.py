@@ -5,7 +5,7 @@ does not specify this. The penalty suits the training size that it was chosen fo
 needs only one factorisation.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from reiqa.regression import metrics
 from reiqa.regression.ranking import RankedPairs
 from reiqa.regression.regressor import (
     IDENTITY,
+    AnyRegressor,
+    KernelRegressor,
     PiecewiseLinearCalibration,
     Regressor,
     fit_calibration,
@@ -23,6 +25,7 @@ from reiqa.regression.regressor import (
 from reiqa.regression.ridge_path import Penalty, RegularizationPath, ScaledRows, fit_path
 from reiqa.regression.scaler import FeatureScaler, Matrix, RawFeatures, RowNumbers, Vector
 from reiqa.regression.splits import Split
+from reiqa.regression.svr import KernelPath, fit_svr
 
 #: Minimum number of validation images to choose the penalty by rank correlation.
 MIN_FOR_RANKS = 3
@@ -81,16 +84,16 @@ def run_split(
         ratings: ``(N,)``.
         split: row numbers of train, val and test.
         penalties: penalties to choose from.
-        settings: uses ``clip``, ``target`` and ``ranking``.
+        settings: uses ``model``, ``svr``, ``clip``, ``target`` and ``ranking``.
         pairs: pairs of degraded copies, from photographs of any part.
     """
     target = _target(ratings[split.train], settings)
     scaling = FeatureScaler.fit(values, split.train, settings.clip)
     path = _path(values, split.train, scaling, target, penalties, settings, pairs)
-    fitted = ScaledRows(values, split.val, scaling).matmul(path.weights)
+    fitted = path.predict(ScaledRows(values, split.val, scaling))
     predicted = target.link(fitted * target.deviation + target.mean)
     choice = choose_alpha(predicted, ratings[split.val], penalties)
-    regressor = target.regressor(scaling, path.weights[:, choice.at], penalties[choice.at])
+    regressor = target.regressor(path, choice.at, scaling)
     notes = path.notes + ([choice.note] if choice.note else [])
     if not scaling.inverse.any():
         notes.append("no feature varies in the training part")
@@ -108,13 +111,13 @@ def refit_all(
     penalty: Penalty,
     settings: RegressionParams = DEFAULT_SETTINGS,
     pairs: RankedPairs | None = None,
-) -> Regressor:
+) -> AnyRegressor:
     """Fit the final regressor on all rows with one penalty."""
     rows: RowNumbers = np.arange(len(values))
     target = _target(ratings, settings)
     scaling = FeatureScaler.fit(values, rows, settings.clip)
     path = _path(values, rows, scaling, target, [penalty], settings, pairs)
-    return target.regressor(scaling, path.weights[:, 0], penalty)
+    return target.regressor(path, 0, scaling)
 
 
 def choose_alpha(predicted: Matrix, ratings: Vector, penalties: list[Penalty]) -> AlphaChoice:
@@ -173,9 +176,12 @@ def _path(
     penalties: list[Penalty],
     settings: RegressionParams,
     pairs: RankedPairs | None,
-) -> RegularizationPath:
+) -> RegularizationPath | KernelPath:
     """Fit the rated photographs and, if enabled, the ranking of their degraded copies."""
     ranking = settings.ranking
+    if settings.model == "svr":
+        features = ScaledRows(values, rows, scaling)
+        return fit_svr(features, target.standardised, penalties, settings.svr)
     if ranking is None or pairs is None:
         return fit_path(ScaledRows(values, rows, scaling), target.standardised, penalties)
     known = pairs.restrict_to(rows)
@@ -195,9 +201,20 @@ class Target:
     deviation: float
     link: PiecewiseLinearCalibration
 
-    def regressor(self, scaling: FeatureScaler, weights: Vector, penalty: Penalty) -> Regressor:
-        """Return a regressor from weights for standardised features and target."""
-        return Regressor(scaling, weights * self.deviation, self.mean, penalty, self.link)
+    def regressor(
+        self, path: RegularizationPath | KernelPath, at: int, scaling: FeatureScaler
+    ) -> AnyRegressor:
+        """Return the regressor of one penalty of a path for standardised features and target."""
+        penalty = path.penalties[at]
+        offset = 0.0 if path.intercepts is None else float(path.intercepts[at])
+        intercept = self.mean + self.deviation * offset
+        if isinstance(path, RegularizationPath):
+            weights = path.weights[:, at] * self.deviation
+            return Regressor(scaling, weights, intercept, penalty, self.link)
+        used = np.flatnonzero(path.coefficients[:, at])
+        support = replace(path.training, rows=path.training.rows[used])
+        coefficients = path.coefficients[used, at] * self.deviation
+        return KernelRegressor(support, coefficients, intercept, path.gamma, penalty, self.link)
 
 
 def _target(ratings: Vector, settings: RegressionParams) -> Target:

@@ -1,10 +1,10 @@
-"""The linear regressor from features to scores on the rating scale, and its file format."""
+"""The regressors from features to scores on the rating scale, and their file format."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
@@ -15,6 +15,7 @@ from scipy import stats
 from reiqa import store
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName, Variant
+from reiqa.regression.kernel import kernel_sums
 from reiqa.regression.ridge_path import Penalty, ScaledRows
 from reiqa.regression.scaler import FeatureScaler, Matrix, RawFeatures, RowNumbers, Vector
 
@@ -105,29 +106,83 @@ class Regressor:
         Raises:
             BadInputError: the number of features does not match.
         """
-        if values.shape[1] != len(self.weights):
-            raise BadInputError(
-                f"got {values.shape[1]} features, but the regressor expects {len(self.weights)}"
-            )
-        chosen = np.arange(len(values)) if rows is None else rows
-        part = ScaledRows(values, chosen, self.scaling)
+        part = _scaled(values, rows, self.scaling)
         fitted = part.matmul(self.weights[:, None])[:, 0] + self.intercept
         return self.link(fitted)
 
 
+@dataclass(frozen=True)
+class KernelRegressor:
+    """A support vector regressor with RBF kernel.
+
+    Attributes:
+        support: ``(S, D)`` support vectors: rows of the features that it was fitted to.
+        coefficients: ``(S,)`` weights of their kernels, on the fitted scale.
+        intercept: constant of the sum, on the fitted scale.
+        gamma: width of the kernel.
+        penalty: chosen on the validation part.
+        link: maps the fitted scale to the rating scale.
+    """
+
+    support: ScaledRows
+    coefficients: Vector
+    intercept: float
+    gamma: float
+    penalty: Penalty
+    link: PiecewiseLinearCalibration = IDENTITY
+
+    @property
+    def scaling(self) -> FeatureScaler:
+        """Standardisation of the features."""
+        return self.support.scaling
+
+    def predict(self, values: RawFeatures, rows: RowNumbers | None = None) -> Vector:
+        """Return scores ``(N,)`` float64, higher is better; see `Regressor.predict`.
+
+        Raises:
+            BadInputError: the number of features does not match.
+        """
+        part = _scaled(values, rows, self.scaling)
+        sums = kernel_sums(part, self.support, self.gamma, self.coefficients[:, None])
+        return self.link(sums[:, 0] + self.intercept)
+
+
+AnyRegressor: TypeAlias = Regressor | KernelRegressor
+
+
+def _scaled(values: RawFeatures, rows: RowNumbers | None, scaling: FeatureScaler) -> ScaledRows:
+    """Return some rows of features, or all, in the units of a regressor.
+
+    Raises:
+        BadInputError: the number of features does not match.
+    """
+    if values.shape[1] != len(scaling.mean):
+        raise BadInputError(
+            f"got {values.shape[1]} features, but the regressor expects {len(scaling.mean)}"
+        )
+    return ScaledRows(values, np.arange(len(values)) if rows is None else rows, scaling)
+
+
 def save_regressors(
-    path: Path, regressors: Mapping[Variant, Regressor], card: Mapping[str, Any]
+    path: Path, regressors: Mapping[Variant, AnyRegressor], card: Mapping[str, Any]
 ) -> None:
     """Write the regressors of all variants to one safetensors file, with a JSON card next to it.
+
+    A regressor with RBF kernel is written as the numbers of its support vectors among the usable
+    images of its dataset, whose features may be gigabytes.
 
     Args:
         path: ``*.safetensors``; the card has the same name with ``.json``.
         regressors: regressors by variant.
         card: metadata such as the rating scale and the weights of the experts.
     """
-    tensors = {}
+    tensors: dict[str, Vector | RowNumbers] = {}
     for variant, regressor in regressors.items():
-        tensors[f"{variant}.weights"] = regressor.weights
+        if isinstance(regressor, KernelRegressor):
+            tensors[f"{variant}.support"] = regressor.support.rows
+            tensors[f"{variant}.coefficients"] = regressor.coefficients
+        else:
+            tensors[f"{variant}.weights"] = regressor.weights
         tensors[f"{variant}.mean"] = regressor.scaling.mean
         tensors[f"{variant}.inverse_deviation"] = regressor.scaling.inverse
         tensors[f"{variant}.link_at"] = regressor.link.at
@@ -138,8 +193,9 @@ def save_regressors(
             "alpha": regressor.penalty.alpha,
             "l1_ratio": regressor.penalty.l1_ratio,
             "experts": EXPERTS_OF[variant],
-            "width": len(regressor.weights),
+            "width": len(regressor.scaling.mean),
             "clip": None if math.isinf(regressor.scaling.clip) else regressor.scaling.clip,
+            **_kernel_fields(regressor),
         }
         for variant, regressor in regressors.items()
     }
@@ -152,46 +208,74 @@ def save_regressors(
     )
 
 
+def _kernel_fields(regressor: AnyRegressor) -> dict[str, Any]:
+    """Return the fields of a card that only support vector regressors have."""
+    fields: dict[str, Any] = {}
+    if regressor.penalty.epsilon:
+        fields["epsilon"] = regressor.penalty.epsilon
+    if isinstance(regressor, KernelRegressor):
+        fields |= {"kernel": "rbf", "gamma": regressor.gamma}
+    return fields
+
+
 def load_regressor(path: Path, variant: Variant) -> Regressor:
-    """Load the regressor of one variant.
+    """Load the linear regressor of one variant.
 
     Raises:
-        BadInputError: the file or its card is missing or damaged, or they do not match.
+        BadInputError: the file or its card is missing or damaged, they do not match, or the
+            regressor is not linear.
     """
-    card = read_card(path)
-    try:
-        tensors = load_file(path)
-        fields = card["variants"][variant]
-        return Regressor(
-            FeatureScaler(
-                tensors[f"{variant}.mean"],
-                tensors[f"{variant}.inverse_deviation"],
-                math.inf if fields["clip"] is None else float(fields["clip"]),
-            ),
-            tensors[f"{variant}.weights"],
-            float(fields["intercept"]),
-            Penalty(float(fields["alpha"]), float(fields["l1_ratio"])),
-            PiecewiseLinearCalibration(
-                tensors[f"{variant}.link_at"], tensors[f"{variant}.link_to"]
-            ),
+    loaded = _load(path, variant, None)
+    if isinstance(loaded, KernelRegressor):
+        raise BadInputError(
+            f"{path}: a bundle needs a linear regressor, not an SVR with RBF kernel. Set"
+            " regression.model to ridge, or regression.svr.kernel to linear, and run: reiqa fit"
         )
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise BadInputError(f"{path}: not a regressor of {variant} ({error})") from None
+    return loaded
 
 
-def load_saved(path: Path, key: str) -> dict[Variant, Regressor] | None:
+def load_saved(
+    path: Path, key: str, features_of: Callable[[Variant], RawFeatures]
+) -> dict[Variant, AnyRegressor] | None:
     """Load all regressors if the files are valid and their key is ``key``; else return None.
 
     Args:
         path: ``*.safetensors``.
-        key: digest of everything they depend on (`fitting.regressor_key`).
+        key: digest of everything they depend on (`evaluation.regressor_key`).
+        features_of: returns the features that the regressors of a variant were fitted to.
     """
     try:
         if read_card(path).get("key") != key:
             return None
-        return {variant: load_regressor(path, variant) for variant in EXPERTS_OF}
+        return {variant: _load(path, variant, features_of(variant)) for variant in EXPERTS_OF}
     except BadInputError:
         return None
+
+
+def _load(path: Path, variant: Variant, values: RawFeatures | None) -> AnyRegressor:
+    """Load the regressor of one variant; ``values`` are the features that it was fitted to."""
+    card = read_card(path)
+    try:
+        tensors = {
+            name.removeprefix(f"{variant}."): tensor
+            for name, tensor in load_file(path).items()
+            if name.startswith(f"{variant}.")
+        }
+        fields = card["variants"][variant]
+        clip = math.inf if fields["clip"] is None else float(fields["clip"])
+        scaling = FeatureScaler(tensors["mean"], tensors["inverse_deviation"], clip)
+        alpha, ratio = float(fields["alpha"]), float(fields["l1_ratio"])
+        penalty = Penalty(alpha, ratio, float(fields.get("epsilon", 0)))
+        link = PiecewiseLinearCalibration(tensors["link_at"], tensors["link_to"])
+        intercept = float(fields["intercept"])
+        if "weights" in tensors:
+            return Regressor(scaling, tensors["weights"], intercept, penalty, link)
+        known = np.empty((0, len(scaling.mean)), dtype=np.float32) if values is None else values
+        support = ScaledRows(known, tensors["support"], scaling)
+        gamma = float(fields["gamma"])
+        return KernelRegressor(support, tensors["coefficients"], intercept, gamma, penalty, link)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise BadInputError(f"{path}: not a regressor of {variant} ({error})") from None
 
 
 def read_card(path: Path) -> dict[str, Any]:

@@ -34,11 +34,13 @@ class Penalty(NamedTuple):
     """One point of the grid.
 
     The objective is ``|y - Xw|² + alpha (1 - l1_ratio) |w|² + 2 alpha l1_ratio |w|₁`` with y and
-    X standardised, so that ``l1_ratio`` 0 is ridge regression with the same alpha.
+    X standardised, so that ``l1_ratio`` 0 is ridge regression with the same alpha. For a support
+    vector regressor, alpha is 1 / C and ``epsilon`` the half width of the tube.
     """
 
     alpha: float
     l1_ratio: float
+    epsilon: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,22 @@ class ScaledRows:
             total += part @ part.T
         return total
 
+    def inner_products(self, other: "ScaledRows") -> Matrix:
+        """Return ``X Yᵀ``, ``(rows, rows of other)``, which has equally many features."""
+        rows, width = self.shape
+        total = np.zeros((rows, len(other.rows)))
+        for block in row_blocks(width, rows + len(other.rows)):
+            part = self.scaling.transform(self.values[self.rows, block], block)
+            total += part @ other.scaling.transform(other.values[other.rows, block], block).T
+        return total
+
+    def squared_norms(self) -> Vector:
+        """Return ``|x|²`` of each row, ``(rows,)``."""
+        norms = np.empty(len(self.rows))
+        for block, part in self.blocks():
+            norms[block] = np.square(part).sum(axis=1)
+        return norms
+
 
 @dataclass(frozen=True)
 class RegularizationPath:
@@ -109,21 +127,34 @@ class RegularizationPath:
         weights: ``(D, P)`` for standardised features and ratings; a column is NaN if its penalty
             is too small to solve the system.
         notes: warnings.
+        intercepts: ``(P,)`` for standardised ratings; None if all are 0.
     """
 
     penalties: list[Penalty]
     weights: Matrix
     notes: list[str]
+    intercepts: Vector | None = None
+
+    def predict(self, rows: ScaledRows) -> Matrix:
+        """Return standardised predictions of every penalty, ``(rows, P)``."""
+        predicted = rows.matmul(self.weights)
+        return predicted if self.intercepts is None else predicted + self.intercepts
 
 
 def alpha_grid(settings: RegressionParams) -> list[float]:
-    """Return the alphas of params.yaml, ascending and logarithmically spaced."""
+    """Return the alphas of params.yaml, ascending and logarithmically spaced; 1 / C for svr."""
+    if settings.model == "svr":
+        least, greatest, count = settings.svr.C
+        return [1 / float(cost) for cost in np.geomspace(greatest, least, count)]
     least, greatest, count = settings.alphas
     return [float(alpha) for alpha in np.geomspace(least, greatest, count)]
 
 
 def penalty_grid(settings: RegressionParams) -> list[Penalty]:
     """Return all penalties to try."""
+    if settings.model == "svr":
+        widths = sorted(settings.svr.epsilon)
+        return [Penalty(alpha, 0.0, width) for width in widths for alpha in alpha_grid(settings)]
     ratios = [0.0] if settings.model == "ridge" else sorted(settings.l1_ratios)
     return [Penalty(alpha, ratio) for ratio in ratios for alpha in alpha_grid(settings)]
 

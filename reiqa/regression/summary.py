@@ -45,6 +45,7 @@ def describe(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:
             "target": settings.target,
             "clip": settings.clip,
             "ranking": settings.ranking.model_dump() if settings.ranking else None,
+            **({"svr": settings.svr.model_dump(mode="json")} if settings.model == "svr" else {}),
         },
         "experts": {
             expert: {
@@ -169,6 +170,9 @@ def _chosen(evaluation: CVResult, variant: Variant, settings: RegressionParams) 
     if settings.model == "elasticnet":
         ratios = [statistics.json_number(penalty.l1_ratio) for penalty in chosen]
         result["l1_ratio"] = {"kept": statistics.json_number(kept.l1_ratio), "splits": ratios}
+    if settings.model == "svr":
+        widths = [statistics.json_number(penalty.epsilon) for penalty in chosen]
+        result["epsilon"] = {"kept": statistics.json_number(kept.epsilon), "splits": widths}
     return result
 
 
@@ -181,7 +185,7 @@ def _in_order(evaluation: CVResult, variant: Variant) -> float | None:
 
 
 def _published(dataset: str, variant: Variant) -> dict[str, float | None] | None:
-    found = paper.WITHIN.get((dataset, variant))
+    found = paper.within(dataset, variant)
     return dict(found._asdict()) if found else None
 
 

@@ -13,7 +13,16 @@ from markupsafe import Markup
 from reiqa import layout
 from reiqa.distortions import resolve
 from reiqa.params import EXPERTS, BankParams, Params
-from reiqa.report import figures, plots, provenance_table, results, sections, tables, thumbnails
+from reiqa.report import (
+    figures,
+    paper_tables,
+    plots,
+    provenance_table,
+    results,
+    sections,
+    tables,
+    thumbnails,
+)
 from reiqa.report.results import CrossResult
 from reiqa.report.tables import ResultRow
 from reiqa.store import Provenance, write_json, write_text
@@ -25,7 +34,7 @@ MARKDOWN = layout.REPORT.with_suffix(".md")
 
 
 def write_page(params: Params) -> Path:
-    """Write the page, ``report.md``, ``summary.json``, the plot tables, and ``all_srcc.csv``.
+    """Write the page, ``report.md``, ``summary.json``, all other tables, and ``all_srcc.csv``.
 
     Returns:
         The path of ``all_srcc.csv``, written last.
@@ -42,6 +51,7 @@ def write_page(params: Params) -> Path:
     write_text(MARKDOWN, _markdown(params, found, rows, crossings, probe, lineage))
     write_json(layout.SUMMARY, tables.summary(rows, crossings, probe))
     plots.write_plot_tables(params.datasets)
+    paper_tables.write_paper_tables(rows, crossings, found)
     write_text(layout.ALL_SRCC, tables.to_csv(rows))
     return layout.ALL_SRCC
 
@@ -60,6 +70,7 @@ def _page(
     anchors = [
         ("results", "Results"),
         *([("cross", "Across datasets")] if matrix else []),
+        ("tables", "Tables for a paper"),
         ("datasets", "Dataset by dataset"),
         *([("experts", "The two experts")] if experts else []),
         ("bank", "The bank"),
@@ -69,6 +80,7 @@ def _page(
         sections.dataset_section(name, tree, params.report.thumbnails)
         for name, tree in found.items()
     ]
+    cross_head, cross_lines = tables.cross_table(crossings)
     text = _environment().get_template("page.html").render(
         style=Markup(_style()),
         preset=params.preset,
@@ -77,9 +89,11 @@ def _page(
         sections=anchors,
         overview=figures.overview(rows, proxies),
         rows=rows,
+        paper=tables.has_paper(rows),
         matrix=matrix,
-        cross_head=tables.CROSS_HEAD,
-        cross_lines=[tables.cross_cells(crossing) for crossing in crossings],
+        cross_head=cross_head,
+        cross_lines=cross_lines,
+        paper_tables=_paper_tables(),
         sets=sets,
         experts=experts,
         probe_head=tables.PROBE_HEAD,
@@ -124,6 +138,15 @@ def _bank(lineage: Mapping[Path, Provenance]) -> BankParams:
     )
 
 
+def _paper_tables() -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return what each table for a paper shows, with links to its files and their names."""
+    links: dict[str, list[tuple[str, str]]] = {}
+    for file in layout.TABLE_FILES:
+        target = file.relative_to(layout.REPORT.parent).as_posix()
+        links.setdefault(paper_tables.CONTENTS[file.stem], []).append((target, file.name))
+    return list(links.items())
+
+
 def _tiles(rows: Sequence[ResultRow], crossings: Sequence[CrossResult]) -> list[tuple[str, str]]:
     """Return the headline numbers and their labels."""
     both = [row for row in rows if row.variant == "both"]
@@ -133,15 +156,22 @@ def _tiles(rows: Sequence[ResultRow], crossings: Sequence[CrossResult]) -> list[
             mark = f" ({tables.PROXY})" if row.ratings == tables.PROXY else ""
             tiles.append((_number(row.srcc), f"SRCC on {row.dataset}{mark}"))
     else:
-        within = [row.srcc for row in both if row.srcc is not None]
-        tiles.append((_mean(within), f"mean SRCC within {len(within)} datasets"))
+        for kind in (tables.HUMAN, tables.PROXY):
+            within = [row.srcc for row in both if row.ratings == kind and row.srcc is not None]
+            if within:
+                label = f"mean SRCC within {len(within)} datasets{_kind(kind)}"
+                tiles.append((_mean(within), label))
     differences = [row.difference for row in both if row.difference is not None]
     if differences:
         tiles.append((_mean(differences, sign=True), "mean difference from the paper's SRCC"))
-    across = [c.srcc for c in crossings if c.variant == "both" and c.srcc is not None]
-    if across:
-        tiles.append((_mean(across), "mean SRCC across datasets"))
+    for kind, means in tables.cross_means(rows, crossings).items():
+        if "both" in means:
+            tiles.append((_number(means["both"]), f"mean SRCC across datasets{_kind(kind)}"))
     return [*tiles, (f"{sum(row.n for row in both):,}", "rated images")]
+
+
+def _kind(ratings: str) -> str:
+    return f" ({ratings})" if ratings == tables.PROXY else ", human ratings"
 
 
 def _mean(values: Sequence[float], sign: bool = False) -> str:
@@ -166,17 +196,21 @@ def _markdown(
         f"# Results of the preset {params.preset}",
         "Medians over splits; ± is the standard deviation over splits. PLCC and RMSE are taken "
         "after the four-parameter logistic.",
-        tables.to_markdown(tables.RESULT_HEAD, [tables.result_cells(row) for row in rows]),
+        tables.to_markdown(*tables.result_table(rows)),
         "\n".join(
             f"- {name}: {line}" for name, tree in found.items() for line in _dataset_lines(tree)
         ),
     ]
     if crossings:
         ratings = {row.dataset: row.ratings for row in rows}
-        lines = [(*tables.cross_cells(c), ratings.get(c.test, "")) for c in crossings]
+        head, lines = tables.cross_table(crossings)
+        kinds = [ratings.get(each.test, "") for each in crossings]
         parts += [
             "## Across datasets",
-            tables.to_markdown((*tables.CROSS_HEAD, "ratings"), lines),
+            tables.to_markdown(
+                (*head, "ratings"),
+                [(*line, kind) for line, kind in zip(lines, kinds, strict=True)],
+            ),
         ]
     if probe:
         parts += [

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 HUMAN = "human"
 PROXY = "proxy ratings, not human"
+#: Keys of the two kinds of ratings in ``summary.json``.
+_KEYS = {HUMAN: "human", PROXY: "proxy"}
 
 
 @dataclass(frozen=True)
@@ -138,20 +140,43 @@ def summary(
             "srcc": _rounded(row.srcc),
             "plcc": _rounded(row.plcc),
         }
-    for variant in VARIANTS:
-        scores = [c.srcc for c in crossings if c.variant == variant and c.srcc is not None]
-        if scores:
-            tree.setdefault("cross_mean_srcc", {})[variant] = round(statistics.fmean(scores), 4)
+    if means := cross_means(table, crossings):
+        tree["cross_mean_srcc"] = {
+            _KEYS[kind]: {variant: round(mean, 4) for variant, mean in variants.items()}
+            for kind, variants in means.items()
+        }
     if probe:
         tree["probe"] = probe["encoders"]
     return tree
+
+
+def cross_means(
+    table: Sequence[ResultRow], crossings: Sequence[CrossResult]
+) -> dict[str, dict[Variant, float]]:
+    """Return the mean SRCC across datasets by kind of ratings and variant.
+
+    A mean is over pairs of datasets whose ratings are of one kind. A proxy is far easier to predict
+    than human ratings, so no mean is over both.
+    """
+    kinds = {row.dataset: row.ratings for row in table}
+    scores: dict[str, dict[Variant, list[float]]] = {}
+    for each in crossings:
+        kind = kinds.get(each.test, "")
+        if each.srcc is not None and kinds.get(each.train) == kind:
+            scores.setdefault(kind, {}).setdefault(each.variant, []).append(each.srcc)
+    return {
+        kind: {variant: statistics.fmean(values) for variant, values in variants.items()}
+        for kind, variants in sorted(scores.items())
+    }
 
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-RESULT_HEAD = (
+_PAPER = "paper's SRCC"
+_DIFFERENCE = "difference"
+_RESULT_HEAD = (
     "dataset",
     "variant",
     "SRCC",
@@ -162,11 +187,11 @@ RESULT_HEAD = (
     "RMSE",
     "n",
     "missing",
-    "paper's SRCC",
-    "difference",
+    _PAPER,
+    _DIFFERENCE,
     "ratings",
 )
-CROSS_HEAD = (
+_CROSS_HEAD = (
     "trained on",
     "tested on",
     "variant",
@@ -174,12 +199,35 @@ CROSS_HEAD = (
     "PLCC",
     "n",
     "shared references",
-    "paper's SRCC",
+    _PAPER,
 )
 
+#: Head and lines of a table.
+TextTable = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
-def result_cells(row: ResultRow) -> tuple[str, ...]:
-    """Return the formatted cells of a row, in the order of `RESULT_HEAD`."""
+
+def has_paper(rows: Sequence[ResultRow] | Sequence[CrossResult]) -> bool:
+    """Return whether the paper has a number for any row."""
+    return any(row.paper_srcc is not None for row in rows)
+
+
+def result_table(rows: Sequence[ResultRow]) -> TextTable:
+    """Return the results table, without the paper's columns if the paper has none of them."""
+    return _columns(_RESULT_HEAD, [_result_cells(row) for row in rows], has_paper(rows))
+
+
+def cross_table(crossings: Sequence[CrossResult]) -> TextTable:
+    """Return the cross-dataset table, without the paper's column if the paper has none of it."""
+    return _columns(_CROSS_HEAD, [_cross_cells(each) for each in crossings], has_paper(crossings))
+
+
+def _columns(head: tuple[str, ...], lines: list[tuple[str, ...]], paper: bool) -> TextTable:
+    kept = [at for at, name in enumerate(head) if paper or name not in (_PAPER, _DIFFERENCE)]
+    return tuple(head[at] for at in kept), [tuple(line[at] for at in kept) for line in lines]
+
+
+def _result_cells(row: ResultRow) -> tuple[str, ...]:
+    """Return the formatted cells of a row, in the order of `_RESULT_HEAD`."""
     interval = (
         f"{number(row.srcc_low)} to {number(row.srcc_high)}" if row.srcc_low is not None else "–"
     )
@@ -200,8 +248,8 @@ def result_cells(row: ResultRow) -> tuple[str, ...]:
     )
 
 
-def cross_cells(crossing: CrossResult) -> tuple[str, ...]:
-    """Return the formatted cells of a cross-dataset result, in the order of `CROSS_HEAD`."""
+def _cross_cells(crossing: CrossResult) -> tuple[str, ...]:
+    """Return the formatted cells of a cross-dataset result, in the order of `_CROSS_HEAD`."""
     return (
         crossing.train,
         crossing.test,
@@ -256,7 +304,7 @@ def to_markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return not text.strip("+-–0123456789.") or " to " in text
+    return not text.strip("+-–*0123456789.") or " to " in text or " ± " in text
 
 
 def table_text(coloured: bool | None = None) -> str:
@@ -284,7 +332,9 @@ def _terminal_table(body: Sequence[ResultRow], coloured: bool) -> "Table":
     from rich import box
     from rich.table import Table
 
-    heads = ("dataset", "variant", "SRCC", "± splits", "PLCC", "KRCC", "RMSE", "n", "paper", "diff")
+    paper = has_paper(body)
+    heads = ["dataset", "variant", "SRCC", "± splits", "PLCC", "KRCC", "RMSE", "n"]
+    heads += ["paper", "diff"] if paper else []
     table = Table(box=box.SIMPLE_HEAD if coloured else None, pad_edge=False)
     for place, head in enumerate((*heads, "ratings")):
         table.add_column(head, justify="right" if 2 <= place < len(heads) else "left", no_wrap=True)
@@ -299,8 +349,7 @@ def _terminal_table(body: Sequence[ResultRow], coloured: bool) -> "Table":
             number(row.krcc),
             number(row.rmse),
             str(row.n),
-            number(row.paper_srcc),
-            number(row.difference, sign=True),
+            *((number(row.paper_srcc), number(row.difference, sign=True)) if paper else ()),
             row.ratings if first or not coloured else "",
             style="bold" if row.variant == "both" else "",
             end_section=coloured and row.variant == VARIANTS[-1],

@@ -26,6 +26,12 @@ def one_thread():
         ("timm/mobilenetv3_small_050", 1024),
         ("timm/resnet18", 512),
         ("timm/convnext_atto", 320),
+        ("timm/vit_tiny_patch16_224", 192),
+        ("timm/vit_small_patch14_dinov2", 384),
+        ("timm/eva02_tiny_patch14_224", 192),
+        ("timm/swin_tiny_patch4_window7_224", 768),
+        ("timm/swinv2_cr_tiny_224", 768),
+        ("timm/xcit_nano_12_p16_224", 128),
     ],
 )
 def test_every_family_gives_one_pooled_vector_at_two_sizes(backbone, width):
@@ -37,11 +43,40 @@ def test_every_family_gives_one_pooled_vector_at_two_sizes(backbone, width):
 
 
 @pytest.mark.parametrize(
-    "backbone", ["vit_b_16", "maxvit_t", "squeezenet1_1", "timm/vit_tiny_patch16_224"]
+    "backbone",
+    [
+        *("vit_b_16", "maxvit_t", "squeezenet1_1"),
+        *("timm/mixer_s16_224", "timm/beit_base_patch16_224", "timm/levit_128s"),
+        # These take multiples of some length only.
+        *("timm/dla34", "timm/csatv2"),
+    ],
 )
 def test_a_backbone_that_cannot_take_any_size_is_refused_by_name(backbone):
     with pytest.raises(BadInputError, match=backbone):
         build_encoder(backbone, "quality")
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("vit_tiny_patch16_224", 224), ("swin_tiny_patch4_window7_224", 224)]
+)
+def test_a_transformer_for_any_size_is_timms_at_the_size_of_its_name(name, side):
+    import timm
+
+    encoder = build_encoder(f"timm/{name}", "quality", seed=4).eval()
+    theirs = timm.create_model(name, num_classes=0).eval()
+    # Published weights have the same keys.
+    theirs.load_state_dict(encoder.body.state_dict())
+    images = torch.rand(1, 3, side, side)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(images), theirs(images), atol=1e-4, rtol=1e-4)
+
+
+def test_a_side_that_is_no_multiple_of_the_patch_is_padded_on_the_right_and_below():
+    encoder = build_encoder("timm/swin_tiny_patch4_window7_224", "quality").eval()
+    images = torch.rand(1, 3, 61, 90)
+    padded = torch.nn.functional.pad(images, (0, 2, 0, 3))
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(images), encoder(padded))
 
 
 def test_an_unknown_backbone_is_refused_with_examples():

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from reiqa import encoders
 from reiqa.encoders import Encoder, StagePooledEncoder
 from reiqa.errors import BadInputError
+from reiqa.params import Pooling
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +57,7 @@ def test_the_output_is_appended_if_it_is_not_the_mean_of_a_stage() -> None:
         ("timm/mobilenetv3_small_050", "blocks.{}", [8, 16, 24, 24, 48, 288]),
         ("timm/convnext_atto", "stages.{}", [40, 80, 160, 320]),
         ("timm/mambaout_femto", "stages.{}", [48, 96, 192, 288]),
+        ("timm/swin_tiny_patch4_window7_224", "layers.{}", [96, 192, 384, 768]),
     ],
 )
 def test_the_stages_of_a_timm_model_are_those_of_its_trunk(
@@ -106,6 +108,34 @@ def test_a_backbone_without_stages_is_refused_by_name() -> None:
     encoder = encoders.build_encoder("vgg11", "quality")
     with pytest.raises(BadInputError, match=r"features\.pooling: the stages of vgg11"):
         encoders.with_pooling(encoder, "stages")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "pooling"),
+    [("timm/convnext_atto", "stages"), ("timm/vit_tiny_patch16_224", "last"), ("swin_t", "stages")],
+)
+def test_the_check_agrees_with_the_network(backbone: str, pooling: Pooling) -> None:
+    state = torch.get_rng_state()
+    encoders.check_backbone(backbone, pooling)
+    assert torch.equal(state, torch.get_rng_state())
+    encoders.with_pooling(encoders.build_encoder(backbone, "quality"), pooling)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "pooling", "says"),
+    [
+        ("vgg11", "stages", r"^features\.pooling: the stages of vgg11 cannot"),
+        ("timm/vit_tiny_patch16_224", "stages", r"^features\.pooling: the stages of timm/vit_tiny"),
+        ("timm/dla34", "last", r"^backbone: timm/dla34 does not take images of any size"),
+    ],
+)
+def test_the_check_refuses_what_the_network_would(
+    backbone: str, pooling: Pooling, says: str
+) -> None:
+    with pytest.raises(BadInputError, match=says):
+        encoders.check_backbone(backbone, pooling)
+    with pytest.raises(BadInputError, match=says):
+        encoders.with_pooling(encoders.build_encoder(backbone, "quality"), pooling)
 
 
 def test_a_network_that_needs_larger_images_than_others_has_stages() -> None:

@@ -10,7 +10,14 @@ from reiqa.pretrain.loop import pretrain
 
 @pytest.mark.parametrize(
     ("backbone", "width"),
-    [("mobilenet_v3_small", 576), ("swin_t", 768), ("timm/mobilenetv3_small_050", 1024)],
+    [
+        ("mobilenet_v3_small", 576),
+        ("swin_t", 768),
+        ("timm/mobilenetv3_small_050", 1024),
+        ("timm/vit_tiny_patch16_224", 192),
+        ("timm/swin_tiny_patch4_window7_224", 768),
+        ("timm/convnext_atto", 320),
+    ],
 )
 def test_a_backbone_goes_through_pretraining_and_features_at_two_sizes(
     project, patterns, make, backbone, width

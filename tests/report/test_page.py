@@ -15,7 +15,10 @@ from reiqa import layout, params, report
 from reiqa.report import figures
 
 VOID = {"meta", "link", "img", "br", "use", "path", "image", "rect", "circle", "line", "stop"}
-MADE = ("report.html", "report.md", "all_srcc.csv", "summary.json", "plots/predictions.csv")
+MADE = (
+    *("report.html", "report.md", "all_srcc.csv", "summary.json", "plots/predictions.csv"),
+    *("tables/authentic.tex", "tables/results.tex", "tables/by_distortion.csv"),
+)
 
 
 class Tree(HTMLParser):
@@ -56,7 +59,9 @@ def test_the_page_asks_for_nothing_but_itself(page):
     for tag, attributes in page.tags:
         for name in ("src", "href", "xlink:href", "srcset", "action"):
             value = attributes.get(name, "#")
-            assert value.startswith(("#", "data:")), (tag, name, value[:80])
+            # A link to a table beside the page loads nothing until it is followed.
+            beside = tag == "a" and (layout.REPORT.parent / value) in layout.TABLE_FILES
+            assert beside or value.startswith(("#", "data:")), (tag, name, value[:80])
     assert not page.all("script")
     text = layout.REPORT.read_text(encoding="utf-8")
     assert "@import" not in text and not re.search(r"url\((?!#)", text)
@@ -66,10 +71,14 @@ def test_every_element_is_closed_and_every_id_is_its_own(page):
     assert page.open == []
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    targets = {a["href"][1:] for a in page.all("a")} | {
-        use["xlink:href"][1:] for use in page.all("use")
-    }
-    assert targets <= set(ids)
+    links = [a["href"] for a in page.all("a")] + [use["xlink:href"] for use in page.all("use")]
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+
+
+def test_every_table_for_a_paper_is_linked_and_there(page):
+    links = {a["href"] for a in page.all("a") if not a["href"].startswith("#")}
+    assert {layout.REPORT.parent / link for link in links} == set(layout.TABLE_FILES)
+    assert all(path.is_file() for path in layout.TABLE_FILES)
 
 
 def test_headings_step_down_one_at_a_time(page):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,14 +111,62 @@ def test_an_undefined_metric_is_an_empty_cell_and_a_dash(project):
     assert report.table_text(False).splitlines()[1].split()[2:4] == ["–", "–"]
 
 
-def test_the_summary_holds_the_medians_the_cross_mean_and_the_probe(written):
+def test_the_summary_holds_the_medians_and_the_probe(written):
     tree = json.loads(layout.SUMMARY.read_text())
-    assert tree["cross_mean_srcc"]["both"] == pytest.approx(0.6)
+    assert "cross_mean_srcc" not in tree, "one dataset has human ratings, the other a proxy"
     assert tree["probe"]["quality"]["type_accuracy"] == 0.71
     page = layout.REPORT.with_suffix(".md").read_text()
     assert "| quality | 0.710 | 0.480 | 0.620 | 0.400 |" in page
     first = tables_of(written)[0]
     assert tree["datasets"]["demo"]["content"]["srcc"] == round(first.srcc, 4)
+
+
+def crossing(train, test, variant, srcc, paper=None):
+    return results.CrossResult(train, test, variant, srcc, 0.5, 40, 0, paper)
+
+
+def test_a_mean_across_datasets_is_over_ratings_of_one_kind(project):
+    body = tables_of(project)
+    (line,) = [each for each in body if (each.dataset, each.variant) == ("clive", "both")]
+    body.append(replace(line, dataset="live"))
+    body.append(replace(line, dataset="demo_mixed", ratings=tables.PROXY))
+    crossings = [
+        crossing("clive", "live", "both", 0.5),
+        crossing("live", "clive", "both", 0.7),
+        crossing("live", "clive", "content", None),
+        crossing("demo", "demo_mixed", "both", 0.9),
+        *(crossing(*pair, "both", 0.1) for pair in (("demo", "live"), ("live", "demo"))),
+    ]
+    assert tables.cross_means(body, crossings) == {
+        tables.HUMAN: {"both": pytest.approx(0.6)},
+        tables.PROXY: {"both": 0.9},
+    }
+    summary = tables.summary(body, crossings, {})
+    assert summary["cross_mean_srcc"] == {"human": {"both": 0.6}, "proxy": {"both": 0.9}}
+
+
+def test_a_column_of_the_paper_is_there_only_if_it_has_numbers(project):
+    body = tables_of(project)
+    head, lines = tables.result_table(body)
+    assert head[-3:] == ("paper's SRCC", "difference", "ratings")
+    head, lines = tables.result_table([line for line in body if line.dataset == "demo"])
+    assert head[-2:] == ("missing", "ratings") and {len(line) for line in lines} == {len(head)}
+    both = crossing("clive", "koniq10k", "both", 0.7, 0.769)
+    assert tables.cross_table([both])[0][-1] == "paper's SRCC"
+    head, lines = tables.cross_table([crossing("clive", "demo", "both", 0.7)])
+    assert head[-1] == "shared references" and {len(line) for line in lines} == {len(head)}
+
+
+@pytest.mark.parametrize(("lone", "shown"), [("clive", True), ("demo", False)])
+def test_page_text_and_terminal_are_beside_the_papers_only_where_it_has_numbers(
+    project, lone, shown
+):
+    report.write_report(project.params.model_copy(update={"datasets": [lone]}))
+    page, text = layout.REPORT.read_text(), layout.REPORT.with_suffix(".md").read_text()
+    assert ("Results beside the paper" in page) is shown
+    assert ('<th scope="col">Paper</th>' in page) is shown
+    assert ("paper's SRCC" in text.split("## Across")[0]) is shown
+    assert ("paper" in report.table_text(False).splitlines()[0]) is shown
 
 
 def test_plain_text_has_no_escape_codes_and_coloured_text_the_same_numbers(written):

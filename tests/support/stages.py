@@ -80,7 +80,7 @@ ALL = (
     _fit("demo_mixed"),
     _stage("cross", "cross", "results/cross.csv*", cheap=True),
     _stage("report", "report", "results/all_srcc.csv*", "results/report.*", "results/summary.json",
-           "results/plots"),
+           "results/plots", "results/tables"),
     _stage("bundle", "bundle --dataset demo --out bundles/mine", "bundles/mine", cheap=True,
            sealed=False),
     _stage("score", "score data/raw/parcel --bundle bundles/mine --out scores.csv", "scores.csv",
