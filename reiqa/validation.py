@@ -40,7 +40,16 @@ def read_yaml(path: Path) -> Any:
         ValueError: it is not UTF-8.
         yaml.YAMLError: it is not YAML, or has a duplicate key.
     """
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    return parse_yaml(path.read_text(encoding="utf-8"))
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse YAML.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, or has a duplicate key.
+    """
+    return yaml.load(text, Loader=_UniqueKeys)
 
 
 def describe_validation_error(

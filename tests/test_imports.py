@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "reiqa"
 
 FOUNDATION = {
     *("errors", "validation", "text", "seeds", "progress", "backbone_names", "params", "catalog"),
-    *("layout", "resources", "stages", "store", "devices", "images", "tensors"),
+    *("layout", "resources", "stages", "store", "devices", "local_files", "images", "tensors"),
 }
 ORDER = [
     "data",

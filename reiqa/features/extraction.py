@@ -115,7 +115,7 @@ def _dataset_source(dataset: str) -> _ImageSource:
     names = list(indices.read_index(path).images)
     return _ImageSource(
         dataset,
-        layout.raw(dataset),
+        layout.image_folder(dataset),
         names,
         store.verified_digest(path),
         catalog.get_entry(dataset).resize,
