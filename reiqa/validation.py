@@ -1,5 +1,6 @@
-"""Strict YAML parsing, and validation errors as one line."""
+"""Strict YAML parsing, YAML in one line, and validation errors as one line."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,14 @@ def parse_yaml(text: str) -> Any:
         yaml.YAMLError: it is not YAML, or has a duplicate key.
     """
     return yaml.load(text, Loader=_UniqueKeys)
+
+
+def flow_yaml(value: object) -> str:
+    """Return plain data as YAML in one line."""
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf
+    )
+    return text.removesuffix("...\n").strip()
 
 
 def describe_validation_error(

@@ -21,6 +21,7 @@ ORDER = [
     "features",
     "regression",
     "scoring",
+    "presets",
     "torchmetrics",
     "report",
     "pipeline",

@@ -47,6 +47,8 @@ app = typer.Typer(
 )
 weights = typer.Typer(cls=_Verbs, help="Download and import published weights.")
 app.add_typer(weights, name="weights")
+datasets = typer.Typer(invoke_without_command=True, callback=data.datasets)
+app.add_typer(datasets, name="datasets")
 
 
 def _print_version(wanted: bool) -> None:
@@ -69,7 +71,7 @@ def _options(
 
 # In the order of the pipeline; the help lists the verbs in this order.
 for _verb in (
-    *(project.preset, data.datasets, data.fetch, data.index, data.distort, data.chunks),
+    *(project.preset, data.fetch, data.index, data.distort, data.chunks),
     *(experts.pretrain, stages.verb("probe"), results.features, results.fit),
     *(stages.verb("cross"), results.report, bundles.bundle, scores.score),
     *(bundles.bundles, bundles.export, project.status, project.doctor),
@@ -80,6 +82,7 @@ _REGISTERED = {_verb.callback.__name__ for _verb in app.registered_commands if _
 for _name in STAGES:
     if _name not in {*_REGISTERED, "model"}:
         app.command()(stages.verb(_name))
+datasets.command("add")(data.datasets_add)
 weights.command("import")(experts.weights_import)
 weights.command("fetch")(experts.weights_fetch)
 
