@@ -55,11 +55,10 @@ def datasets_add(
         raise BadInputError("datasets add: --score needs a table; pass it with --ratings")
     new = add_dataset.describe_folder(folder, ratings, name, score)
     add_dataset.add_entry(new)
-    watched = add_dataset.watch_with_dvc(new)
     heads = (new.name, f"added to {catalog.PROJECT_FILE}")
     typer.echo(text.align_columns(heads, list(new.findings.items())))
-    if watched:
-        typer.echo(f"dvc.yaml: the first stage now depends on {', '.join(watched)}")
+    if line := add_dataset.watch_with_dvc(new):
+        typer.echo(line)
     typer.echo("\nNext:")
     for command in add_dataset.next_commands(new):
         typer.echo(f"  {command}")

@@ -133,22 +133,22 @@ def add_entry(new: NewDataset) -> None:
     store.write_text(path, after)
 
 
-def watch_with_dvc(new: NewDataset) -> list[str]:
+def watch_with_dvc(new: NewDataset) -> str:
     """Add the files of a dataset to the dependencies of the first stage in dvc.yaml.
 
     Snakemake and ``reiqa status`` compare the files themselves, but DVC only sees what its file
     names.
 
     Returns:
-        The paths that were added; none outside a DVC project.
+        What was done or remains to be done, in one line; empty outside a DVC project.
     """
     if not _DVC_FILE.is_file():
-        return []
+        return ""
+    paths = [new.fields["folder"], new.fields.get("ratings", {}).get("file")]
     text = _DVC_FILE.read_text(encoding="utf-8")
-    tree = parse_yaml(text)
     try:
+        tree = parse_yaml(text)
         watched = tree["stages"]["data"]["deps"]
-        paths = [new.fields["folder"], new.fields.get("ratings", {}).get("file")]
         paths = [path for path in paths if path and path not in watched]
         after = re.sub(
             rf"^( *- ){re.escape(str(catalog.PROJECT_FILE))}\n",
@@ -161,10 +161,11 @@ def watch_with_dvc(new: NewDataset) -> list[str]:
         complete = parse_yaml(after) == tree
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
         complete = False
-    if not complete:
-        return []
-    store.write_text(_DVC_FILE, after)
-    return paths
+    if complete:
+        store.write_text(_DVC_FILE, after)
+        return f"{_DVC_FILE}: the stage data now depends on {', '.join(paths)}" if paths else ""
+    names = ", ".join(filter(None, paths))
+    return f"{_DVC_FILE}: add {names} to deps of the stage data, so that DVC sees changes"
 
 
 def next_commands(new: NewDataset) -> list[str]:

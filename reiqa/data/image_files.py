@@ -62,6 +62,8 @@ class ImageFiles:
             tail: minimum number of matching components, counted from the file name; None for all
                 components of the shorter path.
         """
+        if tail is None and listed in self.sizes:
+            return FoundFile(listed)
         wanted = listed.lower().split("/")
         ranked = []
         for path in self._by_name.get(wanted[-1], ()):
