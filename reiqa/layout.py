@@ -23,8 +23,20 @@ def is_hidden(name: str) -> bool:
 
 
 def raw(name: str) -> Path:
-    """Return the folder of a dataset's original files."""
+    """Return the folder that the files of a dataset are fetched into."""
     return Path("data/raw") / name
+
+
+def image_folder(name: str) -> Path:
+    """Return the folder that the images of an index are relative to.
+
+    The folder of a local dataset (``folder`` in the catalog) is the user's; never write to it.
+    """
+    # Imported here because the command line imports this module for its help.
+    from reiqa import catalog
+
+    entry = catalog.load_catalog().get(name)
+    return Path(entry.folder) if entry is not None and entry.folder else raw(name)
 
 
 def receipt(name: str) -> Path:
@@ -45,6 +57,17 @@ def shard(corpus: str, number: int | str) -> Path:
 def model(expert: ExpertName) -> Path:
     """Return the weights of an expert; its card has the suffix ``.json``."""
     return Path("models") / f"{expert}.safetensors"
+
+
+def checkpoint(file: str) -> Path:
+    """Return the path of weights that params.yaml names.
+
+    It is relative to the project folder, or else to the package, so that
+    ``bundles/lite/quality.safetensors`` is the quality expert of the installed bundle ``lite``.
+    """
+    path = Path(file)
+    shipped = Path(__file__).parent / path
+    return shipped if not path.exists() and shipped.is_file() else path
 
 
 def features(dataset: str, expert: ExpertName) -> Path:

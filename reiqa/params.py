@@ -145,7 +145,7 @@ class ChunkParams(ParamsSection):
     """Chunks: n_aug + 1 versions of one pair of crops.
 
     Attributes:
-        corpora: corpora for training the quality expert.
+        corpora: corpora for training the quality expert; required if its source is ``pretrain``.
         n_aug: number of distinct distortion types in a chunk.
         patch: side of a crop, in pixels.
         ola: minimum and maximum overlap of the two crops, as a fraction of the area of a crop.
@@ -155,7 +155,7 @@ class ChunkParams(ParamsSection):
         images_per_shard: number of photographs per shard.
     """
 
-    corpora: Annotated[Names, Field(min_length=1)]
+    corpora: Names = []
     n_aug: Positive = 11
     patch: Annotated[int, Field(ge=16, le=512)] = 160
     ola: tuple[Fraction, Fraction] = (0.10, 0.30)
@@ -262,9 +262,10 @@ class ExpertParams(ParamsSection):
         source: ``pretrain``, ``import`` from ``file``, or ``package`` for packaged weights.
         backbone: a torchvision model's name, ``efficientnet_lite0`` to
             ``efficientnet_lite2``, or ``timm/NAME`` for a model of timm.
-        file: the checkpoint to import.
-        init: initial weights of pretraining: ``random``, ``package``, or a model or checkpoint
-            file.
+        file: the checkpoint or model to import, such as an expert of a bundle. A path that does
+            not exist in the project is looked up in the package
+            (``bundles/lite/quality.safetensors``).
+        init: initial weights of pretraining: ``random``, ``package``, or a file as above.
         corpora: corpora for pretraining the content expert (quality uses chunks).
         view: side of a content view in pixels.
         training: required if ``source`` is ``pretrain``.
@@ -437,7 +438,7 @@ class Params(ParamsSection):
     compute: ComputeParams = ComputeParams()
     data: DataParams = DataParams()
     bank: BankParams = BankParams()
-    chunks: ChunkParams
+    chunks: ChunkParams = ChunkParams()
     content: ExpertParams
     quality: ExpertParams
     features: FeatureParams = FeatureParams()
@@ -448,6 +449,8 @@ class Params(ParamsSection):
     def _check_corpora(self) -> "Params":
         if self.content.source == "pretrain" and not self.content.corpora:
             raise ValueError("content.corpora: required because content.source is pretrain")
+        if self.quality.source == "pretrain" and not self.chunks.corpora:
+            raise ValueError("chunks.corpora: required because quality.source is pretrain")
         if self.content.training and self.content.training.distortion_losses:
             raise ValueError("content.training.distortion_losses: only for the quality expert")
         if self.quality.source == "pretrain" and self.chunks.n_aug > self.bank.count:

@@ -140,7 +140,9 @@ def index(
     """
     from reiqa.data import index as indices
 
-    catalog.get_entry(dataset)
+    if catalog.get_entry(dataset).folder:
+        # Nothing is downloaded: the receipt records what the folder contains now.
+        run_stage("fetch", params, dataset)
     if allow_missing:
         tolerant = params.data.model_copy(update={"allow_missing": True})
         params = params.model_copy(update={"data": tolerant})
@@ -156,9 +158,14 @@ def index(
 def fetch_and_index(dataset: str, params: Params) -> None:
     """Fetch and index a dataset without an index, using the mirror in ``REIQA_MIRROR``.
 
+    A local dataset is indexed again if its files changed.
+
     Raises:
         BadInputError: the dataset cannot be downloaded or indexed.
     """
+    if catalog.get_entry(dataset).folder:
+        index(dataset, params)
+        return
     if layout.index(dataset).exists():
         return
     mirror = os.environ.get("REIQA_MIRROR")
@@ -212,7 +219,7 @@ def features(
     Args:
         dataset: a rated dataset in the catalog; fetched and indexed first if missing.
         params: all parameters.
-        experts: experts to use; their models must exist.
+        experts: experts to use; one that is not pretrained is imported if its model is missing.
         strict: raise at an unreadable image.
         force: make the caches even if they are up to date.
 
@@ -222,6 +229,8 @@ def features(
     from reiqa import features as extraction
 
     for name in experts:
+        if params.expert(name).source != "pretrain" and not layout.model(name).exists():
+            make_expert(name, params)
         require_model(name)
     fetch_and_index(dataset, params)
     freshness = store.Freshness(lookup(params))

@@ -53,7 +53,7 @@ def index(_params: Params, dataset: str) -> Needs:
     """Return what indexing a dataset needs."""
     entry = _entry(dataset)
     # Archives of rated datasets also contain references and patches.
-    files = entry.images * (4 if entry.kind == "rated" else 1)
+    files = entry.count_images() * (4 if entry.kind == "rated" else 1)
     return _needs(BASE_MB + files * _FILE_MB, 8 * _HOUR)
 
 
@@ -97,12 +97,12 @@ def features(params: Params, _dataset: str, _name: ExpertName) -> Needs:
 
 def fit(params: Params, dataset: str) -> Needs:
     """Return what fitting a dataset's regressor needs."""
-    return _regression(_entry(dataset).images, params, params.regression.splits)
+    return _regression(_entry(dataset).count_images(), params, params.regression.splits)
 
 
 def cross(params: Params) -> Needs:
     """Return what testing each dataset's regressor on all others needs."""
-    largest = max(_entry(name).images for name in params.datasets)
+    largest = max(_entry(name).count_images() for name in params.datasets)
     return _regression(largest, params, len(params.datasets))
 
 
@@ -113,7 +113,7 @@ def report(_params: Params) -> Needs:
 
 def _regression(images: int, params: Params, fits: int) -> Needs:
     width = len(params.features.scales) * len(EXPERTS) * _WIDTH[params.features.pooling]
-    copies = sum(_entry(name).images for name in params.degraded_datasets())
+    copies = sum(_entry(name).count_images() for name in params.degraded_datasets())
     if copies:
         # With ranked pairs, the dual system is solved. It is largest for the final regressor, with
         # two more copies in memory while rows are mixed.

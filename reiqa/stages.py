@@ -188,7 +188,7 @@ def shards(params: Params, corpus: str) -> list[str]:
     """
     from reiqa import catalog
 
-    count = params.chunks.shard_count(catalog.get_entry(corpus).images)
+    count = params.chunks.shard_count(catalog.get_entry(corpus).count_images())
     return [f"{corpus}/{number:05d}" for number in range(count)]
 
 
@@ -416,7 +416,8 @@ def is_same(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
     """Return whether recorded parameters match the current ones.
 
     Provenance records the device that ``auto`` was resolved to. A current ``auto`` accepts any
-    device; otherwise artifacts from a GPU node would be stale on a CPU node.
+    device; otherwise artifacts from a GPU node would be stale on a CPU node. Likewise, files of a
+    local dataset that do not exist here are not compared.
     """
     return not differences(recorded, current)
 
@@ -426,6 +427,10 @@ def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list
     if current.get("compute", {}).get("device") == "auto":
         device = recorded.get("compute", {}).get("device")
         current = {**current, "compute": {**current["compute"], "device": device}}
+    if content := current.get("catalog", {}).get("content"):
+        earlier = recorded.get("catalog", {}).get("content", {})
+        content = {key: digest or earlier.get(key) for key, digest in content.items()}
+        current = {**current, "catalog": {**current["catalog"], "content": content}}
     return list(_differing(recorded, current, ()))
 
 
@@ -439,14 +444,15 @@ def _differing(one: Any, other: Any, keys: Sequence[str]) -> Iterable[str]:
 
 def _file_digest(file: str | None) -> str | None:
     """Return the digest of an imported checkpoint, which is part of the expert's identity."""
-    if file is None or not Path(file).is_file():
+    if file is None or not layout.checkpoint(file).is_file():
         return None
-    state = Path(file).stat()
-    return _cached_digest(file, state.st_size, state.st_mtime_ns)
+    path = layout.checkpoint(file)
+    state = path.stat()
+    return _cached_digest(path.absolute(), state.st_size, state.st_mtime_ns)
 
 
 @cache
-def _cached_digest(file: str, _size: int, _changed: int) -> str:
+def _cached_digest(path: Path, _size: int, _changed: int) -> str:
     # Cached until the file changes, because every staleness check needs it.
-    with Path(file).open("rb") as stream:
+    with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,5 +1,6 @@
-"""Strict YAML parsing, and validation errors as one line."""
+"""Strict YAML parsing, YAML in one line, and validation errors as one line."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,24 @@ def read_yaml(path: Path) -> Any:
         ValueError: it is not UTF-8.
         yaml.YAMLError: it is not YAML, or has a duplicate key.
     """
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    return parse_yaml(path.read_text(encoding="utf-8"))
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse YAML.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, or has a duplicate key.
+    """
+    return yaml.load(text, Loader=_UniqueKeys)
+
+
+def flow_yaml(value: object) -> str:
+    """Return plain data as YAML in one line."""
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf
+    )
+    return text.removesuffix("...\n").strip()
 
 
 def describe_validation_error(

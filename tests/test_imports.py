@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "reiqa"
 FOUNDATION = {
     *("errors", "extras", "validation", "text", "seeds", "progress", "backbone_names"),
     *("expert_names", "params", "catalog", "layout", "resources", "stages", "store", "devices"),
-    *("images", "tensors"),
+    *("local_files", "images", "tensors"),
 }
 ORDER = [
     "data",
@@ -23,6 +23,7 @@ ORDER = [
     "features",
     "regression",
     "scoring",
+    "presets",
     "torchmetrics",
     "report",
     "pipeline",

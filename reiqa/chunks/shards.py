@@ -111,7 +111,7 @@ def _add_photograph(
     group: h5py.Group, corpus: str, row: CorpusImage, types: tuple[str, ...], params: Params
 ) -> None:
     """Add all windows of one photograph."""
-    path = layout.raw(corpus) / row.image
+    path = layout.image_folder(corpus) / row.image
     pixels = images.read_rgb(path)
     digest = store.file_digest(path)
     if not digest.startswith(row.digest):

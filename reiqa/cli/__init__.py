@@ -49,6 +49,8 @@ app = typer.Typer(
 )
 weights = typer.Typer(cls=_Verbs, help="Download and import published weights.")
 app.add_typer(weights, name="weights")
+datasets = typer.Typer(invoke_without_command=True, callback=data.datasets)
+app.add_typer(datasets, name="datasets")
 
 
 def _print_version(wanted: bool) -> None:
@@ -73,7 +75,7 @@ def _options(
 
 #: Verbs that work without the packages of the pipeline.
 _BASE = {
-    *(project.preset, project.status, project.doctor, data.datasets),
+    *(project.preset, project.status, project.doctor, data.datasets_add),
     *(scores.score, bundles.bundles),
 }
 
@@ -95,7 +97,7 @@ def _register(group: typer.Typer, verb: Callable[..., None], name: str | None = 
 
 # In the order of the pipeline; the help lists the verbs in this order.
 for _verb in (
-    *(project.preset, data.datasets, data.fetch, data.index, data.distort, data.chunks),
+    *(project.preset, data.fetch, data.index, data.distort, data.chunks),
     *(experts.pretrain, stages.verb("probe"), results.features, results.fit),
     *(stages.verb("cross"), results.report, bundles.bundle, scores.score),
     *(bundles.bundles, bundles.export, project.status, project.doctor),
@@ -106,6 +108,7 @@ _REGISTERED = {_verb.callback.__name__ for _verb in app.registered_commands if _
 for _name in STAGES:
     if _name not in {*_REGISTERED, "model"}:
         _register(app, stages.verb(_name))
+_register(datasets, data.datasets_add, "add")
 _register(weights, experts.weights_import, "import")
 _register(weights, experts.weights_fetch, "fetch")
 

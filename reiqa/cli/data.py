@@ -13,6 +13,7 @@ from reiqa.progress import log
 
 
 def datasets(
+    context: typer.Context,
     form: Annotated[
         Literal["table", "json"], typer.Option("--format", help="Output format.")
     ] = "table",
@@ -21,10 +22,45 @@ def datasets(
 
     Example: `reiqa datasets --format json`
     """
+    if context.invoked_subcommand:
+        return
     from reiqa.data import status
 
     rows = status.status_table()
     typer.echo(status.as_json(rows) if form == "json" else status.as_text(rows))
+
+
+def datasets_add(
+    folder: Annotated[Path, typer.Argument(help="Folder of the images; it stays where it is.")],
+    ratings: Annotated[
+        Path | None,
+        typer.Option(help="Table with one row per image; without one, the images are a corpus."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the dataset; default: the folder's.")] = "",
+    score: Annotated[
+        str, typer.Option(help="Column of the ratings; default: the one whose name says so.")
+    ] = "",
+) -> None:
+    """Describe a folder of your own images in datasets.yaml, after looking at them.
+
+    Columns, rating scale and direction are found in the table and printed.
+
+    Example: `reiqa datasets add my-photos --ratings my-photos/ratings.csv`
+    """
+    from reiqa import catalog
+    from reiqa.data import add_dataset
+
+    if ratings is None and score:
+        raise BadInputError("datasets add: --score needs a table; pass it with --ratings")
+    new = add_dataset.describe_folder(folder, ratings, name, score)
+    add_dataset.add_entry(new)
+    heads = (new.name, f"added to {catalog.PROJECT_FILE}")
+    typer.echo(text.align_columns(heads, list(new.findings.items())))
+    if line := add_dataset.watch_with_dvc(new):
+        typer.echo(line)
+    typer.echo("\nNext:")
+    for command in add_dataset.next_commands(new):
+        typer.echo(f"  {command}")
 
 
 def fetch(
@@ -128,7 +164,9 @@ def chunks(
     if show is not None and verify:
         raise BadInputError("chunks: --show and --verify are mutually exclusive; use one of them")
     params = pipeline.load_params(file)
-    corpus = corpus or params.chunks.corpora[0]
+    corpus = corpus or next(iter(params.chunks.corpora), None)
+    if corpus is None:
+        raise BadInputError(f"{file}: chunks.corpora is empty; pass --corpus")
     items = shards(params, corpus)
     paths = [STAGES["chunks"].path(item) for item in items]
     if show is not None:

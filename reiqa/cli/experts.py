@@ -40,7 +40,7 @@ def weights_import(
     file: ParamsFile = layout.PARAMS,
     force: Force = False,
 ) -> None:
-    """Convert a checkpoint (Re-IQA, MoCo-v2, torchvision or reiqa pretrain) into an expert.
+    """Convert a checkpoint (Re-IQA, MoCo-v2, torchvision, reiqa) or a bundle's expert to an expert.
 
     With `source: package` in params.yaml, it uses the weights of an installed package.
 
@@ -50,7 +50,7 @@ def weights_import(
 
     params = pipeline.load_params(file)
     section = params.expert(expert)
-    if checkpoint is not None and not checkpoint.exists():
+    if checkpoint is not None and not layout.checkpoint(str(checkpoint)).exists():
         raise BadInputError(f"{checkpoint}: no such file")
     other = checkpoint is not None and (section.file is None or checkpoint != Path(section.file))
     if section.source == "pretrain" or other:

@@ -41,7 +41,8 @@ def fetch(
     """Fetch the files of a dataset into ``data/raw/NAME`` and write the receipt.
 
     The following are tried in order: an existing complete copy, files in ``work/by-hand``, the
-    mirror, and the sources of the catalog.
+    mirror, and the sources of the catalog. A local dataset stays where it is; only its receipt is
+    written.
 
     Args:
         name: name of the dataset.
@@ -57,6 +58,8 @@ def fetch(
         WorkFailedError: every source failed, or the disk is full.
     """
     entry = catalog.get_entry(name)
+    if entry.folder:
+        return _write_local_receipt(entry)
     if mirror is not None and not mirror.is_dir():
         raise BadInputError(f"{mirror}: the mirror is not a folder")
     mirrors = [folder for folder in (BY_HAND, mirror) if folder is not None and folder.is_dir()]
@@ -72,9 +75,28 @@ def fetch(
 def is_complete(name: str) -> bool:
     """Return whether the files of a dataset match its receipt in number and total size."""
     raw, receipt = layout.raw(name), layout.receipt(name)
+    if folder := catalog.get_entry(name).folder:
+        return Path(folder).is_dir() and receipt.is_file()
     if catalog.get_entry(name).linked or not (raw.is_dir() and receipt.is_file()):
         return raw.is_dir()
     return receipts.valid_receipt(receipt, raw) is not None
+
+
+def _write_local_receipt(entry: DatasetEntry) -> Path:
+    receipts.require_folder(entry)
+    receipt = layout.receipt(entry.name)
+    content = {**_about(entry), "origin": "local", **receipts.local_contents(entry)}
+    store.write_json(receipt, content)
+    return receipt
+
+
+def _about(entry: DatasetEntry) -> ReceiptTree:
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "expected_images": entry.images,
+        "catalog": entry.facts("fetch"),
+    }
 
 
 def _ensure_complete(
@@ -112,13 +134,7 @@ def _ensure_complete(
         else:
             staging.replace(raw)
         file_tree.remove_tree(work)
-        about = {
-            "name": entry.name,
-            "title": entry.title,
-            "expected_images": entry.images,
-            "catalog": entry.facts("fetch"),
-        }
-        content = {**about, **origin, **receipts.folder_contents(raw)}
+        content = {**_about(entry), **origin, **receipts.folder_contents(raw)}
         for record in (receipt_copy, receipt):
             store.write_json(record, content)
         # Downloads are kept until here, so that a failure does not discard complete archives.
@@ -134,16 +150,21 @@ def _origin(
     if entry.made_by == "demo":
         return {"origin": "made here", **demo.make_demo(entry.name, staging)}
     if entry.shares:
-        _ensure_complete(catalog.get_entry(entry.shares), mirrors, force, patience)
+        owner = catalog.get_entry(entry.shares)
+        if owner.folder:
+            receipts.require_folder(owner)
+        else:
+            _ensure_complete(owner, mirrors, force, patience)
+        source = layout.image_folder(entry.shares)
         if entry.made_by:
             # Imported here because it imports torch.
             from reiqa.data import degraded
 
             assert entry.references is not None
-            source = layout.raw(entry.shares)
             made = degraded.make_degraded(source, entry.types, entry.references, staging)
             return {"origin": f"made here of {entry.shares}", **made}
-        file_tree.copy_tree(layout.raw(entry.shares), staging, os.link)
+        # A link to a user's file would change with it, or write-protect it in DVC's cache.
+        file_tree.copy_tree(source, staging, shutil.copyfile if owner.folder else os.link)
         return {"origin": f"shared with {entry.shares}"}
     for folder in mirrors:
         for found in _unpacked(entry, folder):

@@ -1,14 +1,12 @@
 """List the files of a dataset folder and resolve listed paths to files."""
 
-import os
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from reiqa.errors import BadInputError
-from reiqa.layout import IMAGE_SUFFIXES, is_hidden
+from reiqa.local_files import is_image, walk
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class ImageFiles:
         """
         if not folder.is_dir():
             raise BadInputError(f"{folder}: not found; run: reiqa fetch --dataset {folder.name}")
-        return cls(dict(_walk(folder)))
+        return cls({path: state.st_size for path, state in walk(folder)})
 
     def images(self) -> list[str]:
         """Return the sorted paths of the images."""
@@ -56,34 +54,43 @@ class ImageFiles:
         """Return the first file with this name in any folder, ignoring case."""
         return next(iter(self._by_name.get(name.lower(), ())), None)
 
-    def find(self, listed: str, tail: int) -> FoundFile:
+    def find(self, listed: str, tail: int | None) -> FoundFile:
         """Return the file whose path shares the longest tail with ``listed``.
 
         Args:
             listed: a path as it appears in a table.
-            tail: minimum number of matching components, counted from the file name.
+            tail: minimum number of matching components, counted from the file name; None for all
+                components of the shorter path.
         """
+        if tail is None and listed in self.sizes:
+            return FoundFile(listed)
         wanted = listed.lower().split("/")
-        ranked = [
-            (_agreement(wanted, path.lower().split("/")), path)
-            for path in self._by_name.get(wanted[-1], ())
-        ]
-        best = max((length for length, _ in ranked), default=0)
-        if best < tail:
+        ranked = []
+        for path in self._by_name.get(wanted[-1], ()):
+            parts = path.lower().split("/")
+            needed = min(len(wanted), len(parts)) if tail is None else tail
+            if (length := _agreement(wanted, parts)) >= needed:
+                ranked.append((length, path))
+        if not ranked:
             return FoundFile(None)
+        best = max(length for length, _ in ranked)
         first, *rest = [path for length, path in ranked if length == best]
         return FoundFile(first, tuple(rest))
-
-
-def is_image(path: str) -> bool:
-    """Return whether a file name has an image suffix."""
-    return "." + path.rpartition(".")[2].lower() in IMAGE_SUFFIXES
 
 
 def matches_any(path: str, patterns: tuple[str, ...]) -> bool:
     """Return whether the tail of a path matches one of the patterns, ignoring case."""
     lower = "/" + path.lower()
     return any(fnmatchcase(lower, f"*/{pattern}") for pattern in patterns)
+
+
+def unlisted(all_images: list[str], used: set[str], known: frozenset[str]) -> list[str]:
+    """Return unlisted images; see `extras` for the arguments."""
+    return [
+        path
+        for path in all_images
+        if path not in used and path.rpartition("/")[2].lower() not in known
+    ]
 
 
 def extras(all_images: list[str], used: set[str], known: frozenset[str]) -> list[str]:
@@ -94,29 +101,10 @@ def extras(all_images: list[str], used: set[str], known: frozenset[str]) -> list
         used: images that the table lists.
         known: lower-case names of unlisted images that are expected.
     """
-    folders = Counter(path.rpartition("/")[0] for path in used)
+    folders = {path.rpartition("/")[0] for path in used}
     return [
-        path
-        for path in all_images
-        if path not in used
-        and folders[path.rpartition("/")[0]]
-        and path.rpartition("/")[2].lower() not in known
+        path for path in unlisted(all_images, used, known) if path.rpartition("/")[0] in folders
     ]
-
-
-def _walk(folder: Path) -> Iterator[tuple[str, int]]:
-    pending = [""]
-    while pending:
-        inside = pending.pop()
-        with os.scandir(folder / inside) as listing:
-            for item in listing:
-                if is_hidden(item.name):
-                    continue
-                path = f"{inside}/{item.name}" if inside else item.name
-                if item.is_dir(follow_symlinks=False):
-                    pending.append(path)
-                elif item.is_file():
-                    yield path, item.stat().st_size
 
 
 def _agreement(first: list[str], second: list[str]) -> int:

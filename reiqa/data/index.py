@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reiqa import catalog, layout, store, text
-from reiqa.data import matching
+from reiqa.catalog import DatasetEntry
+from reiqa.data import matching, receipts
 from reiqa.data.image_files import ImageFiles
 from reiqa.errors import BadInputError
 from reiqa.params import Params
@@ -94,29 +95,53 @@ def build_index(name: str, allow_missing: bool = False, verify: bool = False) ->
             missing, extra, unreadable or duplicate, and ``allow_missing`` is False.
     """
     entry = catalog.get_entry(name)
-    raw = layout.raw(name)
-    files = ImageFiles.under(raw)
+    folder = layout.image_folder(name)
+    if entry.folder:
+        receipts.require_folder(entry)
+    # Before the files are read, so that the index is stale if they change meanwhile.
+    content = entry.content() if entry.folder else {}
+    files = ImageFiles.under(folder)
     if entry.kind == "rated":
-        matched = matching.match_rated(entry, raw, files, verify, allow_missing)
+        # The user's own files may be anything; an archive was checked when it was unpacked.
+        checked = verify or bool(entry.folder)
+        matched = matching.match_rated(entry, folder, files, checked, allow_missing)
     else:
-        matched = matching.match_corpus(entry, raw, files)
+        matched = matching.match_corpus(entry, folder, files)
     rows, header, faults = matched.rows, matched.header, matched.faults
     if str(faults) and not allow_missing:
         raise BadInputError(
-            f"{raw}: {faults}. Fetch it again with: reiqa fetch --dataset {name} --force, or "
+            f"{_named(entry, folder)}: {faults}. {_remedy(entry)}, or "
             "index the images that exist with --allow-missing"
         )
     if not rows:
         raise BadInputError(
-            f"{raw}: no image of {entry.title} found. Fetch it again with: "
-            f"reiqa fetch --dataset {name} --force"
+            f"{_named(entry, folder)}: no image of {entry.title} found. {_remedy(entry)}"
         )
     if str(faults):
         log(f"{name}: {len(rows):,} of {header['listed']:,} images; {faults}")
+    if unrated := header.get("unrated"):
+        first = ", ".join(header["unrated_first"])
+        log(f"{name}: {unrated:,} images without a rating are left out (first: {first})")
+    if entry.folder and entry.kind == "rated":
+        # The rows do not change with the pixels, but the features do. Rows of a corpus do.
+        header |= {"images_digest": content["images"]}
     path = layout.index(name)
     columns = RATED_COLUMNS if entry.kind == "rated" else CORPUS_COLUMNS
     store.write_text(path, _as_csv({**header, **faults.header()}, columns, sorted(rows)))
     return path
+
+
+def _named(entry: DatasetEntry, folder: Path) -> str:
+    return f"{entry.name}: {folder}" if entry.folder else str(folder)
+
+
+def _remedy(entry: DatasetEntry) -> str:
+    """Return what to do if files and listed images do not match."""
+    if not entry.folder:
+        return f"Fetch it again with: reiqa fetch --dataset {entry.name} --force"
+    if entry.ratings is None:
+        return f"Correct images in {catalog.PROJECT_FILE}, or the files"
+    return f"Correct the lines of {entry.ratings.file}, or the files"
 
 
 def read_index(path: Path) -> Index:

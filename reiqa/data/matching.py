@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from reiqa import devices, store
-from reiqa.catalog import DatasetEntry, RatingsSpec
+from reiqa.catalog import PROJECT_FILE, DatasetEntry, RatingsSpec
 from reiqa.data import rating_tables
-from reiqa.data.image_files import ImageFiles, extras, matches_any
+from reiqa.data.image_files import ImageFiles, extras, matches_any, unlisted
 from reiqa.errors import BadInputError
 from reiqa.progress import track
 
@@ -69,7 +69,10 @@ class MatchedRows:
 
 def orient_rating(score: float, ratings: RatingsSpec) -> float:
     """Return a score on the same scale, inverted if needed so that higher is better."""
-    return score if ratings.higher_is_better else ratings.low + ratings.high - score
+    if ratings.higher_is_better:
+        return score
+    assert ratings.low is not None and ratings.high is not None
+    return ratings.low + ratings.high - score
 
 
 def match_rated(
@@ -92,14 +95,17 @@ def match_rated(
     _check_counts(entry, table.rows, allow_missing)
     official = rating_tables.read_official(entry, raw, files)
     # `_check_counts` may accept a table with too few rows; the header must report them.
-    faults = MatchFaults(unnamed=entry.images - len(table.rows))
+    faults = MatchFaults(unnamed=max(0, (entry.images or 0) - len(table.rows)))
     chosen: dict[str, rating_tables.RatingRow] = {}
+    # Archives differ in their outer folders; the paths of a local dataset have to be right.
+    tail = None if entry.folder else entry.ratings.tail
     for row in table.rows:
-        found = files.find(row.path, entry.ratings.tail)
+        found = files.find(row.path, tail)
         if found.path is None:
-            faults.missing.append(row.path)
+            faults.missing.append(_label(entry, row.path, row))
         elif found.path in chosen or found.rivals:
-            faults.duplicate.append(" = ".join((found.path, *found.rivals)))
+            same = " = ".join((found.path, *found.rivals))
+            faults.duplicate.append(_label(entry, same, row))
         elif files.sizes[found.path] == 0:
             faults.unreadable.append(found.path)
         if found.path is not None and files.sizes[found.path] > 0:
@@ -109,14 +115,21 @@ def match_rated(
             faults.unreadable.append(path)
             del chosen[path]
     used = {*chosen, *faults.unreadable}
-    unrated = extras(files.images(), used, table.unrated)
-    faults.extra = [path for path in unrated if not matches_any(path, entry.unrated)]
+    unrated: list[str] = []
+    if entry.folder:
+        # Users rate some images of a folder; archives contain exactly those that are listed.
+        unrated = unlisted(files.images(), used, table.unrated)
+    else:
+        found_extra = extras(files.images(), used, table.unrated)
+        faults.extra = [path for path in found_extra if not matches_any(path, entry.unrated)]
     faults.missing.sort()
+    ratings = _with_range(entry, raw, table.rows)
+    grouped = entry.grouped or (bool(entry.folder) and any(row.reference for row in table.rows))
     rows: list[tuple[object, ...]] = [
         (
             path,
-            repr(orient_rating(row.score, entry.ratings)),
-            _group(row) if entry.grouped else path,
+            repr(orient_rating(row.score, ratings)),
+            _group(entry, row) or path if grouped else path,
             official.part_of(path) or "",
             row.distortion,
             row.level,
@@ -125,9 +138,44 @@ def match_rated(
     ]
     tolerant = allow_missing and bool(faults.missing)
     state = _split_state(entry, raw, official, table.rows, tolerant)
-    about = _header(entry, len(table.rows), rows)
+    about = {
+        **_header(entry, len(table.rows), len(rows)),
+        **_ratings_header(ratings, entry.proxy),
+        "references": len({row[2] for row in rows}) if grouped else 0,
+    }
     header = {**about, "official_split": state, **_left_out(entry, rows)}
+    if unrated:
+        header |= {"unrated": len(unrated), "unrated_first": unrated[:_EXAMPLES]}
     return MatchedRows(rows, header, faults)
+
+
+def _label(entry: DatasetEntry, path: str, row: rating_tables.RatingRow) -> str:
+    """Return a path for messages, with its line if the user wrote the table."""
+    return f"{path} (line {row.line})" if entry.folder else path
+
+
+def _with_range(entry: DatasetEntry, raw: Path, rows: list[rating_tables.RatingRow]) -> RatingsSpec:
+    """Return the ratings of an entry with the lowest and highest rating as ends of the scale.
+
+    Ends that the entry states are kept.
+
+    Raises:
+        BadInputError: the scale has no extent.
+    """
+    assert entry.ratings is not None
+    ratings = entry.ratings
+    if ratings.low is not None and ratings.high is not None:
+        return ratings
+    scores = [row.score for row in rows]
+    low = min(scores) if ratings.low is None else ratings.low
+    high = max(scores) if ratings.high is None else ratings.high
+    if not low < high:
+        raise BadInputError(
+            f"{entry.name}: {rating_tables.table_path(entry, raw)}: all ratings are {low:g}. Name"
+            f" another column in ratings.score, or state ratings.low and ratings.high in"
+            f" {PROJECT_FILE}"
+        )
+    return ratings.model_copy(update={"low": low, "high": high})
 
 
 def _check_counts(
@@ -138,11 +186,19 @@ def _check_counts(
     Raises:
         BadInputError: it lists more images or references, or fewer without ``allow_missing``.
     """
-    counts = {"images": (entry.images, len(listed))}
+    counts = {}
+    if entry.images is not None:
+        counts["images"] = (entry.images, len(listed))
     if entry.references is not None:
-        counts["references"] = (entry.references, len({_group(row) for row in listed}))
+        groups = {_group(entry, row) or row.path for row in listed}
+        counts["references"] = (entry.references, len(groups))
     for what, (declared, found) in counts.items():
         if found > declared or (found < declared and not allow_missing):
+            if entry.folder:
+                raise BadInputError(
+                    f"{entry.name}: the table lists {found:,} {what}, but {PROJECT_FILE} says"
+                    f" {what}: {declared}. Correct {what} there, or the lines of the table"
+                )
             raise BadInputError(
                 f"{entry.name}: the table lists {found:,} {what}, the catalog says {what}:"
                 f" {declared}. Correct the entry, or fetch the dataset again with: reiqa fetch"
@@ -158,6 +214,7 @@ def match_corpus(entry: DatasetEntry, raw: Path, files: ImageFiles) -> MatchedRo
         raw: folder of the corpus.
         files: files in the folder.
     """
+    assert entry.images is not None
     faults = MatchFaults()
     rows: list[tuple[object, ...]] = []
     seen: dict[str, str] = {}
@@ -174,7 +231,8 @@ def match_corpus(entry: DatasetEntry, raw: Path, files: ImageFiles) -> MatchedRo
     faults.extra = paths[entry.images :]
     # A corpus has no ratings that a duplicate could contradict, so duplicates are no fault.
     duplicates = {"copies": len(copies), "copies_first": copies[:_EXAMPLES]}
-    return MatchedRows(rows, {**_header(entry, entry.images, rows), **duplicates}, faults)
+    header = {**_header(entry, entry.images, len(rows)), **duplicates}
+    return MatchedRows(rows, header, faults)
 
 
 def _kept(entry: DatasetEntry, raw: Path, files: ImageFiles) -> list[str]:
@@ -197,28 +255,26 @@ def _kept(entry: DatasetEntry, raw: Path, files: ImageFiles) -> list[str]:
     return sorted(kept)
 
 
-def _header(entry: DatasetEntry, listed: int, rows: list[tuple[object, ...]]) -> dict[str, Any]:
-    header: dict[str, Any] = {
+def _header(entry: DatasetEntry, listed: int, indexed: int) -> dict[str, Any]:
+    return {
         "name": entry.name,
         "title": entry.title,
         "listed": listed,
-        "indexed": len(rows),
-        "published": entry.published or entry.images,
+        "indexed": indexed,
+        "published": entry.published or entry.images or listed,
         "note": entry.note,
     }
-    if entry.ratings is None:
-        return header
-    ratings = entry.ratings
+
+
+def _ratings_header(ratings: RatingsSpec, proxy: bool) -> dict[str, Any]:
+    assert ratings.low is not None and ratings.high is not None
+    turned = f"{ratings.low + ratings.high:g} - {ratings.measure}"
     return {
-        **header,
         "measure": ratings.measure,
-        "proxy": entry.proxy,
+        "proxy": proxy,
         "rating_low": ratings.low,
         "rating_high": ratings.high,
-        "turned": ""
-        if ratings.higher_is_better
-        else f"{ratings.low + ratings.high:g} - {ratings.measure}",
-        "references": len({row[2] for row in rows}) if entry.grouped else 0,
+        "turned": "" if ratings.higher_is_better else turned,
     }
 
 
@@ -254,7 +310,11 @@ def _left_out(entry: DatasetEntry, rows: list[tuple[object, ...]]) -> dict[str, 
     return {"left_out": len(left), "left_out_first": left[:_EXAMPLES]}
 
 
-def _group(row: rating_tables.RatingRow) -> str:
+def _group(entry: DatasetEntry, row: rating_tables.RatingRow) -> str:
+    """Return the id of a row's reference, or "" if it has none."""
+    if entry.folder:
+        # Two folders of a user may contain references of one name.
+        return row.reference
     return PurePosixPath(row.reference.lower()).stem
 
 

@@ -7,12 +7,12 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from reiqa.catalog import DatasetEntry, Part, SplitFile
+from reiqa.catalog import PROJECT_FILE, DatasetEntry, Part, SplitFile
 from reiqa.data.image_files import ImageFiles
 from reiqa.errors import BadInputError
 
@@ -23,16 +23,29 @@ _UNREADABLE = (
 )
 
 
+#: Columns that are used where an entry names none: the first of them that a table has.
+DEFAULT_COLUMNS = {
+    "image": ("dis_img_path", "image"),
+    "score": ("mos", "score"),
+    "reference": ("ref_img_path", "reference"),
+    "distortion": ("dis_type", "distortion"),
+}
+
+#: A table as numbers of lines in the file, and cells by column.
+Lines = Iterator[tuple[int, dict[str, str]]]
+
+
 @dataclass(frozen=True)
 class RatingRow:
-    """One rated image of a canonical table.
+    """One rated image of a rating table.
 
     Attributes:
         path: path in the table, with slashes.
         score: published score, before inversion.
         distortion: name of the distortion in the table; empty for an authentic photograph.
-        reference: path of the reference; empty for an authentic photograph.
+        reference: path or name of the reference; empty for an authentic photograph.
         level: distortion level from 1, or 0 without a level.
+        line: number of the line in the file, for messages.
     """
 
     path: str
@@ -40,6 +53,7 @@ class RatingRow:
     distortion: str
     reference: str
     level: int
+    line: int
 
 
 @dataclass(frozen=True)
@@ -50,26 +64,56 @@ class RatingTable:
     unrated: frozenset[str]
 
 
+def table_path(entry: DatasetEntry, raw: Path) -> Path:
+    """Return the path of the rating table of a dataset.
+
+    Args:
+        entry: catalog entry of the dataset.
+        raw: folder of a dataset that was fetched.
+
+    Raises:
+        BadInputError: the package with the canonical tables is not installed, or the table of a
+            local dataset does not exist.
+    """
+    assert entry.ratings is not None
+    if not entry.ratings.file:
+        return _packaged(entry.ratings.table)
+    if not entry.folder:
+        return raw / entry.ratings.file
+    path = Path(entry.ratings.file)
+    if not path.is_file():
+        inside = Path(entry.folder, path)
+        hint = f"write {inside}" if inside.is_file() else f"correct ratings.file in {PROJECT_FILE}"
+        raise BadInputError(
+            f"{entry.name}: {path}: no such file; paths are relative to the project folder: {hint}"
+        )
+    return path
+
+
 def read_ratings(entry: DatasetEntry, raw: Path) -> RatingTable:
-    """Read the canonical rating table of a dataset.
+    """Read the rating table of a dataset.
 
     Args:
         entry: catalog entry of the dataset.
         raw: folder of the dataset; only read for datasets that ship their own table.
 
     Raises:
-        BadInputError: the table is missing, or a rating is not a number.
+        BadInputError: the table is missing or has no row, or a rating is not a number.
     """
     assert entry.ratings is not None
-    path = raw / entry.ratings.file if entry.ratings.file else _packaged(entry.ratings.table)
+    path = table_path(entry, raw)
     level = re.compile(entry.level, re.IGNORECASE) if entry.level else None
-    rows, unrated = [], set()
-    columns = (entry.ratings.image, entry.ratings.score)
-    for line in _checked(_read_csv(path), path, columns):
-        image = line[entry.ratings.image].strip()
-        # csv.DictReader fills a truncated row with None.
-        kind = line.get("dis_type") or ""
-        reference = line.get("ref_img_path") or ""
+    rows: list[RatingRow] = []
+    unrated: set[str] = set()
+    columns: dict[str, str] = {}
+    for number, line in read_table(path):
+        columns = columns or _find_columns(entry, path, list(line))
+        where = f"{entry.name}: {path}: line {number}"
+        image = _cell(line, columns["image"], where).strip()
+        score = _cell(line, columns["score"], where)
+        # Tables of authentic photographs have neither column, and a truncated row has no cell.
+        kind = line.get(columns["distortion"]) or ""
+        reference = (line.get(columns["reference"]) or "").strip()
         unrated.add(_name(reference))
         if not kind.startswith(entry.ratings.pictures):
             unrated.add(_name(image))
@@ -78,12 +122,15 @@ def read_ratings(entry: DatasetEntry, raw: Path) -> RatingTable:
         rows.append(
             RatingRow(
                 path=image,
-                score=_score(line[entry.ratings.score], path, image, entry),
-                distortion="" if entry.authentic else kind,
+                score=_score(score, f"{where}: {image}", entry),
+                distortion="" if entry.authentic and not entry.folder else kind,
                 reference=reference,
                 level=int(found[1]) if found else 0,
+                line=number,
             )
         )
+    if entry.folder and not rows:
+        raise BadInputError(f"{entry.name}: {path}: has no rows; add one for each image")
     return RatingTable(rows, frozenset(unrated))
 
 
@@ -141,17 +188,16 @@ def read_listing(path: Path, image: str, column: str, value: str) -> set[str]:
     Raises:
         BadInputError: the file cannot be read or lacks a column.
     """
-    lines = _read_xlsx(path) if path.suffix.lower() == ".xlsx" else _read_csv(path)
     return {
         PurePosixPath(line[image].strip().lower()).stem
-        for line in _checked(lines, path, (image, column))
+        for line in _checked(read_table(path), path, (image, column))
         if line[column].strip().removesuffix(".0") == value
     }
 
 
 def _assignments(path: Path, official: SplitFile) -> Iterator[tuple[str, Part]]:
     columns = (official.image, official.column) if official.column else (official.image,)
-    for line in _checked(_read_csv(path), path, columns):
+    for line in _checked(read_table(path), path, columns):
         part = official.values.get(line[official.column]) if official.column else official.part
         if part is None:
             raise BadInputError(
@@ -169,15 +215,31 @@ def _packaged(table: str) -> Path:
     return Path(spec.origin).parent / "csv" / f"{table}.txt"
 
 
-def _read_csv(path: Path) -> Iterator[dict[str, str]]:
+def read_table(path: Path) -> Lines:
+    """Yield the rows of a .csv or .xlsx file with column names in the first row.
+
+    A file without commas in its first line may separate cells by semicolons or tabs.
+
+    Raises:
+        BadInputError: the file cannot be read.
+    """
+    return _read_xlsx(path) if path.suffix.lower() == ".xlsx" else _read_csv(path)
+
+
+def _read_csv(path: Path) -> Lines:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            yield from csv.DictReader(stream)
+            heads = stream.readline()
+            stream.seek(0)
+            delimiter = next((each for each in ",;\t" if each in heads), ",")
+            reader = csv.DictReader(stream, delimiter=delimiter)
+            for line in reader:
+                yield reader.line_num, line
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInputError(f"{path}: not readable as a table ({error})") from None
 
 
-def _read_xlsx(path: Path) -> Iterator[dict[str, str]]:
+def _read_xlsx(path: Path) -> Lines:
     """Read the first sheet of a spreadsheet with the standard library: it is a zip of XML."""
     space = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
     try:
@@ -190,17 +252,17 @@ def _read_xlsx(path: Path) -> Iterator[dict[str, str]]:
     except _UNREADABLE as error:
         raise BadInputError(f"{path}: not readable as a spreadsheet ({error})") from None
     heads: dict[str, str] = {}
-    for number, line in enumerate(sheet.iter(f"{space}row")):
+    for number, line in enumerate(sheet.iter(f"{space}row"), 1):
         cells = {}
         for cell in line.iter(f"{space}c"):
             text = "".join(cell.itertext())
             if cell.get("t") == "s":
                 text = _shared(shared, text, path)
             cells[re.sub(r"\d", "", cell.get("r", ""))] = text.strip()
-        if number == 0:
+        if number == 1:
             heads = cells
         else:
-            yield {head: cells.get(column, "") for column, head in heads.items()}
+            yield number, {head: cells.get(column, "") for column, head in heads.items()}
 
 
 def _shared(texts: list[str], number: str, path: Path) -> str:
@@ -209,36 +271,62 @@ def _shared(texts: list[str], number: str, path: Path) -> str:
     return texts[int(number)]
 
 
-def _checked(
-    lines: Iterator[dict[str, str]], path: Path, columns: tuple[str, ...]
-) -> Iterator[dict[str, str]]:
-    for line in lines:
+def _find_columns(entry: DatasetEntry, path: Path, heads: Sequence[str]) -> dict[str, str]:
+    """Return the columns of a rating table by role; "" for an optional one that it lacks.
+
+    Raises:
+        BadInputError: a column that the entry names, or a required one, does not exist.
+    """
+    ratings = entry.ratings
+    named = {role: str(getattr(ratings, role)) for role in DEFAULT_COLUMNS}
+    columns = {}
+    for role, defaults in DEFAULT_COLUMNS.items():
+        candidates = (named[role],) if named[role] else defaults
+        columns[role] = next((name for name in candidates if name in heads), "")
+        if not columns[role] and (named[role] or role in ("image", "score")):
+            missing = " or ".join(map(repr, candidates))
+            found = ", ".join(str(name) for name in heads if name)
+            raise BadInputError(
+                f"{entry.name}: {path}: no column {missing}, only {found}; name one in"
+                f" ratings.{role} in {_file_of(entry)}"
+            )
+    return columns
+
+
+def _file_of(entry: DatasetEntry) -> str:
+    """Return the name of the file to correct an entry in, for messages."""
+    return str(PROJECT_FILE) if entry.folder else "the catalog"
+
+
+def _cell(line: dict[str, str], column: str, where: str) -> str:
+    # csv.DictReader fills a truncated row with None.
+    if line.get(column) is None:
+        raise BadInputError(f"{where}: no value in column {column!r}; complete or delete the line")
+    return line[column]
+
+
+def _checked(lines: Lines, path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    for _, line in lines:
         for column in columns:
             if line.get(column) is None:
                 raise BadInputError(f"{path}: no column {column!r}")
         yield line
 
 
-def _number(text: str, path: Path, image: str) -> float:
+def _score(text: str, where: str, entry: DatasetEntry) -> float:
+    """Parse a rating and check it against the range that the catalog declares."""
+    assert entry.ratings is not None
     try:
         score = float(text)
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
-        raise BadInputError(f"{path}: {image}: {text!r} is not a rating")
-    return score
-
-
-def _score(text: str, path: Path, image: str, entry: DatasetEntry) -> float:
-    """Parse a rating and check it against the range that the catalog declares."""
-    assert entry.ratings is not None
-    score = _number(text, path, image)
+        raise BadInputError(f"{where}: {text!r} is not a rating; correct or delete the line")
     least, most = entry.ratings.bounds
     if not least <= score <= most:
         raise BadInputError(
-            f"{entry.name}: {path}: {image}: rating {score:g} is outside the declared range"
-            f" {least:g} to {most:g}. Correct the row, or ratings.low and ratings.high in the"
-            " catalog."
+            f"{where}: rating {score:g} is outside the declared range {least:g} to {most:g}."
+            f" Correct the line, or ratings.low and ratings.high in {_file_of(entry)}."
         )
     return score
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from reiqa import store
+from reiqa.catalog import PROJECT_FILE, DatasetEntry
 from reiqa.data.image_files import ImageFiles
 from reiqa.errors import BadInputError
 
@@ -20,6 +21,32 @@ def folder_contents(folder: Path) -> ReceiptTree:
     """Return the number of images and bytes in a folder."""
     files = ImageFiles.under(folder)
     return {"images": len(files.images()), "bytes": sum(files.sizes.values())}
+
+
+def require_folder(entry: DatasetEntry) -> None:
+    """Check that the folder of a local dataset can be read.
+
+    Raises:
+        BadInputError: it does not exist, or contains the project.
+    """
+    folder = Path(entry.folder)
+    if not folder.is_dir():
+        raise BadInputError(
+            f"{entry.name}: {folder}: no such folder; correct folder in {PROJECT_FILE}, which is"
+            " relative to the project folder"
+        )
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise BadInputError(
+            f"{entry.name}: {folder}: contains the project folder; move the images into a folder of"
+            " their own"
+        )
+
+
+def local_contents(entry: DatasetEntry) -> ReceiptTree:
+    """Return the number of images in the folder of a local dataset, and their bytes."""
+    files = ImageFiles.under(Path(entry.folder))
+    images = files.images()
+    return {"images": len(images), "bytes": sum(files.sizes[image] for image in images)}
 
 
 def read_receipt(path: Path) -> ReceiptTree:

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from reiqa import catalog, layout, text
+from reiqa import catalog, layout, local_files, text
 from reiqa.catalog import DatasetEntry
 from reiqa.data import receipts
 from reiqa.data.index import read_header
@@ -85,14 +86,19 @@ def as_text(rows: Sequence[DatasetStatus]) -> str:
 def _status(entry: DatasetEntry) -> DatasetStatus:
     path = layout.receipt(entry.name)
     receipt = receipts.read_receipt(path) if path.exists() else {}
-    state, next_command = _state(entry, bool(receipt))
+    # A local dataset is here without a receipt, and its number of images may have changed.
+    if entry.folder:
+        here = local_files.count_images(Path(entry.folder))
+    else:
+        here = receipt.get("images", 0)
+    state, next_command = _state(entry, bool(receipt or (entry.folder and here)))
     return DatasetStatus(
         name=entry.name,
         kind=entry.kind,
         title=entry.title,
         state=state,
-        here=receipt.get("images", 0),
-        images=entry.images,
+        here=here,
+        images=entry.count_images(),
         gigabytes=receipt["bytes"] / 1e9 if receipt else entry.gigabytes,
         ratings=_ratings(entry),
         official_split=entry.has_official_split,
@@ -125,4 +131,6 @@ def _ratings(entry: DatasetEntry) -> str:
     direction = (
         "" if entry.ratings.higher_is_better else ", lower is better (inverted in the index)"
     )
-    return f"{kind}{entry.ratings.measure} {entry.ratings.low:g}-{entry.ratings.high:g}{direction}"
+    ends = [end for end in (entry.ratings.low, entry.ratings.high) if end is not None]
+    scale = f" {'-'.join(f'{end:g}' for end in ends)}" if len(ends) == 2 else ""
+    return f"{kind}{entry.ratings.measure}{scale}{direction}"

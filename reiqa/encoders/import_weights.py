@@ -132,15 +132,21 @@ def initial_encoder(expert: ExpertName, params: Params, seed: int) -> Encoder:
         return build_encoder(section.backbone, expert, seed)
     if section.init == "package":
         return load_packaged(expert, section.backbone, NORMALIZATIONS["imagenet"]).train()
-    file = Path(section.init)
+    file = layout.checkpoint(section.init)
+    return _load_any(file, expert, section.backbone, NORMALIZATIONS["imagenet"]).train()
+
+
+def _load_any(
+    file: Path, expert: ExpertName, backbone: str, plain: Normalization | None = None
+) -> Encoder:
+    """Load a model of reiqa, with the normalisation that it states, or import a checkpoint."""
     if file.suffix != ".safetensors":
-        imagenet = NORMALIZATIONS["imagenet"]
-        return import_weights(file, expert, section.backbone, imagenet).train()
+        return import_weights(file, expert, backbone, plain)
     loaded = load_encoder(file)
-    if loaded.backbone != section.backbone:
-        raise BadInputError(f"{file}: is a {loaded.backbone}, but backbone is {section.backbone}")
+    if loaded.backbone != backbone:
+        raise BadInputError(f"{file}: is a {loaded.backbone}, but backbone is {backbone}")
     loaded.expert = expert  # The file may be of the other expert.
-    return loaded.train()
+    return loaded
 
 
 def match_keys(
@@ -199,12 +205,14 @@ def import_expert(expert: ExpertName, params: Params) -> Path:
     section = params.expert(expert)
     if section.source == "import":
         assert section.file is not None  # params checks it
-        file = Path(section.file)
-        encoder = import_weights(file, expert, section.backbone)
+        file = layout.checkpoint(section.file)
+        encoder = _load_any(file, expert, section.backbone)
         card = {
             "source": "import",
             "file": file.name,
             "file_digest": store.file_digest(file),
+            "licence": f"that of {file.name}",
+            **_bundle_card(file),
         }
     else:
         encoder = load_packaged(expert, section.backbone)
@@ -215,6 +223,18 @@ def import_expert(expert: ExpertName, params: Params) -> Path:
         }
     save_encoder(encoder, layout.model(expert), card)
     return layout.model(expert)
+
+
+def _bundle_card(file: Path) -> dict[str, str]:
+    """Return name of the bundle and licence of an expert that belongs to a bundle."""
+    manifest = file.with_name("bundle.json")
+    if file.suffix != ".safetensors" or not manifest.is_file():
+        return {}
+    tree = store.read_json(manifest)
+    try:
+        return {"bundle": str(tree["name"]), "licence": str(tree["experts"][file.stem]["licence"])}
+    except (KeyError, TypeError) as error:
+        raise BadInputError(f"{manifest}: not a valid manifest of a bundle ({error!r})") from None
 
 
 def _load_tensors(file: Path) -> dict[str, Any]:

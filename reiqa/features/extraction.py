@@ -16,6 +16,7 @@ import torch
 from reiqa import catalog, devices, layout, store
 from reiqa import params as parameters
 from reiqa.data import index as indices
+from reiqa.data import receipts
 from reiqa.encoders import load_encoder as load_encoder
 from reiqa.errors import BadInputError
 from reiqa.features import cache
@@ -111,14 +112,16 @@ class _ImageSource:
 
 
 def _dataset_source(dataset: str) -> _ImageSource:
-    path = layout.index(dataset)
+    path, entry = layout.index(dataset), catalog.get_entry(dataset)
+    if entry.folder:
+        receipts.require_folder(entry)
     names = list(indices.read_index(path).images)
     return _ImageSource(
         dataset,
-        layout.raw(dataset),
+        layout.image_folder(dataset),
         names,
         store.verified_digest(path),
-        catalog.get_entry(dataset).resize,
+        entry.resize,
     )
 
 

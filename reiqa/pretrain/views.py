@@ -127,7 +127,7 @@ class ContentViews:
     def read(self, item: int, repeat: int) -> DecodedPhotograph:
         """Decode a photograph."""
         corpus, image = self._photographs[item]
-        pixels = _decoded(layout.raw(corpus) / image, self._side)
+        pixels = _decoded(layout.image_folder(corpus) / image, self._side)
         return DecodedPhotograph(pixels, seeds.derive("view", self._seed, repeat, corpus, image))
 
     def render(self, read: Sequence[DecodedPhotograph], device: torch.device) -> Views:

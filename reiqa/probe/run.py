@@ -119,7 +119,7 @@ def encode(encoder: Encoder | StagePooledEncoder, pixels: Tensor) -> Tensor:
 def _corpus_photographs(params: Params) -> Iterator[Pixels]:
     """Yield photographs that the content expert was not trained on, in order of digest."""
     rows = sorted(
-        (row.digest, layout.raw(corpus) / row.image)
+        (row.digest, layout.image_folder(corpus) / row.image)
         for corpus in params.probe_corpora()
         for row in read_corpus(layout.index(corpus))
     )

@@ -24,6 +24,8 @@ def describe(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:
     """Return the description of dataset, protocol and settings in a result."""
     sample, settings = evaluated.sample, evaluated.settings
     entry = catalog.get_entry(sample.dataset)
+    # The index of a local dataset knows whether its table has references.
+    grouped = entry.grouped or bool(sample.index.header.get("references"))
     return {
         "dataset": sample.dataset,
         "title": entry.title,
@@ -36,8 +38,8 @@ def describe(evaluated: EvaluatedDataset, params: Params) -> dict[str, Any]:
         "scaled": sample.scaled,
         "proxy": entry.proxy,
         "rating": rating_range(sample),
-        "references": int(sample.groups.max()) + 1 if entry.grouped else None,
-        "protocol": _protocol(evaluated, params, entry.grouped),
+        "references": int(sample.groups.max()) + 1 if grouped else None,
+        "protocol": _protocol(evaluated, params, grouped),
         "regression": {
             "model": settings.model,
             "alphas": [json_number(alpha) for alpha in alpha_grid(settings)],

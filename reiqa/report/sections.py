@@ -239,7 +239,7 @@ def _photo(name: str, found: Predictions, row: int, places: int) -> Photo:
         name=Path(image).name,
         rated=f"{found.rated[row]:.{places}f}",
         predicted=f"{found.predicted['both'][row]:.{places}f}",
-        uri=thumbnails.thumbnail(layout.raw(name) / image),
+        uri=thumbnails.thumbnail(layout.image_folder(name) / image),
     )
 
 

@@ -61,7 +61,7 @@ def make_artifact(
                     f"{source}: not found, but needed for {path}. Run: {stages.command_for(source)}"
                 )
         # Recorded before the work, so that an input that changes meanwhile makes it stale.
-        digests = input_digests(inputs)
+        parameters, digests = resolved(parameters_of(stage, item)), input_digests(inputs)
         for source in inputs:
             verified_digest(source)
             if not freshness.is_fresh(source):
@@ -70,7 +70,7 @@ def make_artifact(
             remove_partials(part)
         with _without_sidecar(path):
             work()
-        sign_sidecar(path, stage, item, resolved(parameters_of(stage, item)), digests, companions)
+        sign_sidecar(path, stage, item, parameters, digests, companions)
         return True
 
 

@@ -27,6 +27,7 @@ def test_every_set_of_the_paper_is_in_the_catalog() -> None:
 def test_every_entry_says_what_one_must_know(name: str) -> None:
     entry = catalog.get_entry(name)
     assert entry.name == name and entry.title and entry.citation and entry.licence
+    assert entry.images, "the plan and the limits of jobs depend on it before a download"
     assert entry.home or entry.made_by or entry.steps
     if entry.published is not None:
         assert entry.note, "a count that differs from the published one is explained"

@@ -16,10 +16,10 @@ _SPACE = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("dis_img_path,dis_type\na.png,jpeg\n", "no column 'score'"),
-        ("name,score\na.png,5\n", "no column 'dis_img_path'"),
-        ("dis_img_path,score\na.png\n", "no column 'score'"),
-        ("dis_img_path,score\na.png,high\n", "'high' is not a rating"),
+        ("dis_img_path,dis_type\na.png,jpeg\n", "no column 'mos' or 'score'"),
+        ("name,score\na.png,5\n", "no column 'dis_img_path' or 'image'"),
+        ("dis_img_path,score\na.png\n", "line 2: no value in column 'score'"),
+        ("dis_img_path,score\na.png,high\n", "line 2: a.png: 'high' is not a rating"),
         ("dis_img_path,score\na.png,nan\n", "'nan' is not a rating"),
     ],
 )

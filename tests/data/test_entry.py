@@ -170,24 +170,17 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_entry_is_one_line_that_names_the_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
+def test_a_wrong_entry_is_one_line_that_names_the_set(what: str) -> None:
     text, says = WRONG[what]
-    path = tmp_path / "catalog.yaml"
-    path.write_text(f"mirrors: {{}}\ndatasets:\n  bad: {text}\n")
-    monkeypatch.setattr(catalog, "FILE", path)
     with pytest.raises(BadInputError, match=says) as refusal:
-        catalog.load_catalog.__wrapped__()
+        catalog.read_entries(catalog.FILE, f"mirrors: {{}}\ndatasets:\n  bad: {text}\n")
     assert "\n" not in str(refusal.value)
 
 
-def test_an_entry_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "catalog.yaml"
-    path.write_text("mirrors: {}\ndatasets:\n  a: {title: A}\n  a: {title: B}\n")
-    monkeypatch.setattr(catalog, "FILE", path)
+def test_an_entry_given_twice_is_refused() -> None:
+    text = "mirrors: {}\ndatasets:\n  a: {title: A}\n  a: {title: B}\n"
     with pytest.raises(BadInputError, match="duplicate key 'a'"):
-        catalog.load_catalog.__wrapped__()
+        catalog.read_entries(catalog.FILE, text)
 
 
 @pytest.mark.usefixtures("project")

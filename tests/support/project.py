@@ -12,7 +12,16 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 
-_WORKFLOW = ("Snakefile", "workflow", "profiles", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc")
+_WORKFLOW = (
+    "Snakefile",
+    "workflow",
+    "profiles",
+    "datasets.yaml",
+    "dvc.yaml",
+    ".dvcignore",
+    ".gitignore",
+    ".dvc",
+)
 
 
 def tiny_parameters() -> dict[str, Any]:

@@ -122,7 +122,7 @@ def needs_of(stage):
 
 def expert_inputs(wildcards):
     file = PARAMS.expert(wildcards.expert).file
-    return inputs_of("model")(wildcards) + ([file] if file else [])
+    return inputs_of("model")(wildcards) + ([layout.checkpoint(file)] if file else [])
 
 
 def expert_verb(wildcards):
