@@ -52,11 +52,12 @@ def tidy(text: str) -> str:
 
 
 def presets() -> list[Params]:
-    """Return the shipped presets, and one whose experts are imported."""
+    """Return the shipped presets, and one with imported experts and another regressor."""
     shipped = [params.load_params(file) for file in sorted(PRESETS.glob("*.yaml"))]
     tree = shipped[0].model_dump(mode="json")
     for name in params.EXPERTS:
         tree[name] |= {"source": "import", "file": "weights.pth", "training": None}
+    tree["regression"] |= {"model": "svr", "ranking": None}
     return [*shipped, Params.model_validate(tree)]
 
 
@@ -130,6 +131,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], type[ParamsSection]], ...] = (
         params.TrainingParams,
     ),
     ("`regression.ranking`", ("regression.ranking.",), params.RankingParams),
+    ("`regression.svr`", ("regression.svr.",), params.SVRParams),
 )
 
 

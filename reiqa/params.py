@@ -388,7 +388,7 @@ class RegressionParams(ParamsSection):
         if abs(sum(self.fractions) - 1) > 1e-9:
             raise ValueError(f"fractions: must add up to 1, not {sum(self.fractions):g}")
         if self.ranking and self.model != "ridge":
-            raise ValueError("ranking: only supported with model ridge")
+            raise ValueError("ranking: only supported with model ridge; set it to null")
         return self
 
     @model_serializer(mode="wrap")

@@ -59,6 +59,9 @@ FREE = {
     "threads": {"compute": {"device": "cpu", "threads": 8}},
     "batch": {"features": {**miniature.TREE["features"], "batch": 1}},
     "auto where it is the CPU": {"compute": {"device": "auto"}},
+    "the grid of a regressor that is not used": {
+        "regression": {"svr": {"kernel": "linear", "epsilon": [0.5]}},
+    },
     "checkpoints": {
         "content": {
             **TRAINED, "training": {**TRAINED["training"], "checkpoint_every": 7, "keep": 5},
@@ -76,6 +79,7 @@ NOT_FREE = {
     "precision": ({"compute": {"device": "cpu", "precision": "bf16"}}, {"model", "features"}),
     "device": ({"compute": {"device": "cuda"}}, {"model", "features"}),
     "compile": ({"compute": {"device": "cpu", "compile": True}}, {"model"}),
+    "the regressor": ({"regression": {"model": "svr"}}, {"fit", "cross", "report"}),
     "photographs a step": (
         {"content": {**TRAINED, "training": {**TRAINED["training"], "batch_size": 2}}}, {"model"},
     ),
@@ -86,6 +90,20 @@ NOT_FREE = {
 def test_parameters_that_affect_results_make_their_stages_stale(what: str) -> None:
     sections, stages = NOT_FREE[what]
     assert make_all(params(**sections)) == stages
+
+
+@pytest.mark.parametrize("changed", [{"kernel": "linear"}, {"C": (1, 2, 2)}, {"epsilon": [0.2]}])
+def test_the_grid_of_svr_makes_its_stages_stale(changed: dict[str, Any]) -> None:
+    make_all(params(regression={"model": "svr"}))
+    assert make_all(params(regression={"model": "svr", "svr": changed})) == {
+        *("fit", "cross", "report"),
+    }
+
+
+def test_artifacts_of_ridge_from_before_svr_are_fresh() -> None:
+    for stage in ("fit", "cross", "report"):
+        recorded = store.read_provenance(Path(f"{stage}.txt"))
+        assert recorded is not None and "svr" not in recorded.parameters["regression"]
 
 
 def test_auto_is_recorded_as_what_it_came_to(monkeypatch: pytest.MonkeyPatch) -> None:

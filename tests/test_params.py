@@ -65,7 +65,14 @@ def test_every_preset_is_sound_and_survives_being_written_again(tmp_path, name):
         ("sede", 1, "sede: unknown key; allowed here: preset, seed, datasets"),
         ("chunks.pach", 1, "chunks.pach: unknown key; allowed here: corpora, n_aug, patch"),
         ("quality.training.lr", 1, "quality.training.lr: unknown key; allowed here: epochs"),
-        ("regression.model", "svm", "regression.model: input should be 'ridge' or 'elasticnet'"),
+        ("regression.model", "svm", "regression.model: input should be 'ridge', 'elasticnet' or"),
+        ("regression.svr", {"kernel": "poly"}, "regression.svr.kernel: input should be 'rbf' or"),
+        ("regression.svr", {"C": [10, 1, 5]}, "regression.svr.C: the minimum exceeds"),
+        ("regression.svr", {"C": [0, 1, 5]}, "regression.svr.C.0: input should be greater than 0"),
+        ("regression.svr", {"epsilon": []}, "regression.svr.epsilon: "),
+        ("regression.svr", {"epsilon": [-0.1]}, "regression.svr.epsilon.0: "),
+        ("regression.svr", {"epsilon": [0.1, 0.1]}, "regression.svr.epsilon: duplicate values"),
+        ("regression.svr", {"gamma": 1}, "regression.svr.gamma: unknown key; allowed here: kernel"),
         ("chunks.patch", "big", "chunks.patch: input should be a valid integer"),
         ("chunks.patch", 8, "chunks.patch: input should be greater than or equal to 16, not 8"),
         ("chunks.patch", 33.5, "chunks.patch: "),
@@ -91,6 +98,21 @@ def test_every_preset_is_sound_and_survives_being_written_again(tmp_path, name):
 )
 def test_a_wrong_value_is_one_line_with_the_key_and_what_is_allowed(tmp_path, key, value, words):
     assert fault(tmp_path, put(preset(), key, value)).startswith(words)
+
+
+def test_a_ranking_term_is_refused_for_svr(tmp_path):
+    ranked = {"model": "svr", "ranking": {"dataset": "biq2021_degraded"}}
+    said = fault(tmp_path, put(preset(), "regression", ranked))
+    assert said == "regression: ranking: only supported with model ridge; set it to null"
+
+
+def test_svr_is_written_with_the_parameters_only_if_it_is_the_model(tmp_path):
+    tree = put(preset(), "regression.svr", {"kernel": "linear"})
+    assert "svr" not in load(tmp_path, tree).model_dump()["regression"]
+    tree["regression"]["model"] = "svr"
+    chosen = load(tmp_path, tree)
+    assert chosen.model_dump()["regression"]["svr"]["kernel"] == "linear"
+    assert params.Params.model_validate_json(chosen.model_dump_json()) == chosen
 
 
 @pytest.mark.parametrize("key", ["datasets", "preset", "chunks", "content", "quality"])

@@ -247,13 +247,15 @@ def load_saved(
     try:
         if read_card(path).get("key") != key:
             return None
-        return {variant: _load(path, variant, features_of(variant)) for variant in EXPERTS_OF}
+        return {variant: _load(path, variant, features_of) for variant in EXPERTS_OF}
     except BadInputError:
         return None
 
 
-def _load(path: Path, variant: Variant, values: RawFeatures | None) -> AnyRegressor:
-    """Load the regressor of one variant; ``values`` are the features that it was fitted to."""
+def _load(
+    path: Path, variant: Variant, features_of: Callable[[Variant], RawFeatures] | None
+) -> AnyRegressor:
+    """Load the regressor of one variant; an RBF kernel needs the features for predictions."""
     card = read_card(path)
     try:
         tensors = {
@@ -270,8 +272,9 @@ def _load(path: Path, variant: Variant, values: RawFeatures | None) -> AnyRegres
         intercept = float(fields["intercept"])
         if "weights" in tensors:
             return Regressor(scaling, tensors["weights"], intercept, penalty, link)
-        known = np.empty((0, len(scaling.mean)), dtype=np.float32) if values is None else values
-        support = ScaledRows(known, tensors["support"], scaling)
+        none = np.empty((0, len(scaling.mean)), dtype=np.float32)
+        values = features_of(variant) if features_of else none
+        support = ScaledRows(values, tensors["support"], scaling)
         gamma = float(fields["gamma"])
         return KernelRegressor(support, tensors["coefficients"], intercept, gamma, penalty, link)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -12,6 +12,10 @@ from reiqa.regression.ridge_path import Penalty
 from reiqa.regression.scaler import FeatureScaler
 
 
+def features_of(variant: str) -> np.ndarray:
+    raise AssertionError("a linear regressor needs no features")
+
+
 def made(width: int = 4) -> Regressor:
     rng = np.random.default_rng(width)
     return Regressor(
@@ -73,10 +77,10 @@ def test_the_same_regressors_give_the_same_bytes(path, tmp_path):
 
 
 def test_kept_regressors_serve_only_under_their_key(path):
-    assert set(regressor.load_saved(path, "k")) == {"content", "quality", "both"}
-    assert regressor.load_saved(path, "another") is None
+    assert set(regressor.load_saved(path, "k", features_of)) == {"content", "quality", "both"}
+    assert regressor.load_saved(path, "another", features_of) is None
     path.write_bytes(path.read_bytes()[:-8])
-    assert regressor.load_saved(path, "k") is None
+    assert regressor.load_saved(path, "k", features_of) is None
 
 
 def test_a_file_that_is_not_its_cards_is_refused(path):

@@ -221,7 +221,7 @@ def test_latex_has_sound_braces_columns_and_commands():
         ("a column", (" & ", " ", 3)),
         ("a brace", ("{SRCC", "SRCC", 1)),
         ("an end", (r"\end{table}", "", 1)),
-        ("a character", ("FLIVE", "FL_IVE", 1)),
+        ("a character", ("& FLIVE", "& FL_IVE", 1)),
         ("a command", (r"\toprule", r"\hline", 1)),
     ],
 )
