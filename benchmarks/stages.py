@@ -237,8 +237,7 @@ def draw(found: Mapping[str, Stages]) -> str:
         panels[-1].axis("off")
         panels[-1].legend(*panels[0].get_legend_handles_labels(), loc="center")
     ends = (
-        f"{encoder} {stages['output' if 'output' in stages else [*stages][-1]]['type_accuracy']}"
-        for encoder, stages in found.items()
+        f"{encoder} {[*stages.values()][-1]['type_accuracy']}" for encoder, stages in found.items()
     )
     label = f"Metrics of each stage. Accuracy of the type at the last one: {', '.join(ends)}"
     return chart_style.svg(figure, "stages", label)
