@@ -63,7 +63,7 @@ def test_each_verb_explains_itself_with_an_example_of_its_own(verb: tuple[str, .
 def test_a_preset_is_written_and_an_unknown_one_refused(tmp_path: Path) -> None:
     assert _reiqa(tmp_path, "preset", "paper").returncode == 0
     assert (tmp_path / "params.yaml").read_text().count("preset: paper") == 1
-    _assert_refused(_reiqa(tmp_path, "preset", "papre"), "papre", "biq2021, demo, paper")
+    _assert_refused(_reiqa(tmp_path, "preset", "papre"), "papre", "biq2021, bundle, demo, paper")
 
 
 def test_a_preset_does_not_overwrite_changes_of_ones_own(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_missing_parameter_file_is_one_line(tmp_path: Path) -> None:
     [
         ("n_aug: 7", "n_agu: 7", ("params.yaml: chunks.n_agu: unknown key", "n_aug")),
         ("n_aug: 7", "n_aug: many", ("params.yaml: chunks.n_aug", "integer", "'many'")),
-        ("model: ridge", "model: forest", ("regression.model", "'ridge' or 'elasticnet'")),
+        ("model: ridge", "model: forest", ("regression.model", "'ridge', 'elasticnet' or 'svr'")),
         ("[demo, demo_mixed]", "[demo, koniq]", ("datasets: unknown name 'koniq'", "koniq10k")),
         ("[demo_corpus]", "[coca]", ("chunks.corpora: unknown name 'coca'", "coco")),
         ("fractions: [0.7, 0.1, 0.2]", "fractions: [0.7, 0.2, 0.2]", ("add up to 1",)),
