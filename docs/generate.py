@@ -14,9 +14,10 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Literal, get_args, get_origin
 
+import typer
 from typer.models import ArgumentInfo
 
 import reiqa
@@ -141,8 +142,8 @@ def parameters_page() -> str:
     parts = [
         "# Parameters",
         NOTE,
-        "Every key of `params.yaml`. `reiqa preset demo` (or `biq2021`, `paper`) writes a complete"
-        " file. An unknown key or a value that is not allowed is refused"
+        "Every key of `params.yaml`. `reiqa preset demo` (or `biq2021`, `paper`, `bundle`) writes a"
+        " complete file. An unknown key or a value that is not allowed is refused"
         " in one line that names the file,"
         " the key and what is allowed.",
         "The last column names the stages whose artifacts a key decides: if you change it, these"
@@ -178,10 +179,14 @@ def parameters_page() -> str:
 
 def commands() -> Iterator[tuple[str, Callable[..., Any]]]:
     """Return the function of every verb with its full name, in the order of the help."""
-    for app, above in ((cli.app, ""), (cli.weights, "weights ")):
+    for app, above in ((cli.app, ""), (cli.datasets, "datasets"), (cli.weights, "weights")):
+        # A group that does something without a verb is a verb itself.
+        if above and isinstance(app.info.callback, FunctionType):
+            yield above, app.info.callback
         for command in app.registered_commands:
             assert command.callback is not None
-            yield f"{above}{command.name or command.callback.__name__}", command.callback
+            name = command.name or command.callback.__name__
+            yield f"{above} {name}".strip(), command.callback
 
 
 def value_of(hint: Any) -> str:
@@ -239,7 +244,11 @@ def verbs_page() -> str:
     for name, each in found:
         text, _, example = (inspect.getdoc(each) or "").partition("Example:")
         options = inspect.signature(each, eval_str=True).parameters.values()
-        rows = [option_row(option) for option in options if not is_hidden(option)]
+        rows = [
+            option_row(option)
+            for option in options
+            if option.annotation is not typer.Context and not is_hidden(option)
+        ]
         parts += [
             f"## {name}",
             "\n\n".join(tidy(paragraph) for paragraph in text.strip().split("\n\n")),

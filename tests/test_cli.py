@@ -18,9 +18,10 @@ from reiqa.cli import app
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 
 COMMAND = typer.main.get_command(app)
+GROUPS = ("weights", "datasets")
 VERBS = [
     *((name,) for name in COMMAND.commands if name != "weights"),
-    *(("weights", name) for name in COMMAND.commands["weights"].commands),
+    *((group, name) for group in GROUPS for name in COMMAND.commands[group].commands),
 ]
 HEAVY = (
     *("torch", "dvc", "snakemake", "h5py", "scipy", "sklearn", "matplotlib", "numpy", "PIL"),
@@ -127,6 +128,13 @@ def test_a_wrong_parameter_is_one_line_that_names_the_key_and_what_is_allowed(
         (("chunks", "--show", "0", "--verify"), ("--show and --verify",)),
         (("chunks", "--verify"), ("shard-00000.h5: not found", "reiqa chunks --corpus demo")),
         (("weights", "fetch", "moco_v3"), ("moco_v3", "moco_v2_800ep")),
+        (("datasets", "add", "none"), ("none: no such folder",)),
+        (("datasets", "add", "."), (".: contains the project folder",)),
+        (("datasets", "add", "..", "--name", "demo"), ("contains the project folder",)),
+        (("datasets", "add", "a", "--score", "mos"), ("--score needs a table", "--ratings")),
+        (("preset", "bundle", "--force"), ("no dataset", "reiqa datasets add", "--dataset")),
+        (("preset", "bundle", "--bundle", "lihgt", "--dataset", "demo"), ("lihgt", "lite")),
+        (("preset", "paper", "--bundle", "lite"), ("reiqa preset bundle",)),
         (("bundle",), ("no dataset given", "--dataset")),
         (("bundle", "--out", "lite", "--onnx", "a.onnx"), ("reiqa export lite -o a.onnx",)),
         (("export", "-o", "."), (".: is a folder",)),
@@ -182,6 +190,8 @@ def test_a_damaged_photograph_gives_one_line_and_no_library_output(
         (("--verbose",), "", ("no such option: --verbose",)),
         (("weights", "imp"), "weights", ("no such command 'imp'",)),
         (("weights", "fetch"), "weights fetch", ("missing argument 'name'",)),
+        (("datasets", "ad"), "datasets", ("no such command 'ad'",)),
+        (("datasets", "add"), "datasets add", ("missing argument 'folder'",)),
         (("datasets", "--format", "xml"), "datasets", ("'xml' is not one of 'table', 'json'",)),
         (("index", "--dataset", "csiq", "spaq"), "index", ("unexpected extra argument (spaq)",)),
         (("distort", "--seed", "often"), "distort", ("'--seed'", "valid integer")),

@@ -1,8 +1,8 @@
 """Every block of commands in the README and the docs runs as it stands, or says here why not.
 
 A block that is not listed fails the test, so a new one needs a decision. Commands are run verbatim
-except that engines only plan (`-n`), and must end with the exit code named here. The tutorial is
-run in order, engines included, with a copy of the package whose catalog it extends.
+except that engines only plan (`-n`), and must end with the exit code named here. The page on own
+data is run in order, and so is the tutorial, engines included.
 """
 
 import os
@@ -15,24 +15,27 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent, indent
+from textwrap import dedent
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
+from PIL import Image, ImageFilter
+from scipy.stats import spearmanr
 from skimage import data
 from support.project import ROOT, Project, tiny_parameters
 
-from reiqa import cli
+from reiqa import catalog, cli
 from reiqa.params import Params
+from reiqa.scoring import Scorer
 
 pytestmark = pytest.mark.xdist_group("docs")
 
 DOCS = ROOT / "docs"
 TUTORIAL = "docs/tutorial.md"
+OWN_DATA = "docs/how-to/own-data.md"
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ NOT_COMMANDS = {
     ): "an example without a body",
     ("docs/how-to/add-a-stage.md", "rule summarize_features:"): "a rule; a test adds a stage",
     ("docs/how-to/add-a-dataset.md", "otherset:"): "a catalog entry to be filled in",
+    ("docs/how-to/own-data.md", "image,mos"): "a table",
     (
         "docs/how-to/share-a-bundle.md",
         "from reiqa import Scorer",
@@ -155,7 +159,7 @@ def shell(project: Project, command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "block",
-    [block for block in blocks() if block.file != TUTORIAL],
+    [block for block in blocks() if block.file not in (TUTORIAL, OWN_DATA)],
     ids=lambda block: " ".join(block.key)[:60],
 )
 def test_a_code_block_runs_unchanged(project: Project, block: Block) -> None:
@@ -184,8 +188,6 @@ def test_a_code_block_runs_unchanged(project: Project, block: Block) -> None:
 
 
 def run_python(folder: Path, block: Block) -> None:
-    from reiqa import Scorer
-
     pixels = data.chelsea()[:64, :64]
     tensor = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float() / 255
     names = {
@@ -215,10 +217,6 @@ def merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return both
 
 
-def is_catalog_entry(tree: dict[str, Any]) -> bool:
-    return not set(tree) <= set(Params.model_fields)
-
-
 @pytest.mark.parametrize(
     "block",
     [block for block in blocks() if block.language == "yaml" and block.key not in NOT_COMMANDS],
@@ -226,24 +224,16 @@ def is_catalog_entry(tree: dict[str, Any]) -> bool:
 )
 def test_a_yaml_block_is_valid(block: Block) -> None:
     tree = yaml.safe_load(block.text)
-    if is_catalog_entry(tree):
-        from reiqa.catalog import DatasetEntry
-
-        for name, fields in tree.items():
-            DatasetEntry.model_validate({**fields, "name": name})
+    if isinstance(tree.get("datasets"), dict):
+        assert catalog.read_entries(catalog.PROJECT_FILE, block.text)
     else:
         Params.model_validate(merged(tiny_parameters(), tree))
 
 
 @pytest.fixture
 def own_clone(tmp_path: Path) -> Project:
-    """A project with a copy of the package, as in a clone, and photographs."""
+    """A clone's project with a folder of photographs."""
     project = Project.new(tmp_path / "clone")
-    skipped = shutil.ignore_patterns("__pycache__", "bundles")
-    shutil.copytree(ROOT / "reiqa", project.folder / "reiqa", ignore=skipped)
-    (project.folder / "reiqa" / "bundles").symlink_to("../bundles")
-    (project.folder / "bundles").mkdir()
-    (project.folder / "bundles" / "lite").symlink_to(ROOT / "bundles" / "lite")
     (project.folder / "my-photos").mkdir()
     scene = data.coffee()
     for number in range(12):
@@ -257,8 +247,6 @@ def own_clone(tmp_path: Path) -> Project:
 @pytest.mark.engine
 def test_the_tutorial_runs_in_order(own_clone: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = own_clone.folder
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-    # The verbs are those of the copy, whose catalog has the new entry.
     monkeypatch.setenv("REIQA_MIRROR", "")
     printed: list[str] = []
     for block in (block for block in blocks() if block.file == TUTORIAL):
@@ -266,16 +254,10 @@ def test_the_tutorial_runs_in_order(own_clone: Project, monkeypatch: pytest.Monk
             (folder / "rate.py").write_text(block.text)
             own_clone.must("python", "rate.py")
         elif block.language == "yaml":
-            tree = yaml.safe_load(block.text)
-            if is_catalog_entry(tree):
-                with next((folder / "reiqa").rglob("catalog.yaml")).open("a") as catalog:
-                    catalog.write(indent(block.text, "  "))
-            else:
-                own = yaml.safe_load((folder / "params.yaml").read_text())
-                # As the text says, but with the smallest experts.
-                own_clone.write_parameters(
-                    merged(merged(tiny_parameters(), {"datasets": own["datasets"]}), tree)
-                )
+            own = yaml.safe_load((folder / "params.yaml").read_text())
+            # As the text says, but with the smallest experts.
+            smallest = merged(tiny_parameters(), {"datasets": own["datasets"]})
+            own_clone.write_parameters(merged(smallest, yaml.safe_load(block.text)))
         else:
             for command in block.commands():
                 if command.startswith(("make setup", "source ")):
@@ -285,6 +267,44 @@ def test_the_tutorial_runs_in_order(own_clone: Project, monkeypatch: pytest.Monk
     assert "parameters changed: regression.splits" in status
     assert "models/" not in status
     assert (folder / "bundles" / "mine" / "bundle.json").exists()
+
+
+def test_the_page_on_own_data_runs_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From forty photographs and a table to a scorer that orders them."""
+    monkeypatch.setenv("REIQA_MIRROR", "")
+    project = Project.new(tmp_path / "project")
+    project.must("reiqa", "preset", "demo", "--force")
+    folder = project.folder / "my-photos"
+    folder.mkdir()
+    scenes = [data.coffee(), data.chelsea(), data.astronaut(), data.rocket()]
+    ratings = []
+    for number in range(40):
+        top, left = 12 * (number // 4), 15 * (number // 4)
+        crop = Image.fromarray(scenes[number % 4][top : top + 128, left : left + 160])
+        blur = 2.5 * (number * 7 % 10) / 9
+        crop.filter(ImageFilter.GaussianBlur(blur)).save(folder / f"{number:02d}.jpg", quality=90)
+        ratings.append(4.8 - 1.4 * blur)
+    lines = [f"{number:02d}.jpg,{rating:.2f}" for number, rating in enumerate(ratings)]
+    (folder / "ratings.csv").write_text("\n".join(["image,mos", *lines]) + "\n")
+    first, *others = [block for block in blocks() if (block.file, block.language) == (OWN_DATA, "")]
+    assert len(list(first.commands())) == 5, "as the page says"
+    for block in (first, *others):
+        if block.key not in NOT_COMMANDS:
+            for command in block.commands():
+                printed = project.must("bash", "-c", planned(command))
+                # The page has the entry that the command writes.
+                if command.startswith("reiqa datasets add"):
+                    written = yaml.safe_load((project.folder / "datasets.yaml").read_text())
+                    text = (ROOT / OWN_DATA).read_text(encoding="utf-8")
+                    shown = re.search(r"```yaml\n(datasets:\n.*?)```", text, re.DOTALL)
+                    assert shown and yaml.safe_load(shown[1]) == written
+    assert "rule extract_features" not in printed, "the engine goes on where the commands ended"
+    scorer = Scorer.load(project.folder / "bundles" / "mine")
+    assert scorer.bundle.manifest.fitted.images == 40
+    scores = scorer([folder / f"{number:02d}.jpg" for number in range(40)])
+    assert spearmanr(scores, ratings).statistic > 0.9
 
 
 def test_no_decision_is_left_over() -> None:

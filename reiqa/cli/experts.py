@@ -40,7 +40,7 @@ def weights_import(
     file: ParamsFile = layout.PARAMS,
     force: Force = False,
 ) -> None:
-    """Convert a checkpoint (Re-IQA, MoCo-v2, torchvision, reiqa) or a bundle's expert to an expert.
+    """Import a checkpoint (Re-IQA, MoCo-v2, torchvision, reiqa) or the expert of a bundle.
 
     With `source: package` in params.yaml, it uses the weights of an installed package.
 

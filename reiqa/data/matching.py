@@ -96,20 +96,7 @@ def match_rated(
     official = rating_tables.read_official(entry, raw, files)
     # `_check_counts` may accept a table with too few rows; the header must report them.
     faults = MatchFaults(unnamed=max(0, (entry.images or 0) - len(table.rows)))
-    chosen: dict[str, rating_tables.RatingRow] = {}
-    # Archives differ in their outer folders; the paths of a local dataset have to be right.
-    tail = None if entry.folder else entry.ratings.tail
-    for row in table.rows:
-        found = files.find(row.path, tail)
-        if found.path is None:
-            faults.missing.append(_label(entry, row.path, row))
-        elif found.path in chosen or found.rivals:
-            same = " = ".join((found.path, *found.rivals))
-            faults.duplicate.append(_label(entry, same, row))
-        elif files.sizes[found.path] == 0:
-            faults.unreadable.append(found.path)
-        if found.path is not None and files.sizes[found.path] > 0:
-            chosen.setdefault(found.path, row)
+    chosen = _choose_files(entry, files, table.rows, faults)
     if verify:
         for path in _unreadable(raw, sorted(chosen)):
             faults.unreadable.append(path)
@@ -122,7 +109,6 @@ def match_rated(
     else:
         found_extra = extras(files.images(), used, table.unrated)
         faults.extra = [path for path in found_extra if not matches_any(path, entry.unrated)]
-    faults.missing.sort()
     ratings = _with_range(entry, raw, table.rows)
     grouped = entry.grouped or (bool(entry.folder) and any(row.reference for row in table.rows))
     rows: list[tuple[object, ...]] = [
@@ -147,6 +133,32 @@ def match_rated(
     if unrated:
         header |= {"unrated": len(unrated), "unrated_first": unrated[:_EXAMPLES]}
     return MatchedRows(rows, header, faults)
+
+
+def _choose_files(
+    entry: DatasetEntry,
+    files: ImageFiles,
+    rows: list[rating_tables.RatingRow],
+    faults: MatchFaults,
+) -> dict[str, rating_tables.RatingRow]:
+    """Return the row of each file, and add rows without a file of their own to ``faults``."""
+    assert entry.ratings is not None
+    chosen: dict[str, rating_tables.RatingRow] = {}
+    # Archives differ in their outer folders; the paths of a local dataset have to be right.
+    tail = None if entry.folder else entry.ratings.tail
+    for row in rows:
+        found = files.find(row.path, tail)
+        if found.path is None:
+            faults.missing.append(_label(entry, row.path, row))
+        elif found.path in chosen or found.rivals:
+            same = " = ".join((found.path, *found.rivals))
+            faults.duplicate.append(_label(entry, same, row))
+        elif files.sizes[found.path] == 0:
+            faults.unreadable.append(found.path)
+        if found.path is not None and files.sizes[found.path] > 0:
+            chosen.setdefault(found.path, row)
+    faults.missing.sort()
+    return chosen
 
 
 def _label(entry: DatasetEntry, path: str, row: rating_tables.RatingRow) -> str:

@@ -222,7 +222,7 @@ def run_all() -> Values:
         pipeline.make_expert(expert, params)
     photographs = {f"plant{number}": photograph(number, 200, 170) for number in range(3)}
     with mock.patch.multiple(
-        reiqa.probe.run, _WINDOWS_PER_PHOTOGRAPH=1, _SIDE=64, load_photographs=lambda: photographs
+        reiqa.probe.run, _WINDOWS_PER_PHOTOGRAPH=1, SIDE=64, load_photographs=lambda: photographs
     ):
         pipeline.run_stage("probe", params)
     for name in ("views", "walls", "views_degraded"):

@@ -28,7 +28,7 @@ demo.STRUCTURAL = ("gaussian_blur", "white_noise")
 demo.LONGER_SIDE = 272
 demo._MIXED_PER_REFERENCE = 4
 demo._single = lambda: _ALL_LEVELS[::2]
-run._WINDOWS_PER_PHOTOGRAPH, run._SIDE = 1, 64
+run._WINDOWS_PER_PHOTOGRAPH, run.SIDE = 1, 64
 run.load_photographs = lambda: dict(itertools.islice(_PHOTOGRAPHS().items(), 3))
 
 _PARCEL = DatasetEntry(

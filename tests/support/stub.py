@@ -61,7 +61,8 @@ def run(job: Job, tree: Params) -> bool:
             if path.suffix or path == job.path:
                 store.write_text(path, f"{params.tree_digest([*facts, path.name])}\n")
             else:
-                path.mkdir(parents=True, exist_ok=True)
+                # DVC does not keep empty folders.
+                store.write_text(path / "files", f"{params.tree_digest([*facts, path.name])}\n")
 
     return store.make_artifact(
         job.path, job.stage, job.item, lookup(tree), job.inputs, work, companions=job.beside
