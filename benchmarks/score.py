@@ -194,7 +194,7 @@ def measure(
         for megapixels in LARGE:
             width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
             large.append(Path(temporary, f"{megapixels}.jpg"))
-            Image.open(made[0]).resize((width, width * 3 // 4)).save(large[-1])
+            Image.fromarray(read_rgb(made[0])).resize((width, width * 3 // 4)).save(large[-1])
         turns = [
             [
                 (

@@ -20,7 +20,9 @@ from reiqa.params import Params
 from reiqa.stages import stage_parameters
 
 PRESETS = sorted(
-    path.name.removesuffix(".yaml") for path in (resources.files("reiqa") / "presets").iterdir()
+    path.name.removesuffix(".yaml")
+    for path in (resources.files("reiqa") / "presets").iterdir()
+    if path.name.endswith(".yaml")
 )
 
 
@@ -115,11 +117,18 @@ def test_svr_is_written_with_the_parameters_only_if_it_is_the_model(tmp_path):
     assert params.Params.model_validate_json(chosen.model_dump_json()) == chosen
 
 
-@pytest.mark.parametrize("key", ["datasets", "preset", "chunks", "content", "quality"])
+@pytest.mark.parametrize("key", ["datasets", "preset", "content", "quality"])
 def test_a_key_that_is_needed_is_named(tmp_path, key):
     tree = preset()
     del tree[key]
     assert fault(tmp_path, tree) == f"{key}: this key is required"
+
+
+def test_chunks_are_needed_for_pretraining_alone(tmp_path):
+    tree = preset()
+    del tree["chunks"]
+    needed = "chunks.corpora: required because quality.source is pretrain"
+    assert fault(tmp_path, tree) == needed
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,8 @@ def prepare_image(picture: Picture, policy: ResizePolicy) -> PreparedImage:
             shorter than `layout.LEAST_SIDE`.
     """
     prepared = _prepared(picture, policy)
-    height, width = prepared.batch.shape[-2:]
-    if min(height, width) < LEAST_SIDE:
+    if min(prepared.batch.shape[-2:]) < LEAST_SIDE:
+        height, width = prepared.height, prepared.width
         name = f"{picture}: " if isinstance(picture, str | os.PathLike) else ""
         raise BadInputError(
             f"{name}{width}x{height} pixels: too small to be scored; both sides must have at least"
