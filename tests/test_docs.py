@@ -123,6 +123,9 @@ REFUSED = {
     "reiqa features --dataset demo": "models/content.safetensors: not found",
     "reiqa weights import --expert": "source to import",
     "reiqa bundle --dataset biq2021": "results/datasets/biq2021",
+    # The page on own data is run in order, with photographs.
+    "reiqa datasets add my-photos": "my-photos: no such folder",
+    "reiqa preset bundle": "add one with reiqa datasets add",
 }
 
 
