@@ -24,7 +24,8 @@ _MIN_RANGE = 10.0
 #: Batch size of windows.
 _BATCH = 16
 
-#: Colours from worse to better: orange, white, purple; safe for colour vision deficiency.
+#: Colours from worse to better: orange, white, purple. With any colour vision, the ends
+#: and the halves differ by more than 25 in CIEDE2000.
 _COLOURS = ((133, 66, 0), (240, 164, 84), (247, 247, 247), (168, 155, 206), (66, 24, 112))
 
 #: Weight of the colours over the grey photograph.

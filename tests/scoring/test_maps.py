@@ -114,3 +114,19 @@ def test_two_images_of_one_name_have_two_maps(scorer, halved, tmp_path: Path) ->
         mapper(item, seen, scorer.score_prepared(seen))
     names = sorted(path.name for path in (tmp_path / "maps").iterdir())
     assert names == ["x.png-1.map.png", "x.png.map.png"]
+
+
+@pytest.mark.parametrize("size", [(900, 32), (32, 900), (32, 32)])
+def test_any_shape_leaves_room_for_the_colour_scale(scorer, size, tmp_path: Path) -> None:
+    photograph = Image.new("RGB", size, "teal")
+    item = ImageItem(tmp_path / "photo.png", PurePath("photo.png"))
+    seen = scorer.prepare(photograph)
+    maps.MapWriter(scorer, tmp_path, [item])(item, seen, scorer.score_prepared(seen))
+    drawn = np.asarray(Image.open(tmp_path / "photo.png.map.png"))
+    # Below the map, a row of the scale goes from orange to purple without a gap.
+    height, width = drawn.shape[:2]
+    assert width >= 2 * 480 and height > 60
+    right = drawn[:, width // 2 + 20 : -20].astype(int)
+    redder = right[..., 0] - right[..., 2]
+    rows = (redder[:, 0] > 100) & (redder[:, -1] < -40)
+    assert rows.sum() >= 16
