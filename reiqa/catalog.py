@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from reiqa import text as texts
 from reiqa.errors import BadInputError
 from reiqa.validation import describe_validation_error, parse_yaml
 
@@ -341,12 +342,12 @@ def load_catalog() -> dict[str, DatasetEntry]:
     """
     known = _built_in()
     try:
-        text = PROJECT_FILE.read_text(encoding="utf-8")
+        content = texts.decode(PROJECT_FILE.read_bytes())
     except FileNotFoundError:
         return known
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise BadInputError(f"{PROJECT_FILE}: not readable as YAML: {error}") from None
-    return _with_project(text)
+    return _with_project(content)
 
 
 def project_names() -> list[str]:

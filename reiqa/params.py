@@ -520,7 +520,9 @@ def load_params(
         tree = read_yaml(path)
     except FileNotFoundError:
         raise BadInputError(f"{path}: not found; create it with: reiqa preset demo") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except UnicodeDecodeError:
+        raise BadInputError(f"{path}: is not UTF-8 text; save the file as UTF-8") from None
+    except (OSError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise BadInputError(f"{path}: not readable as YAML: {reason}") from None
     try:

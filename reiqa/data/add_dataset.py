@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from reiqa import catalog, store
+from reiqa import text as texts
 from reiqa.catalog import DatasetEntry
 from reiqa.data import matching, rating_tables
 from reiqa.data.image_files import ImageFiles
@@ -116,7 +117,7 @@ def add_entry(new: NewDataset) -> None:
         BadInputError: the file is written in a way that cannot be extended.
     """
     path = catalog.PROJECT_FILE
-    before = path.read_text(encoding="utf-8") if path.exists() else "datasets:\n"
+    before = texts.decode(path.read_bytes()) if path.exists() else "datasets:\n"
     tree = parse_yaml(before) or {}
     known = tree.get("datasets") or {}
     after = _append(before, new.name, new.fields, known)
@@ -203,7 +204,10 @@ def _read(path: Path) -> _Table:
     rows = [row for _, row in rating_tables.read_table(path)]
     if not rows:
         raise BadInputError(f"{path}: has no rows below the names of the columns")
-    return _Table(path, [head for head in rows[0] if head], rows)
+    heads = [head for head in rows[0] if head]
+    if not heads:
+        raise BadInputError(f"{path}: the first line has no names of columns")
+    return _Table(path, heads, rows)
 
 
 def _describe_ratings(
@@ -254,6 +258,11 @@ def _image_column(table: _Table, files: ImageFiles, folder: Path) -> str:
         raise BadInputError(
             f"{table.path}: no column names the images of {folder}: the first row has {first}, the"
             f" first image is {files.images()[0]!r}"
+        )
+    if files.find(best, None).path is not None:
+        raise BadInputError(
+            f"{table.path}: the first line is an image ({best!r}); put a line with the names of the"
+            " columns above it, such as image,mos"
         )
     return best
 

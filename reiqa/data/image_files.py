@@ -1,5 +1,6 @@
 """List the files of a dataset folder and resolve listed paths to files."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -22,10 +23,19 @@ class FoundFile:
     rivals: tuple[str, ...] = ()
 
 
+def folded(path: str) -> str:
+    """Return a path for comparisons: lower case, composed characters, slashes.
+
+    A table written on Windows may have backslashes, and macOS gives decomposed names to files.
+    """
+    return unicodedata.normalize("NFC", path).lower().replace("\\", "/")
+
+
 class ImageFiles:
-    """The files of a folder, looked up case-insensitively by the tail of their path.
+    """The files of a folder, looked up by the tail of their path, and spelled in any way.
 
     Archives of one dataset differ in their outer folders and in letter case, but not in the tail.
+    See `folded` for what else may differ.
     """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
@@ -33,7 +43,7 @@ class ImageFiles:
         self.sizes = dict(sorted(sizes.items()))
         self._by_name: dict[str, list[str]] = {}
         for path in self.sizes:
-            self._by_name.setdefault(path.rpartition("/")[2].lower(), []).append(path)
+            self._by_name.setdefault(_file_name(path), []).append(path)
 
     @classmethod
     def under(cls, folder: Path) -> "ImageFiles":
@@ -52,10 +62,12 @@ class ImageFiles:
 
     def named(self, name: str) -> str | None:
         """Return the first file with this name in any folder, ignoring case."""
-        return next(iter(self._by_name.get(name.lower(), ())), None)
+        return next(iter(self._by_name.get(_file_name(name), ())), None)
 
     def find(self, listed: str, tail: int | None) -> FoundFile:
         """Return the file whose path shares the longest tail with ``listed``.
+
+        Of files whose names differ only in case, the one that is spelled like ``listed`` is chosen.
 
         Args:
             listed: a path as it appears in a table.
@@ -64,18 +76,22 @@ class ImageFiles:
         """
         if tail is None and listed in self.sizes:
             return FoundFile(listed)
-        wanted = listed.lower().split("/")
+        wanted, spelled = folded(listed).split("/"), listed.split("/")
         ranked = []
         for path in self._by_name.get(wanted[-1], ()):
-            parts = path.lower().split("/")
+            parts = folded(path).split("/")
             needed = min(len(wanted), len(parts)) if tail is None else tail
             if (length := _agreement(wanted, parts)) >= needed:
-                ranked.append((length, path))
+                ranked.append(((length, _agreement(spelled, path.split("/"))), path))
         if not ranked:
             return FoundFile(None)
-        best = max(length for length, _ in ranked)
-        first, *rest = [path for length, path in ranked if length == best]
+        best = max(rank for rank, _ in ranked)
+        first, *rest = [path for rank, path in ranked if rank == best]
         return FoundFile(first, tuple(rest))
+
+
+def _file_name(path: str) -> str:
+    return folded(path).rpartition("/")[2]
 
 
 def matches_any(path: str, patterns: tuple[str, ...]) -> bool:
@@ -89,7 +105,7 @@ def unlisted(all_images: list[str], used: set[str], known: frozenset[str]) -> li
     return [
         path
         for path in all_images
-        if path not in used and path.rpartition("/")[2].lower() not in known
+        if path not in used and _file_name(path) not in known
     ]
 
 

@@ -10,10 +10,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 from xml.etree import ElementTree
 
+from reiqa import text as texts
 from reiqa.catalog import PROJECT_FILE, DatasetEntry, Part, SplitFile
-from reiqa.data.image_files import ImageFiles
+from reiqa.data.image_files import ImageFiles, folded
 from reiqa.errors import BadInputError
 
 # Exceptions that zipfile and the XML parser raise for a damaged spreadsheet.
@@ -30,6 +32,12 @@ DEFAULT_COLUMNS = {
     "reference": ("ref_img_path", "reference"),
     "distortion": ("dis_type", "distortion"),
 }
+
+#: First bytes of an Excel 97 workbook and of a zip, such as .xlsx under another name.
+_WORKBOOKS = (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"PK\x03\x04")
+#: Excel's own first line, which declares the delimiter.
+_DELIMITER_LINE = re.compile(r"\"?sep=([,;\t])\"?\s*")
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 
 #: A table as numbers of lines in the file, and cells by column.
 Lines = Iterator[tuple[int, dict[str, str]]]
@@ -228,15 +236,37 @@ def read_table(path: Path) -> Lines:
 
 def _read_csv(path: Path) -> Lines:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            heads = stream.readline()
-            stream.seek(0)
-            delimiter = next((each for each in ",;\t" if each in heads), ",")
-            reader = csv.DictReader(stream, delimiter=delimiter)
-            for line in reader:
-                yield reader.line_num, line
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        content = path.read_bytes()
+        if content.startswith(_WORKBOOKS):
+            raise BadInputError(f"{path}: is a workbook, not a CSV file; save it as CSV UTF-8")
+        lines = texts.lines(content)
+        first = next((number for number, line in enumerate(lines) if line.strip()), 0)
+        heads = lines[first] if lines else ""
+        delimiter = next((each for each in ",;\t" if each in heads), ",")
+        if declared := _DELIMITER_LINE.fullmatch(heads):
+            delimiter, first = declared[1], first + 1
+        reader = csv.DictReader(lines[first:], delimiter=delimiter)
+        for name in reader.fieldnames or ():
+            if name and list(reader.fieldnames or ()).count(name) > 1:
+                raise BadInputError(f"{path}: {name}: more than one column of this name")
+        for line in reader:
+            if not any(map(_is_filled, line.values())):
+                continue
+            if delimiter == ";":
+                line = {head: _decimal_point(cell) for head, cell in line.items()}
+            yield first + reader.line_num, line
+    except (OSError, ValueError, csv.Error) as error:
         raise BadInputError(f"{path}: not readable as a table ({error})") from None
+
+
+def _is_filled(cell: object) -> bool:
+    """Return whether a cell has text; csv gives the cells beyond the last column as a list."""
+    return any(map(_is_filled, cell)) if isinstance(cell, list) else bool(str(cell or "").strip())
+
+
+def _decimal_point(cell: Any) -> Any:
+    """Return a number with a decimal point; Excel separates by semicolons where it has a comma."""
+    return cell.replace(",", ".") if cell and _DECIMAL_COMMA.fullmatch(str(cell)) else cell
 
 
 def _read_xlsx(path: Path) -> Lines:
@@ -332,4 +362,4 @@ def _score(text: str, where: str, entry: DatasetEntry) -> float:
 
 
 def _name(path: str) -> str:
-    return path.strip().lower().rpartition("/")[2]
+    return folded(path.strip()).rpartition("/")[2]

@@ -134,9 +134,9 @@ def read_splits(
             reference is in two parts.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            heads, *rows = list(csv.reader(stream)) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        lines = text.lines(path.read_bytes())
+        heads, *rows = list(csv.reader(lines)) or [[]]
+    except (OSError, ValueError, csv.Error) as error:
         raise BadInputError(f"{path}: not readable as a table of splits ({error})") from None
     columns = [name for name in heads if name.startswith("split")]
     if not rows or not columns or "image" not in heads:
