@@ -1,5 +1,6 @@
 """Progress: tqdm's bar on a terminal, plain lines in a log file."""
 
+import contextlib
 import sys
 from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -67,5 +68,7 @@ def log(text: str) -> None:
 
         tqdm.write(text, file=sys.stderr)
         return
-    # A single write keeps lines of several threads apart.
-    print(f"{text}\n", end="", file=sys.stderr, flush=True)
+    # A message that cannot be printed, on a full disk or a closed pipe, must not end the work.
+    with contextlib.suppress(OSError):
+        # A single write keeps lines of several threads apart.
+        print(f"{text}\n", end="", file=sys.stderr, flush=True)

@@ -345,10 +345,12 @@ def _parallel(function: Callable[[str], Any], paths: list[str], label: str) -> I
 
 
 def _size(raw: Path, path: str) -> tuple[int, int] | None:
-    from reiqa.images import read_size
+    from reiqa import images
 
     try:
-        return read_size(raw / path)
+        size = images.read_size(raw / path)
+        images.check_complete(raw / path)
+        return size
     except BadInputError:
         return None
 

@@ -28,7 +28,7 @@ from PIL import (
 )
 
 from reiqa.errors import BadInputError
-from reiqa.images import avif, jpeg, metadata, png, tiff
+from reiqa.images import avif, jpeg, metadata, png, tiff, unsupported
 from reiqa.images.color import to_srgb
 from reiqa.images.parts import Stripped
 
@@ -110,6 +110,18 @@ def read_size(source: Source) -> tuple[int, int]:
         return (width, height) if orientation in metadata.TURNED else (height, width)
 
 
+def check_complete(path: Path) -> None:
+    """Decode a JPEG or PNG that lacks its end, to find out whether pixels are missing.
+
+    `read_size` accepts such a file, `read_rgb` only if all pixels can be decoded.
+
+    Raises:
+        BadInputError: the image cannot be read.
+    """
+    if _missing_end(path):
+        read_rgb(path)
+
+
 def to_rgb(image: Image.Image) -> Pixels:
     """Convert a Pillow image like `read_rgb` to ``(H, W, 3)`` uint8.
 
@@ -139,9 +151,12 @@ def _open_image(source: Source) -> Iterator[tuple[Image.Image, int, bytes]]:
     name = _name(source)
     try:
         with _open_binary(source) as stream:
-            kind = _detect_format(stream)
-            if kind is None:
-                raise BadInputError(f"{name}: not an image in a supported format")
+            start = _start(stream)
+            kind = _detect_format(start)
+            known = unsupported.describe(start, name) if kind in (None, "TIFF") else ""
+            if kind is None or known:
+                what = f": {known}" if known else ""
+                raise BadInputError(f"{name}: not an image in a supported format{what}")
             file = _STRIPPED.get(kind, Stripped)(stream)
             with _open_format(kind, file.pixels) as opened:
                 if opened.width * opened.height > MAX_PIXELS:
@@ -161,7 +176,23 @@ def _open_image(source: Source) -> Iterator[tuple[Image.Image, int, bytes]]:
         # A damaged file may request any amount of memory.
         raise BadInputError(f"{name}: not enough memory") from None
     except _CORRUPTION_ERRORS as error:
-        raise BadInputError(f"{name}: damaged or truncated ({error})") from None
+        kind = _missing_end(source)
+        reason = f"no end of the {kind}, as after an interrupted copy; copy it again" if kind else error
+        raise BadInputError(f"{name}: damaged or truncated ({reason})") from None
+
+
+# Functions that tell whether a file has an end marker. Pixels may be missing if it has none.
+_IS_ENDED: dict[str, Callable[[IO[bytes]], bool]] = {"JPEG": jpeg.is_ended, "PNG": png.is_ended}
+
+
+def _missing_end(source: Source) -> str:
+    """Return the format of a file that lacks its end marker, or ""."""
+    try:
+        with _open_binary(source) as stream:
+            kind = _detect_format(_start(stream)) or ""
+            return kind if kind in _IS_ENDED and not _IS_ENDED[kind](stream) else ""
+    except (OSError, ValueError):
+        return ""  # a file that cannot be read again has another fault
 
 
 @contextmanager
@@ -182,10 +213,13 @@ def _open_binary(source: Source) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _detect_format(stream: IO[bytes]) -> str | None:
-    """Return the format according to the first bytes of a file; None if it is not supported."""
+def _start(stream: IO[bytes]) -> bytes:
     stream.seek(0)
-    start = stream.read(16)
+    return stream.read(unsupported.HEAD)
+
+
+def _detect_format(start: bytes) -> str | None:
+    """Return the format according to the first bytes of a file; None if it is not supported."""
     for kind in FORMATS:
         _, accept = Image.OPEN[kind]
         # A string means that this build of Pillow does not support the format.

@@ -13,6 +13,7 @@ from reiqa.images.parts import Part, Stripped, joined
 SIGNATURE = b"\xff\xd8\xff"
 
 _COMMENT = 0xFE
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
 #: Codes that end the parsing: start and end of an image, start of a scan.
 _LAST = frozenset({0xD8, 0xD9, 0xDA})
 #: Codes without a length field: stuffing, TEM, RST0 to RST7.
@@ -56,6 +57,16 @@ def stripped(file: IO[bytes]) -> Stripped:
         at = file.seek(stop)
     parts.append((at, end))
     return Stripped(joined(file, parts), parse_orientation(exif), _profile(pieces))
+
+
+def is_ended(file: IO[bytes]) -> bool:
+    """Return whether a file has an end marker, which pixels cannot contain.
+
+    Bytes may follow it, such as a film or padding.
+    """
+    file.seek(0)
+    _, _, scans = file.read().partition(_SCAN)
+    return _END in scans
 
 
 def _next_marker(file: IO[bytes]) -> int | None:

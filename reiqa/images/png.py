@@ -56,6 +56,12 @@ def stripped(file: IO[bytes]) -> Stripped:
     return Stripped(joined(file, parts), parse_orientation(exif), profile)
 
 
+def is_ended(file: IO[bytes]) -> bool:
+    """Return whether a file has an end chunk."""
+    file.seek(0)
+    return b"\0\0\0\0IEND" in file.read()
+
+
 def _is_valid_chunk(file: IO[bytes], kind: bytes, length: int, least: int) -> bool:
     body = file.read(min(length, 256) + 4)
     size_valid = least <= length <= 256 and len(body) == length + 4

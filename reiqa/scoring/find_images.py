@@ -5,6 +5,7 @@ import glob
 import os
 import re
 import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path, PurePath
 
 from reiqa import text
 from reiqa.errors import BadInputError
+from reiqa.images.unsupported import RAW_SUFFIXES
 from reiqa.layout import IMAGE_SUFFIXES, is_hidden
 from reiqa.progress import log
 
@@ -24,10 +26,7 @@ REPORTED_SUFFIXES = IMAGE_SUFFIXES | {".avif", ".heic", ".heif", ".jfif", ".jp2"
 
 #: Suffixes of images that are never read. In a folder they are counted instead of reported one by
 #: one, because a raw file often lies beside its JPEG.
-UNREAD_SUFFIXES = {
-    *(".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".exr", ".hdr", ".jxl", ".kdc", ".mrw"),
-    *(".nef", ".nrw", ".orf", ".pef", ".psd", ".raf", ".raw", ".rw2", ".sr2", ".srw", ".svg"),
-}
+UNREAD_SUFFIXES = RAW_SUFFIXES | {".exr", ".hdr", ".jxl", ".psd", ".svg"}
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,10 @@ def _items_at(path: Path, recursive: bool, skipped: Counter[str]) -> Iterator[Im
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        yield ImageItem(path, PurePath(path.name), "no such file")
+        if (other := _spelled_otherwise(path)) is not None:
+            yield from _items_at(other, recursive, skipped)
+        else:
+            yield ImageItem(path, PurePath(path.name), "no such file")
     except (OSError, ValueError) as error:
         # An invalid file name: too long, or with a NUL character.
         reason = getattr(error, "strerror", None) or str(error)
@@ -129,6 +131,12 @@ def _items_at(path: Path, recursive: bool, skipped: Counter[str]) -> Iterator[Im
         else:
             kind = "" if stat.S_ISREG(mode) else "not a regular file"
             yield ImageItem(path, PurePath(path.name), kind)
+
+
+def _spelled_otherwise(path: Path) -> Path | None:
+    """Return an existing path with the same letters, composed or decomposed as macOS does it."""
+    forms = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
+    return next((other for other in forms if os.path.lexists(other) and other.exists()), None)
 
 
 def _walk(

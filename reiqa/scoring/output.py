@@ -177,12 +177,10 @@ class RowFile:
         Raises:
             BadInputError: the file has other content, or another process is writing to it.
         """
+        store.check_target(path)
         self.path, self._form = path, form
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._file: IO[bytes] = path.open("a+b")
-        except IsADirectoryError:
-            raise BadInputError(f"{path}: is a folder; --out expects a file") from None
+        self._file: IO[bytes] = path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             store.remove_partials(path)

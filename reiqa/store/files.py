@@ -110,11 +110,14 @@ def check_target(path: Path, suffix: str = "") -> None:
         suffix: required suffix.
 
     Raises:
-        BadInputError: the path is a folder, is below a file, is in a folder without write
+        BadInputError: the path is a folder or a device, is below a file, is in a folder without write
             permission, or has a different suffix.
     """
     if path.is_dir():
         raise BadInputError(f"{path}: is a folder; choose a file name")
+    if path.exists() and not path.is_file():
+        # Reading a device may never end, and a file renamed to its name would replace it.
+        raise BadInputError(f"{path}: is a device or a pipe; choose a file name")
     if suffix and path.suffix.lower() != suffix:
         raise BadInputError(
             f"{path}: wrong suffix for this file type; use {path.with_suffix(suffix)}"

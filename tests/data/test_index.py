@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -359,12 +360,12 @@ listed = st.lists(segment, max_size=3).map(lambda folders: "/".join([*folders, "
 @settings(deadline=None)
 @given(st.lists(listed, min_size=1, max_size=6, unique=True), listed)
 def test_the_longest_tail_wins_and_a_tie_is_reported(paths: list[str], wanted: str) -> None:
-    def agreement(path: str) -> int:
-        one, other = path.lower().split("/")[::-1], wanted.lower().split("/")[::-1]
-        return next(
-            (n for n, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
-            min(len(one), len(other)),
-        )
+    def shared(one: str, other: str) -> int:
+        pairs = zip(one.split("/")[::-1], other.split("/")[::-1], strict=False)
+        return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+
+    def agreement(path: str) -> tuple[int, int]:
+        return shared(path.lower(), wanted.lower()), shared(path, wanted)
 
     found = ImageFiles(dict.fromkeys(paths, 1)).find(wanted, 1)
     best = max(map(agreement, paths))
