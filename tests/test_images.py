@@ -219,6 +219,60 @@ def test_a_broken_file_is_refused_in_one_line_that_names_it(name: str, tmp_path:
     assert "\n" not in str(refused.value)
 
 
+KINDS = {
+    "canon.cr2": (b"II*\0\x10\0\0\0CR\2\0" + bytes(99), "raw file; develop it"),
+    "nikon.nef": (b"MM\0*\0\0\0\x08" + bytes(99), "raw file; develop it"),
+    "renamed.jpg": (b"FUJIFILMCCD-RAW 0201" + bytes(99), "raw file; develop it"),
+    "canon.cr3": (b"\0\0\0\x18ftypcrx " + bytes(99), "raw file; develop it"),
+    "phone.jpg": (b"\0\0\0\x18ftypheic" + bytes(99), "HEIC.* convert it"),
+    "new.jxl": (b"\xff\x0a" + bytes(99), "JPEG XL; convert it"),
+    "boxed.jxl": (b"\0\0\0\x0cJXL \r\n" + bytes(99), "JPEG XL; convert it"),
+    "logo.svg": (b'<?xml version="1.0"?>\n<!-- a logo -->\n<svg width="9">', "SVG.* convert it"),
+    "film.jpg": (b"\0\0\0\x14ftypqt  " + bytes(99), "a video; extract"),
+    "page.jpg": (b"<!DOCTYPE html><html>404</html>", "web page.* download it again"),
+    "pointer.png": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_known_kind_is_named_with_what_to_do(name: str, tmp_path: Path) -> None:
+    content, says = KINDS[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    for read in (images.read_rgb, images.read_size):
+        with pytest.raises(BadInputError, match=rf"{name}: not an image in a .*{says}"):
+            read(path)
+
+
+def test_a_raw_file_that_pillow_would_read_as_tiff_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "camera.dng"
+    Image.fromarray(gradient()).save(path, "TIFF")
+    with pytest.raises(BadInputError, match="raw file"):
+        images.read_rgb(path)
+    assert images.read_rgb(path.rename(tmp_path / "scan.tif")).shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize("kept", [-2, -40, 1500])
+def test_an_image_is_complete_if_and_only_if_it_can_be_read(
+    form: str, kept: int, tmp_path: Path
+) -> None:
+    def refusal(read: Callable[[Path], object]) -> str:
+        try:
+            read(path)
+        except BadInputError as error:
+            return str(error)
+        return ""
+
+    path = tmp_path / "photograph"
+    for content in (coded(form), coded(form)[:kept], coded(form)[:kept] + bytes(64)):
+        path.write_bytes(content)
+        assert images.read_size(path) == (64, 64)
+        assert refusal(images.check_complete) == refusal(images.read_rgb)
+    path.write_bytes(coded("JPEG")[:-2])
+    assert "no end of the JPEG, as after an interrupted copy" in refusal(images.check_complete)
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "gone.png", tmp_path):
         with pytest.raises(BadInputError, match=path.name):

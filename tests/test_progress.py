@@ -1,5 +1,6 @@
 """Progress on a terminal is a bar; in a log it is a line now and then, and the counts are right."""
 
+import errno
 import io
 import sys
 import threading
@@ -79,6 +80,16 @@ def test_nothing_goes_to_stdout(wait, capsys):
         wait(11)
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("a word\nwork: 1/2")
+
+
+def test_a_message_that_cannot_be_printed_does_not_end_the_work(monkeypatch):
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    progress.log("a message")
+    assert list(progress.track(range(3), "count")) == [0, 1, 2]
 
 
 def test_a_consumer_may_stop_early():

@@ -131,6 +131,8 @@ def test_a_path_at_which_no_file_can_be_is_refused_by_name_and_nothing_is_left()
     for name, reason in (("folder", "is a folder"), ("file/a/b.txt", "file is a file, not a")):
         with pytest.raises(BadInputError, match=rf"^{name}: .*{reason}"):
             store.write_text(Path(name), "new")
+    with pytest.raises(BadInputError, match=r"^/dev/full: is a device"):
+        store.check_target(Path("/dev/full"))
     with pytest.raises(BadInputError, match=r"^a\.jpg: .* use a\.png$"):
         store.check_target(Path("a.jpg"), ".png")
     store.check_target(Path("not/yet/a.PNG"), ".png")

@@ -3,9 +3,10 @@
 import math
 import operator
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -16,6 +17,7 @@ from reiqa.catalog import DatasetEntry
 from reiqa.data import matching, rating_tables
 from reiqa.data.image_files import ImageFiles
 from reiqa.errors import BadInputError
+from reiqa.layout import IMAGE_SUFFIXES
 from reiqa.validation import flow_yaml, parse_yaml
 
 #: Names of rating columns, the best first; a column may also contain the name.
@@ -96,7 +98,12 @@ def describe_folder(
     files = ImageFiles.under(folder)
     images = files.images()
     if not images:
-        raise BadInputError(f"{folder}: no image in this folder")
+        kinds = Counter(PurePath(path).suffix.lower() or "without suffix" for path in files.sizes)
+        found = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
+        raise BadInputError(
+            f"{folder}: no image in this folder{f' (found: {found})' if found else ''}; allowed:"
+            f" {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
     findings = {"images": f"{len(images):,} in {folder}"}
     fields: dict[str, Any] = {"folder": _relative(folder)}
     if ratings is None:

@@ -102,11 +102,7 @@ def matches_any(path: str, patterns: tuple[str, ...]) -> bool:
 
 def unlisted(all_images: list[str], used: set[str], known: frozenset[str]) -> list[str]:
     """Return unlisted images; see `extras` for the arguments."""
-    return [
-        path
-        for path in all_images
-        if path not in used and _file_name(path) not in known
-    ]
+    return [path for path in all_images if path not in used and _file_name(path) not in known]
 
 
 def extras(all_images: list[str], used: set[str], known: frozenset[str]) -> list[str]:

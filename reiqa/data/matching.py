@@ -19,13 +19,23 @@ _EXAMPLES = 3
 
 @dataclass
 class MatchFaults:
-    """Problems of a dataset: paths by kind, and the number of missing images without a name."""
+    """Problems of a dataset: paths by kind, and the number of missing images without a name.
+
+    Attributes:
+        reason: why the first unreadable image cannot be read.
+    """
 
     missing: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     duplicate: list[str] = field(default_factory=list)
     unnamed: int = 0
+    reason: str = ""
+
+    def add_unreadable(self, path: str, reason: str) -> None:
+        """Add an image that cannot be read."""
+        self.unreadable.append(path)
+        self.reason = self.reason or reason
 
     def counts(self) -> dict[str, int]:
         """Return the number of images of each kind, including missing ones without a name."""
@@ -42,9 +52,14 @@ class MatchFaults:
 
     def __str__(self) -> str:
         names = dict(self._paths_by_kind())
+        reasons = {"unreadable": f": {self.reason}"} if self.reason else {}
         return "; ".join(
             f"{count:,} {kind}"
-            + (f" (first: {', '.join(names[kind][:_EXAMPLES])})" if names[kind] else "")
+            + (
+                f" (first: {', '.join(names[kind][:_EXAMPLES])}{reasons.get(kind, '')})"
+                if names[kind]
+                else ""
+            )
             for kind, count in self.counts().items()
             if count
         )
@@ -98,8 +113,8 @@ def match_rated(
     faults = MatchFaults(unnamed=max(0, (entry.images or 0) - len(table.rows)))
     chosen = _choose_files(entry, files, table.rows, faults)
     if verify:
-        for path in _unreadable(raw, sorted(chosen)):
-            faults.unreadable.append(path)
+        for path, reason in _unreadable(raw, sorted(chosen)).items():
+            faults.add_unreadable(path, reason)
             del chosen[path]
     used = {*chosen, *faults.unreadable}
     unrated: list[str] = []
@@ -154,7 +169,7 @@ def _choose_files(
             same = " = ".join((found.path, *found.rivals))
             faults.duplicate.append(_label(entry, same, row))
         elif files.sizes[found.path] == 0:
-            faults.unreadable.append(found.path)
+            faults.add_unreadable(found.path, "empty file")
         if found.path is not None and files.sizes[found.path] > 0:
             chosen.setdefault(found.path, row)
     faults.missing.sort()
@@ -233,8 +248,8 @@ def match_corpus(entry: DatasetEntry, raw: Path, files: ImageFiles) -> MatchedRo
     copies = []
     paths = _kept(entry, raw, files)
     for path, facts in _measured(raw, paths):
-        if facts is None:
-            faults.unreadable.append(path)
+        if isinstance(facts, str):
+            faults.add_unreadable(path, facts)
             continue
         rows.append((path, *facts))
         if (first := seen.setdefault(facts[2], path)) != path:
@@ -330,12 +345,13 @@ def _group(entry: DatasetEntry, row: rating_tables.RatingRow) -> str:
     return PurePosixPath(row.reference.lower()).stem
 
 
-def _unreadable(raw: Path, paths: list[str]) -> list[str]:
+def _unreadable(raw: Path, paths: list[str]) -> dict[str, str]:
+    """Return the images that cannot be read, and why."""
     sizes = _parallel(partial(_size, raw), paths, "verify")
-    return [path for path, size in zip(paths, sizes, strict=True) if size is None]
+    return {path: size for path, size in zip(paths, sizes, strict=True) if isinstance(size, str)}
 
 
-def _measured(raw: Path, paths: list[str]) -> Iterator[tuple[str, tuple[int, int, str] | None]]:
+def _measured(raw: Path, paths: list[str]) -> Iterator[tuple[str, tuple[int, int, str] | str]]:
     return zip(paths, _parallel(partial(_size_and_digest, raw), paths, "measure"), strict=True)
 
 
@@ -344,17 +360,20 @@ def _parallel(function: Callable[[str], Any], paths: list[str], label: str) -> I
         yield from track(pool.map(function, paths), label, total=len(paths))
 
 
-def _size(raw: Path, path: str) -> tuple[int, int] | None:
+def _size(raw: Path, path: str) -> tuple[int, int] | str:
+    """Return height and width of an image, or why it cannot be read."""
     from reiqa import images
 
     try:
         size = images.read_size(raw / path)
         images.check_complete(raw / path)
-        return size
-    except BadInputError:
-        return None
+    except BadInputError as error:
+        return str(error).removeprefix(f"{raw / path}: ")
+    return size
 
 
-def _size_and_digest(raw: Path, path: str) -> tuple[int, int, str] | None:
+def _size_and_digest(raw: Path, path: str) -> tuple[int, int, str] | str:
     size = _size(raw, path)
-    return size and (size[1], size[0], store.file_digest(raw / path)[:16])
+    if isinstance(size, str):
+        return size
+    return size[1], size[0], store.file_digest(raw / path)[:16]

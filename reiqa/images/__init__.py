@@ -177,7 +177,9 @@ def _open_image(source: Source) -> Iterator[tuple[Image.Image, int, bytes]]:
         raise BadInputError(f"{name}: not enough memory") from None
     except _CORRUPTION_ERRORS as error:
         kind = _missing_end(source)
-        reason = f"no end of the {kind}, as after an interrupted copy; copy it again" if kind else error
+        reason = (
+            f"no end of the {kind}, as after an interrupted copy; copy it again" if kind else error
+        )
         raise BadInputError(f"{name}: damaged or truncated ({reason})") from None
 
 

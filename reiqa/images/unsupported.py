@@ -10,13 +10,13 @@ _DEVELOP = "a camera's raw file; develop it, or use the JPEG of the camera"
 _SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     (re.compile(pattern, re.DOTALL | re.IGNORECASE), message)
     for pattern, message in (
-        (rb"....ftyp(avif|avis)", f"AVIF, which this installation of Pillow cannot read; {_CONVERT}"),
+        (rb"....ftypavi[fs]", f"AVIF, which this build of Pillow cannot read; {_CONVERT}"),
         (rb"....ftyp(hei|hev|mif|msf)", f"HEIC, as phones save it; {_CONVERT}"),
         (rb"....ftypcrx", _DEVELOP),
         (rb"....ftyp", "a video; extract its frames as images"),
         (rb"\xff\x0a|\0\0\0\x0cJXL ", f"JPEG XL; {_CONVERT}"),
         (rb"FUJIFILMCCD-RAW|II(RO|RS|U\0)|MMOR|\0MRM|FOVb|(II\*\0|MM\0\*)....CR", _DEVELOP),
-        (rb"\s*(<\?xml[^>]*>)?\s*(<!--.*?-->|<!DOCTYPE svg[^>]*>|\s)*<svg", f"SVG, a drawing; {_CONVERT}"),
+        (rb"\s*(<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE svg[^>]*>|\s)*<svg", f"SVG; {_CONVERT}"),
         (rb"\s*<(!doctype )?html", "a web page, as after a failed download; download it again"),
         (rb"version https://git-lfs", "a pointer of Git LFS; run: git lfs pull"),
         (rb"8BPS", f"a Photoshop document; {_CONVERT}"),

@@ -110,8 +110,8 @@ def check_target(path: Path, suffix: str = "") -> None:
         suffix: required suffix.
 
     Raises:
-        BadInputError: the path is a folder or a device, is below a file, is in a folder without write
-            permission, or has a different suffix.
+        BadInputError: the path is a folder or a device, is below a file, is in a folder without
+            write permission, or has a different suffix.
     """
     if path.is_dir():
         raise BadInputError(f"{path}: is a folder; choose a file name")

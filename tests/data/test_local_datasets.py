@@ -308,7 +308,12 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "an image that is none": (
         lambda p: (p / "2.bmp").write_bytes(b"no image"),
-        r"1 unreadable \(first: 2\.bmp\)",
+        r"1 unreadable \(first: 2\.bmp: not an image in a supported format\)",
+    ),
+    "an image without its end": (
+        lambda p: (Image.new("RGB", (64, 64)).save(p / "2.bmp", "JPEG"),
+                   (p / "2.bmp").write_bytes((p / "2.bmp").read_bytes()[:-2])),
+        r"1 unreadable \(first: 2\.bmp: damaged or truncated \(no end of the JPEG",
     ),
     "another number of images": (
         lambda _: describe(f"{SHORTEST}\n    images: 7"),

@@ -1,4 +1,4 @@
-"""Rating tables and file names as other systems write them: encodings, separators, case, accents."""
+"""Rating tables and file names as other systems write them."""
 
 import unicodedata
 from pathlib import Path

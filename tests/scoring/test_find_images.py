@@ -1,6 +1,7 @@
 """Which images a command line means."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,15 @@ def test_a_folder_that_may_not_be_entered_is_one_line(monkeypatch: pytest.Monkey
 def test_what_is_no_file_is_not_waited_for() -> None:
     os.mkfifo("pipe.png")
     assert find_images(["pipe.png"], ())[0].error == "not a regular file"
+
+
+def test_twins_in_case_are_two_images_and_composition_does_not_matter() -> None:
+    composed, decomposed = (unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD"))
+    touch("d/A.png", "d/a.png", f"d/{decomposed}")
+    assert paths("d") == ["d/A.png", "d/a.png", f"d/{decomposed}"]
+    assert paths(f"d/{composed}", f"d/{decomposed}") == [f"d/{decomposed}"]
+    touch(f"d/{composed}")
+    assert paths(f"d/{composed}", f"d/{decomposed}") == [f"d/{composed}", f"d/{decomposed}"]
 
 
 def test_no_image_at_all_is_bad_input() -> None:

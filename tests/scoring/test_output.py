@@ -133,6 +133,11 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         RowFile(tmp_path, "csv")
 
 
+def test_a_device_is_not_read_to_its_end() -> None:
+    with pytest.raises(BadInputError, match="device"):
+        RowFile(Path("/dev/full"), "csv")
+
+
 def test_a_table_for_people_has_its_columns_under_their_heads() -> None:
     first, second = format_header("table"), format_row(record("photo.png"), "table")
     for word, value in (("expected", "40 to 60"), ("size", "640x480"), ("image", "photo.png")):
