@@ -134,8 +134,7 @@ def read_splits(
             reference is in two parts.
     """
     try:
-        lines = text.lines(path.read_bytes())
-        heads, *rows = list(csv.reader(lines)) or [[]]
+        heads, *rows = list(csv.reader(text.lines(path.read_bytes()))) or [[]]
     except (OSError, ValueError, csv.Error) as error:
         raise BadInputError(f"{path}: not readable as a table of splits ({error})") from None
     columns = [name for name in heads if name.startswith("split")]

@@ -1,4 +1,4 @@
-"""A finished miniature project, copies of it to be disturbed, and the table of what was tried."""
+"""A finished miniature project, and copies of it to be disturbed."""
 
 import json
 import shutil
@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults import ledger
-from faults.ledger import CorruptReadError, Ledger
+from faults.ledger import CorruptReadError
 from support import fault_injection, stages
 from support.fault_injection import Ended, Fault
 from support.stages import Stage
 
-from reiqa.store import file_digest, revision
-
-_PROPERTY = "fault"
+from reiqa.store import file_digest
 
 
 @dataclass
@@ -115,48 +112,3 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"needs a disk of its own: {mounted.stderr.strip()}")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-@pytest.fixture
-def fault(request: pytest.FixtureRequest) -> Iterator[Ledger]:
-    """Enters a fault into the table that stands at the end of the run."""
-    counted = Ledger()
-    yield counted
-    rows = [[*row, count] for row, count in counted.counts.items()]
-    request.node.user_properties.append((_PROPERTY, rows))
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--ledger", type=Path, help="file that keeps what the fault suite tried, run after run"
-    )
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):
-        # Where this folder is not named to pytest, its option comes too late to be read.
-        config.pluginmanager.register(_Book(config.getoption("ledger", None)))
-
-
-class _Book:
-    """Keeps what each test tried, at once, and prints the table of it at the end."""
-
-    def __init__(self, kept: Path | None) -> None:
-        self._kept, self._lines, self._failed = kept, [], set()
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed:
-            self._failed.add(report.nodeid)
-        # Entered when the fixture ends, so only the last of a test's reports has them all.
-        found = dict(report.user_properties).get(_PROPERTY)
-        if report.when == "teardown" and found is not None:
-            passed = report.nodeid not in self._failed
-            self._lines.append(ledger.line(report.nodeid, passed, revision(), found))
-            if self._kept is not None:
-                ledger.append(self._kept, self._lines[-1])
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        lines = self._lines if self._kept is None else ledger.read(self._kept)
-        if lines:
-            terminalreporter.section("faults tried and survived")
-            terminalreporter.line(ledger.table(lines))

@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from faults.ledger import Ledger
 from support.project import Project
 
 from reiqa.store import file_digest
@@ -41,16 +43,18 @@ def _assert_no_partial_file(project: Project) -> None:
 
 
 def test_an_engine_killed_again_and_again_ends_in_the_same_bytes(
-    by_snakemake: Project, tmp_path: Path
+    by_snakemake: Project, fault: Ledger, tmp_path: Path
 ) -> None:
     project = Project.new(tmp_path / "killed")
-    for seconds in (4, 9, 14):
-        _kill_after(project, seconds, "snakemake", "--cores", "2", "--", TABLE)
-    project.must("snakemake", "--cores", "1", "--", TABLE)
-    _assert_no_partial_file(project)
-    for name in RESULTS:
-        ours = (project.folder / name).read_bytes()
-        assert ours == (by_snakemake.folder / name).read_bytes(), name
+    with ExitStack() as held:
+        for seconds in (4, 9, 14):
+            _kill_after(project, seconds, "snakemake", "--cores", "2", "--", TABLE)
+            held.enter_context(fault("SIGKILL to an engine and its jobs, by time", "snakemake"))
+        project.must("snakemake", "--cores", "1", "--", TABLE)
+        _assert_no_partial_file(project)
+        for name in RESULTS:
+            ours = (project.folder / name).read_bytes()
+            assert ours == (by_snakemake.folder / name).read_bytes(), name
 
 
 def test_two_engines_at_once_make_each_artifact_once_and_whole(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from faults.ledger import Ledger
 from support import nodes, stub
 from support.project import Project
 
@@ -167,9 +168,15 @@ FURTHER: dict[str, tuple[Callable[[Stubbed], None], str]] = {
 }  # fmt: skip
 
 
+#: The fault of the tests in which an engine finds part of its work done.
+CUT = "an engine's run, cut after a job"
+
+
 # One of each kind: of what is indexed, of an expert, of bytes. The slow test below has them all.
 @pytest.mark.parametrize("what", ["what may be missing", "epochs of an expert", "bytes of a cache"])
-def test_whatever_was_made_before_a_cut_the_rest_is_planned(stubbed: Stubbed, what: str) -> None:
+def test_whatever_was_made_before_a_cut_the_rest_is_planned(
+    stubbed: Stubbed, fault: Ledger, what: str
+) -> None:
     change, _ = CHANGES[what]
     change(stubbed)
     stale = stubbed.stale()
@@ -179,37 +186,40 @@ def test_whatever_was_made_before_a_cut_the_rest_is_planned(stubbed: Stubbed, wh
     for cut in sorted({0, 1, len(stale) - 1}):
         stubbed.make(stale[done:cut])
         done = cut
-        assert stubbed.planned() == {job.path.as_posix() for job in stale[cut:]}, cut
+        with fault(CUT, "snakemake"):
+            assert stubbed.planned() == {job.path.as_posix() for job in stale[cut:]}, cut
     stubbed.make(stale[done:])
     assert stubbed.planned() == set()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", CHANGES | FURTHER)
-def test_whatever_job_a_cut_comes_after_the_rest_is_planned(stubbed: Stubbed, what: str) -> None:
+def test_whatever_job_a_cut_comes_after_the_rest_is_planned(
+    stubbed: Stubbed, fault: Ledger, what: str
+) -> None:
     change, _ = (CHANGES | FURTHER)[what]
     change(stubbed)
     stale = stubbed.stale()
     assert stale
     for cut, job in enumerate(stale):
-        assert stubbed.planned() == {left.path.as_posix() for left in stale[cut:]}, cut
+        with fault(CUT, "snakemake"):
+            assert stubbed.planned() == {left.path.as_posix() for left in stale[cut:]}, cut
         stubbed.make([job])
     assert stubbed.planned() == set()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", CHANGES | FURTHER)
-def test_dvc_ends_a_run_that_was_cut_half_way(
-    finished: Stubbed, stubbed: Stubbed, what: str
-) -> None:
+def test_dvc_ends_a_run_that_was_cut_half_way(stubbed: Stubbed, fault: Ledger, what: str) -> None:
     stubbed.must("dvc", "repro")
     change, _ = (CHANGES | FURTHER)[what]
     change(stubbed)
     stale = stubbed.stale()
     stubbed.make(stale[: len(stale) // 2])
-    stubbed.must("dvc", "repro")
-    assert stubbed.stale() == []
-    assert stubbed.planned() == set()
+    with fault(CUT, "dvc"):
+        stubbed.must("dvc", "repro")
+        assert stubbed.stale() == []
+        assert stubbed.planned() == set()
 
 
 @pytest.mark.parametrize(
@@ -220,16 +230,19 @@ def test_dvc_ends_a_run_that_was_cut_half_way(
         pytest.param("a penalty", marks=pytest.mark.slow),
     ],
 )
-def test_one_target_by_name_leaves_the_rest_planned(stubbed: Stubbed, what: str) -> None:
+def test_one_target_by_name_leaves_the_rest_planned(
+    stubbed: Stubbed, fault: Ledger, what: str
+) -> None:
     change, target = CHANGES[what]
     change(stubbed)
     before = {job.path.as_posix() for job in stubbed.stale()}
-    stubbed.must("snakemake", "--cores", "1", "--", target)
-    left = {job.path.as_posix() for job in stubbed.stale()}
-    assert target in before - left
-    assert stubbed.planned() == left != set()
-    stubbed.must("snakemake", "--cores", "2", "--", TABLE)
-    assert stubbed.planned() == set()
+    with fault("a single target by name", "snakemake"):
+        stubbed.must("snakemake", "--cores", "1", "--", target)
+        left = {job.path.as_posix() for job in stubbed.stale()}
+        assert target in before - left
+        assert stubbed.planned() == left != set()
+        stubbed.must("snakemake", "--cores", "2", "--", TABLE)
+        assert stubbed.planned() == set()
 
 
 def test_there_and_back_again_ends_where_it_began(stubbed: Stubbed) -> None:
@@ -295,7 +308,7 @@ SIGNALS = [
 
 @pytest.mark.parametrize(("engine", "number"), SIGNALS)
 def test_an_engine_that_is_stopped_half_way_ends_in_the_same_bytes(
-    finished: Stubbed, tmp_path: Path, engine: str, number: signal.Signals
+    finished: Stubbed, fault: Ledger, tmp_path: Path, engine: str, number: signal.Signals
 ) -> None:
     project = Stubbed(Project.new(tmp_path / "project"), finished.environment)
     command = {"snakemake": ("snakemake", "--cores", "2", "--", TABLE), "dvc": ("dvc", "repro")}
@@ -316,9 +329,10 @@ def test_an_engine_that_is_stopped_half_way_ends_in_the_same_bytes(
     os.killpg(running.pid, number)
     running.wait(60)
     assert project.stale(), "it was stopped too late to show anything"
-    project.must(*command[engine])
-    assert project.stale() == []
-    assert stub.contents(project.folder) == stub.contents(finished.folder)
+    with fault(f"{number.name} to an engine half way", engine):
+        project.must(*command[engine])
+        assert project.stale() == []
+        assert stub.contents(project.folder) == stub.contents(finished.folder)
 
 
 @pytest.mark.slow
