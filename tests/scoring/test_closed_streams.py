@@ -46,6 +46,7 @@ LISTS = {
     "byte order mark": r"printf '\xef\xbb\xbfa.jpg\n' | reiqa score -",
     "carriage returns": r"printf 'a.jpg\r\n' | reiqa score -",
     "stderr closed": "reiqa score a.jpg 2>&-",
+    "stderr on a full disk": "reiqa score a.jpg 2>/dev/full",
     "ascii terminal": "PYTHONIOENCODING=ascii reiqa score a.jpg",
 }
 
@@ -77,6 +78,12 @@ def test_a_required_closed_stream_is_reported_in_one_line(
     done = shell(folder, line)
     assert done.returncode == 2
     assert says in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_rows_lost_on_a_full_disk_are_reported(folder: Path) -> None:
+    done = shell(folder, "reiqa score a.jpg >/dev/full")
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_rows_are_kept_though_all_streams_are_closed(folder: Path) -> None:
