@@ -266,6 +266,8 @@ class ExpertParams(ParamsSection):
             not exist in the project is looked up in the package
             (``bundles/lite/quality.safetensors``).
         init: initial weights of pretraining: ``random``, ``package``, or a file as above.
+        interpolation: share of the trained weights in the saved encoder; the rest is the initial
+            weights'. 1 saves the trained weights.
         corpora: corpora for pretraining the content expert (quality uses chunks).
         view: side of a content view in pixels.
         training: required if ``source`` is ``pretrain``.
@@ -275,6 +277,7 @@ class ExpertParams(ParamsSection):
     backbone: Backbone = "resnet50"
     file: str | None = None
     init: str = "random"
+    interpolation: Annotated[float, Field(gt=0, le=1)] = 1.0
     corpora: Names = []
     view: Annotated[int, Field(ge=32)] = 224
     training: TrainingParams | None = None
@@ -287,12 +290,23 @@ class ExpertParams(ParamsSection):
             raise ValueError("file: required because source is import")
         if self.init == "random" and self.training and self.training.batchnorm == "frozen":
             raise ValueError("training.batchnorm: frozen needs initial weights; set init")
+        # Statistics of the one network do not fit the weights of the other.
+        if self.interpolation < 1 and not (self.training and self.training.batchnorm == "frozen"):
+            raise ValueError("interpolation: below 1 needs training.batchnorm: frozen")
         if "package" in (self.source, self.init) and self.backbone not in PACKAGED:
             raise ValueError(
                 f"backbone: no package ships {self.backbone} weights;"
                 f" allowed: {', '.join(PACKAGED)}"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out ``interpolation`` where it changes nothing, so that no identity contains it."""
+        tree: dict[str, Any] = serialize(self)
+        if self.interpolation == 1:
+            tree.pop("interpolation", None)
+        return tree
 
 
 class FeatureParams(ParamsSection):

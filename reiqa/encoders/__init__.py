@@ -7,6 +7,7 @@ from reiqa.encoders.import_weights import (
     initial_encoder,
     load_packaged,
 )
+from reiqa.encoders.interpolation import interpolate
 from reiqa.encoders.pooling import StagePooledEncoder, check_backbone, with_pooling
 from reiqa.encoders.serialization import load_encoder, save_encoder
 
@@ -19,6 +20,7 @@ __all__ = [
     "import_expert",
     "import_weights",
     "initial_encoder",
+    "interpolate",
     "load_encoder",
     "load_packaged",
     "save_encoder",

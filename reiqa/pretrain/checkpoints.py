@@ -27,15 +27,18 @@ def run_identity(expert: ExpertName, params: Params, inputs: list[Path]) -> dict
     """Return the identity of a run: its parameters and the digests of its inputs.
 
     The digests are computed from the files, at more than one gigabyte per second and core, so that
-    a corrupted input stops the run before its first step.
+    a corrupted input stops the run before its first step. ``interpolation`` is left out: it only
+    changes what is saved after the last step.
 
     Raises:
         BadInputError: an input is corrupted.
     """
+    tree = devices.resolved(stage_parameters(params, "model", expert))
+    section = {key: value for key, value in tree[expert].items() if key != "interpolation"}
     verified = progress.track(inputs, "verify inputs", unit="files")
     return {
         "format": FORMAT,
-        "parameters": devices.resolved(stage_parameters(params, "model", expert)),
+        "parameters": {**tree, expert: section},
         "inputs": {path.as_posix(): store.verified_digest(path) for path in verified},
     }
 

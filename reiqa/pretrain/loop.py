@@ -49,7 +49,7 @@ def pretrain(expert: ExpertName, params: Params) -> Path:
         run = PretrainingRun(expert, params, view_source(expert, params), device, ranks)
         run.train()
         if ranks.is_main:
-            run.save()
+            run.save(params)
     return layout.model(expert)
 
 
@@ -212,8 +212,11 @@ class PretrainingRun:
         """Flatten ``(G, V, 3, P, P)`` views to a channels-last batch."""
         return views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
+    def _initial_encoder(self, params: Params) -> encoders.Encoder:
+        return encoders.initial_encoder(self.expert, params, seeds.derive("weights", self._seed))
+
     def _models(self, params: Params) -> moco.MoCo:
-        encoder = encoders.initial_encoder(self.expert, params, seeds.derive("weights", self._seed))
+        encoder = self._initial_encoder(params)
         outputs = head_width(self.source.types) if self.settings.distortion_losses else 0
         models = moco.MoCo(encoder, self.settings, seeds.derive("head", self._seed), outputs)
         if self.ranks.world > 1 and self.settings.batchnorm == "sync":
@@ -256,8 +259,11 @@ class PretrainingRun:
         if self.ranks.is_main:
             progress.log(f"pretrain {self.expert}: resuming after step {self.step}/{self.total}")
 
-    def save(self) -> None:
+    def save(self, params: Params) -> None:
         """Write the curve, the weights and the card."""
+        encoder, share = self.moco.query.encoder, params.expert(self.expert).interpolation
+        if share < 1:
+            encoder = encoders.interpolate(self._initial_encoder(params), encoder, share)
         path = layout.model(self.expert)
         self.curve.write(layout.companion(path, "curve.csv"))
         card = {
@@ -270,7 +276,7 @@ class PretrainingRun:
             "parameters": parameters.tree_digest(self.identity["parameters"]),
             "inputs": self.identity["inputs"],
         }
-        encoders.save_encoder(self.moco.query.encoder, path, card)
+        encoders.save_encoder(encoder, path, card)
 
 
 class _Items(Dataset[Any]):

@@ -117,3 +117,59 @@ def test_batch_statistics_move_otherwise(project, patterns, make, trained):
         if isinstance(one, nn.BatchNorm2d)
     ]
     assert not any(torch.equal(before, after) for before, after in norms)
+
+
+@pytest.fixture
+def with_statistics(tmp_path):
+    """A model whose statistics of batch normalization are those of images."""
+    encoder = build_encoder("mobilenet_v3_small", "content", 5)
+    for module in encoder.body.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # A cumulative mean.
+    encoder.body.train()(torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    save_encoder(encoder, tmp_path / "statistics.safetensors", {})
+    return encoder, tmp_path / "statistics.safetensors"
+
+
+def interpolated(make, file, share):
+    tree = chosen(make, str(file), batchnorm="frozen").model_dump()
+    tree["quality"]["interpolation"] = share
+    return params.Params.model_validate(tree)
+
+
+def test_interpolated_weights_lie_between_initial_and_trained_ones_without_another_run(
+    project, patterns, make, with_statistics
+):
+    initial, file = with_statistics
+    final = load_encoder(pretrain("quality", interpolated(make, file, 1))).body.state_dict()
+    reads = len(patterns.reads)
+    path = pretrain("quality", interpolated(make, file, 0.25))
+    assert len(patterns.reads) == reads > 0
+    before = initial.body.state_dict()
+    for name, value in load_encoder(path).body.state_dict().items():
+        expected = before[name] * 0.75 + final[name] * 0.25
+        assert torch.allclose(value.double(), expected.double(), atol=1e-6), name
+    assert not same(load_encoder(path).body, initial.body)
+
+
+def test_interpolation_is_part_of_the_model_s_identity_only_where_it_changes_something(
+    make, trained
+):
+    plain, all_of_it, half = (
+        stage_parameters(given, "model", "quality")
+        for given in (
+            chosen(make, str(trained[1]), batchnorm="frozen"),
+            interpolated(make, trained[1], 1),
+            interpolated(make, trained[1], 0.5),
+        )
+    )
+    assert plain == all_of_it != half
+
+
+def test_interpolation_needs_frozen_statistics(make, trained):
+    tree = chosen(make, str(trained[1])).model_dump()
+    tree["quality"]["interpolation"] = 0.5
+    with pytest.raises(
+        ValueError, match=r"interpolation: below 1 needs training.batchnorm: frozen"
+    ):
+        params.Params.model_validate(tree)

@@ -1,0 +1,24 @@
+"""Interpolation between the weights of two encoders (WiSE-FT, Wortsman et al., CVPR 2022)."""
+
+import copy
+
+import torch
+
+from reiqa.encoders.backbones import Encoder
+
+
+def interpolate(initial: Encoder, trained: Encoder, share: float) -> Encoder:
+    """Return a copy of ``trained`` with interpolated weights.
+
+    Args:
+        initial: weights before training, of the same backbone.
+        trained: weights after training, with the same statistics of batch normalization.
+        share: weight of ``trained``, 0 to 1; the rest is the weight of ``initial``.
+    """
+    encoder = copy.deepcopy(trained)
+    before = initial.body.state_dict()
+    with torch.no_grad():
+        for name, value in encoder.body.state_dict().items():
+            if value.is_floating_point():
+                value.copy_(torch.lerp(before[name].to(value.device), value, share))
+    return encoder
