@@ -265,7 +265,8 @@ class ExpertParams(ParamsSection):
         file: the checkpoint or model to import, such as an expert of a bundle. A path that does
             not exist in the project is looked up in the package
             (``bundles/lite/quality.safetensors``).
-        init: initial weights of pretraining: ``random``, ``package``, or a file as above.
+        init: initial weights of pretraining: ``random``, ``package``, or a file as above; refused
+            beside another source.
         corpora: corpora for pretraining the content expert (quality uses chunks).
         view: side of a content view in pixels.
         training: required if ``source`` is ``pretrain``.
@@ -285,6 +286,11 @@ class ExpertParams(ParamsSection):
             raise ValueError("training: required because source is pretrain")
         if self.source == "import" and self.file is None:
             raise ValueError("file: required because source is import")
+        if self.source != "pretrain" and self.init != "random":
+            raise ValueError(
+                f"init: only pretraining has initial weights, but source is {self.source};"
+                " remove init or set source: pretrain"
+            )
         if self.init == "random" and self.training and self.training.batchnorm == "frozen":
             raise ValueError("training.batchnorm: frozen needs initial weights; set init")
         if "package" in (self.source, self.init) and self.backbone not in PACKAGED:

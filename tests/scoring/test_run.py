@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from reiqa.errors import BadInputError, WorkFailedError
+from reiqa.scoring import scorer
 from reiqa.scoring.output import Record, parse_row
 from reiqa.scoring.run import score_paths
 from reiqa.scoring.scorer import Scorer
@@ -86,6 +87,55 @@ def test_a_run_with_out_keeps_what_it_has(run, photos, monkeypatch) -> None:
     encoded.clear()
     score(run, "photos", out=out)
     assert len(encoded) == 1 and out.read_bytes().startswith(whole[:-1])
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each time that experts are loaded."""
+    counted: list[int] = []
+    load = scorer._open_experts
+    monkeypatch.setattr(scorer, "_open_experts", lambda *given: counted.append(1) or load(*given))
+    return counted
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_finished_run_loads_no_experts(run, photos, loads, form, capfd) -> None:
+    out = Path(f"scores.{form}")
+    score(run, "photos", out=out)
+    assert loads == [1]
+    assert f"{out}: 4 rows (4 scored, 0 reused, 0 failed)" in capfd.readouterr().err
+    whole = out.read_bytes()
+    score(run, "photos", out=out)
+    assert "4 rows (0 scored, 4 reused, 0 failed)" in capfd.readouterr().err
+    # Thumbnails are drawn again from the images alone.
+    score(run, "photos", out=out, page=Path("page.html"))
+    assert loads == [1] and out.read_bytes() == whole and Path("page.html").exists()
+    (photos / "a.png").write_bytes((photos / "b.png").read_bytes())
+    score(run, "photos", out=out)
+    assert loads == [1, 1]
+
+
+def test_images_that_are_not_there_load_no_experts(run, photos, loads) -> None:
+    Path("empty").mkdir()
+    with pytest.raises(BadInputError, match="empty: no image found"):
+        score(run, "empty", out=Path("scores.csv"))
+    assert not Path("scores.csv").exists()
+    (photos / "text.png").write_text("not an image")
+    with pytest.raises(WorkFailedError):
+        score(run, "absent.png", "photos/text.png", out=Path("scores.csv"))
+    assert loads == []
+
+
+def test_experts_that_cannot_be_loaded_are_no_fault_of_an_image(
+    run, photos, monkeypatch, capsys
+) -> None:
+    def broken(*_: object) -> None:
+        raise BadInputError("quality.onnx: onnxruntime cannot load this graph")
+
+    monkeypatch.setattr(scorer, "_open_experts", broken)
+    with pytest.raises(BadInputError, match=r"quality\.onnx"):
+        score(run, "photos")
+    assert "photos/" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
