@@ -16,7 +16,8 @@ from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.scoring import scorer
 from reiqa.scoring.output import Record, parse_row
 from reiqa.scoring.run import score_paths
-from reiqa.scoring.scorer import Scorer
+from reiqa.scoring.scorer import Score, Scorer
+from reiqa.scoring.size_check import SizeCheck
 
 GOOD = "a good one.png"
 
@@ -263,6 +264,14 @@ def test_each_map_is_drawn_once(run, photos) -> None:
     assert drawn["a.png.map.png"].stat().st_mtime_ns == before["a.png.map.png"]
 
 
+def test_a_folder_of_maps_that_cannot_be_is_refused_before_any_image(run, photos, loads) -> None:
+    Path("file").write_text("mine")
+    for folder in ("file", "file/maps", "/proc/maps"):
+        with pytest.raises(BadInputError, match=rf"^{folder}: cannot be written"):
+            score(run, "photos", maps=Path(folder))
+    assert loads == [] and Path("file").read_text() == "mine"
+
+
 def test_rows_are_records(run, photos, capsys) -> None:
     score(run, "photos/a.png", form="jsonl")
     assert isinstance(parse_row(capsys.readouterr().out.strip(), "jsonl"), Record)
@@ -287,6 +296,18 @@ def test_images_far_from_the_rated_size_are_told_once(run, photos, capsys) -> No
     assert "2 of 4 images" in told[0] and "48 pixels" in told[0] and "--resize 48" in told[0]
     score(run, "photos", resize=48)
     assert "far from the size" not in capsys.readouterr().err
+
+
+def test_resizing_is_not_proposed_for_small_images_which_it_would_not_enlarge(capsys) -> None:
+    for resize in (None, 512):
+        check = SizeCheck((512, 512), resize)
+        small, fitting = (Record.scored("a", Score(50, (0, 100), (0, 0), size), "", "")
+                          for size in ((180, 240), (512, 768)))  # fmt: skip
+        assert list(check.watch([small, fitting])) == [small, fitting]
+        check.report()
+        told = capsys.readouterr().err
+        assert "1 of 2 images are far" in told and "these are smaller" in told
+        assert "--resize" not in told
 
 
 def test_resized_scores_are_those_of_the_resized_image_and_say_so(run, photos, capsys) -> None:
