@@ -286,17 +286,17 @@ class ExpertParams(ParamsSection):
             raise ValueError("training: required because source is pretrain")
         if self.source == "import" and self.file is None:
             raise ValueError("file: required because source is import")
-        if self.source != "pretrain" and self.init != "random":
-            raise ValueError(
-                f"init: only pretraining has initial weights, but source is {self.source};"
-                " remove init or set source: pretrain"
-            )
         if self.init == "random" and self.training and self.training.batchnorm == "frozen":
             raise ValueError("training.batchnorm: frozen needs initial weights; set init")
         if "package" in (self.source, self.init) and self.backbone not in PACKAGED:
             raise ValueError(
                 f"backbone: no package ships {self.backbone} weights;"
                 f" allowed: {', '.join(PACKAGED)}"
+            )
+        if self.source != "pretrain" and self.init != "random":
+            raise ValueError(
+                f"init: only pretraining has initial weights, but source is {self.source};"
+                " remove init or set source: pretrain"
             )
         return self
 
