@@ -286,7 +286,7 @@ def write_code(folder: Path, code: str) -> None:
         registry = (bank / "registry.py").read_text()
         end = ")  # fmt: skip\n"
         assert registry.count(end) == 1
-        (bank / "registry.py").write_text(registry.replace(end, code + end))
+        (bank / "registry.py").write_text(registry.replace(end, f"{code.rstrip()},\n{end}"))
     else:
         (folder / "make_photos.py").write_text(code)
 
