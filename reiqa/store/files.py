@@ -149,7 +149,8 @@ def check_target(path: Path, suffix: str = "") -> None:
     if path.is_dir():
         raise BadInputError(f"{path}: is a folder; choose a file name")
     if path.exists() and not path.is_file():
-        raise BadInputError(f"{path}: is not a regular file; choose another path")
+        # Reading a device may never end, and a file renamed to its name would replace it.
+        raise BadInputError(f"{path}: is a device or a pipe; choose a file name")
     if suffix and path.suffix.lower() != suffix:
         raise BadInputError(
             f"{path}: wrong suffix for this file type; use {path.with_suffix(suffix)}"
