@@ -295,10 +295,7 @@ def test_the_tutorial_runs_in_order(clone: Project, monkeypatch: pytest.MonkeyPa
     """From a clone to a scorer of one's own that orders photographs, and a distortion."""
     monkeypatch.setenv("REIQA_MIRROR", "")
     printed = follow_tutorial(clone, until="## 8. Pretrain")
-    assert (
-        "these are smaller"
-        in printed["reiqa score my-photos --sort worst --html page.html --map maps"]
-    )
+    assert "these are smaller" in printed["reiqa score my-photos --sort worst --html page.html"]
     (command,) = (command for command in printed if "scores.csv" in command)
     assert "far from the size" not in printed[command]
     assert "40 rows (0 scored, 40 reused, 0 failed)" in clone.must("bash", "-c", command)
