@@ -57,7 +57,12 @@ def presets() -> list[Params]:
     shipped = [params.load_params(file) for file in sorted(PRESETS.glob("*.yaml"))]
     tree = shipped[0].model_dump(mode="json")
     for name in params.EXPERTS:
-        tree[name] |= {"source": "import", "file": "weights.pth", "training": None}
+        tree[name] |= {
+            "source": "import",
+            "file": "weights.pth",
+            "init": "random",
+            "training": None,
+        }
     tree["regression"] |= {"model": "svr", "ranking": None}
     return [*shipped, Params.model_validate(tree)]
 

@@ -265,7 +265,8 @@ class ExpertParams(ParamsSection):
         file: the checkpoint or model to import, such as an expert of a bundle. A path that does
             not exist in the project is looked up in the package
             (``bundles/lite/quality.safetensors``).
-        init: initial weights of pretraining: ``random``, ``package``, or a file as above.
+        init: initial weights of pretraining: ``random``, ``package``, or a file as above; refused
+            beside another source.
         interpolation: share of the trained weights in the saved encoder; the rest is the initial
             weights'. 1 saves the trained weights.
         corpora: corpora for pretraining the content expert (quality uses chunks).
@@ -297,6 +298,11 @@ class ExpertParams(ParamsSection):
             raise ValueError(
                 f"backbone: no package ships {self.backbone} weights;"
                 f" allowed: {', '.join(PACKAGED)}"
+            )
+        if self.source != "pretrain" and self.init != "random":
+            raise ValueError(
+                f"init: only pretraining has initial weights, but source is {self.source};"
+                " remove init or set source: pretrain"
             )
         return self
 

@@ -167,7 +167,7 @@ def imported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def names(file: str) -> None:
     tree = yaml.safe_load(DEMO.read_text())
-    tree["quality"].update(source="import", file=file)
+    tree["quality"].update(source="import", file=file, init="random")
     layout.PARAMS.write_text(yaml.safe_dump(tree))
 
 

@@ -90,6 +90,16 @@ def test_every_preset_is_sound_and_survives_being_written_again(tmp_path, name):
         ("quality.training", None, "quality: training: required because source is pretrain"),
         ("content.source", "import", "content: file: required because source is import"),
         ("content.source", "package", "content: backbone: no package ships mobilenet"),
+        (
+            "content",
+            {"source": "package", "backbone": "efficientnet_lite0", "init": "package"},
+            "content: init: only pretraining has initial weights, but source is package; remove",
+        ),
+        (
+            "quality",
+            {"source": "import", "file": "a.pth", "init": "b.pth"},
+            "quality: init: only pretraining has initial weights, but source is import; remove",
+        ),
         ("bank.types", "all", "bank.types: "),
         ("datasets", [], "datasets: "),
         ("datasets", "demo", "datasets: input should be a valid list"),

@@ -139,6 +139,30 @@ def test_a_path_at_which_no_file_can_be_is_refused_by_name_and_nothing_is_left()
     assert sorted(path.name for path in Path().rglob("*")) == ["file", "folder"]
 
 
+def test_a_device_and_a_file_system_without_files_are_refused_by_name():
+    """Root passes every check of permissions; the error names the path, not a temporary one."""
+    with pytest.raises(BadInputError, match=r"^/dev/null: is a device or a pipe"):
+        store.write_text(Path("/dev/null"), "new")
+    for name in ("/proc/x.onnx", "/proc/folder/x.onnx", "a" * 250):
+        with pytest.raises(BadInputError, match=rf"^{name}: cannot be written \("):
+            store.write_text(Path(name), "new")
+    assert not list(Path().iterdir())
+
+
+def test_a_link_is_replaced_and_what_it_links_to_stays_unless_it_is_asked_for():
+    Path("cache").write_text("old")
+    for name in ("artifact", "named"):
+        Path(name).symlink_to("cache")
+    store.write_text(Path("artifact"), "new")
+    assert Path("cache").read_text() == "old" and not Path("artifact").is_symlink()
+    store.write_text(store.link_target(Path("named")), "new")
+    assert Path("cache").read_text() == "new" and Path("named").is_symlink()
+    assert store.link_target(Path("cache")) == Path("cache")
+    Path("round").symlink_to("round")
+    with pytest.raises(BadInputError, match="round: is a circular link"):
+        store.link_target(Path("round"))
+
+
 def test_a_folder_that_may_not_be_written_to_is_refused(monkeypatch):
     Path("kept").mkdir()
     # Root, as whom tests may run, may write anywhere.

@@ -44,7 +44,7 @@ def draw_chunk(paths: Sequence[Path], number: int, out: Path) -> Path:
     store.check_target(out, ".png")
     window, recipe = _window(paths, number)
     pairs = render([window], [recipe])
-    with store.atomic(out) as temporary:
+    with store.atomic(store.link_target(out)) as temporary:
         figure = _draw_figure(window.permute(1, 2, 0).numpy(), recipe, pairs)
         figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
     return out

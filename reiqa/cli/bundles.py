@@ -89,5 +89,5 @@ def export(
     from reiqa.scoring import Scorer
     from reiqa.scoring.onnx import export_onnx
 
-    export_onnx(Scorer(found), out)
+    export_onnx(Scorer(found), store.link_target(out))
     log(f"{out}: written")

@@ -49,7 +49,7 @@ def preset(
         raise BadInputError(f"preset {name}: --bundle and --dataset are for: reiqa preset bundle")
     if out.exists() and not force and out.read_text(encoding="utf-8") not in texts.values():
         raise BadInputError(f"{out}: the file has been modified; pass --force to overwrite it")
-    store.write_text(out, texts[name])
+    store.write_text(store.link_target(out), texts[name])
     log(f"{out}: preset {name} written")
     for remark in remarks:
         log(remark)

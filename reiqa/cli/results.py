@@ -8,7 +8,7 @@ import typer
 from reiqa import layout
 from reiqa.cli.options import Dataset, Force, ParamsFile, require_rated_dataset
 from reiqa.errors import BadInputError
-from reiqa.expert_names import EXPERTS, ExpertName
+from reiqa.expert_names import EXPERTS, VARIANTS, ExpertName
 from reiqa.progress import log
 
 
@@ -59,10 +59,17 @@ def fit(
 
     Example: `reiqa fit --dataset demo`
     """
-    from reiqa import pipeline
+    from reiqa import pipeline, store
 
     require_rated_dataset(dataset)
     pipeline.fit(dataset, pipeline.load_params(file), splits, force)
+    result = store.read_json(layout.result(dataset))
+    medians = [(name, result["variants"][name]["srcc"]["median"]) for name in VARIANTS]
+    shown = ", ".join(
+        f"{name} {'undefined' if srcc is None else f'{srcc:.3f}'}" for name, srcc in medians
+    )
+    typer.echo(f"{dataset}: median SRCC {shown} over {result['protocol']['text']}")
+    typer.echo(f"Result: {layout.result(dataset)}")
 
 
 def report(file: ParamsFile = layout.PARAMS, force: Force = False) -> None:

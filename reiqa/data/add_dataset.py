@@ -138,7 +138,7 @@ def add_entry(new: NewDataset) -> None:
             f"{path}: cannot be extended, because datasets is not its last section in block style;"
             f" add this line to it: {entry}"
         )
-    store.write_text(path, after)
+    store.write_text(store.link_target(path), after)
 
 
 def watch_with_dvc(new: NewDataset) -> str:

@@ -52,7 +52,7 @@ def draw_gallery(path: Path, out: Path, types: Sequence[str], seed: int) -> None
         page.family(family)
         for name in names:
             page.row(TYPES[name], rows[name])
-    with store.atomic(out) as temporary:
+    with store.atomic(store.link_target(out)) as temporary:
         page.image.save(temporary, "PNG", optimize=True)
 
 

@@ -71,7 +71,7 @@ class ContactSheet:
         Raises:
             BadInputError: the page cannot be written, or the file is not a page of reiqa score.
         """
-        self._target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        self._target = store.link_target(path)
         _check_page(self._target)
         self._items = items
         self._records: list[Record] = []
@@ -83,9 +83,7 @@ class ContactSheet:
             # Without a name: it disappears with the process, even after a crash.
             self._spool = tempfile.TemporaryFile(dir=self._target.parent)  # noqa: SIM115
         except OSError as error:
-            raise BadInputError(
-                f"{path}: cannot be written ({error.strerror}); choose another path"
-            ) from None
+            raise store.unwritable(path, error) from None
 
     def __enter__(self) -> Self:
         return self
@@ -216,12 +214,8 @@ def _check_page(path: Path) -> None:
         BadInputError: see `store.check_target`; or the file has other content.
     """
     store.check_target(path, ".html")
-    if path.is_symlink():
-        raise BadInputError(f"{path}: is a circular link; choose another path")
     if not path.exists():
         return
-    if not path.is_file():
-        raise BadInputError(f"{path}: is not a regular file; choose another path")
     with path.open("rb") as stream:
         start = stream.read(_START)
     if start and _SIGNATURE not in start:

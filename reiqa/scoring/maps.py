@@ -68,7 +68,15 @@ class MapWriter:
     """Draws quality maps into a folder; called for each image."""
 
     def __init__(self, scorer: Scorer, folder: Path, items: Sequence[ImageItem]) -> None:
-        """Assign each image a unique file: its relative path with the suffix ``.map.png``."""
+        """Assign each image a unique file: its relative path with the suffix ``.map.png``.
+
+        Raises:
+            BadInputError: the folder cannot be made.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise store.unwritable(folder, error) from None
         self._scorer = scorer
         self._targets: dict[Path, Path] = {}
         used: Counter[Path] = Counter()

@@ -172,15 +172,20 @@ class RowFile:
     """
 
     def __init__(self, path: Path, form: RowFormat) -> None:
-        """Open or create a file and truncate an incomplete last line.
+        """Open or create a file and truncate an incomplete last line; a link is followed.
 
         Raises:
-            BadInputError: the file has other content, or another process is writing to it.
+            BadInputError: the file cannot be written, has other content, or another process is
+                writing to it.
         """
+        self.path, self._form = store.link_target(path), form
+        path = self.path
         store.check_target(path)
-        self.path, self._form = path, form
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = path.open("a+b")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: IO[bytes] = path.open("a+b")
+        except OSError as error:
+            raise store.unwritable(path, error) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             store.remove_partials(path)

@@ -81,6 +81,11 @@ def _record(
                 _preview_reused(scorer, item, preview)
             return earlier
         height, width = images.read_size(item.path)
+    except BadInputError as error:
+        return Record.failed(item.name, digest, identity, _reason(item, error))
+    # Not caught: experts that cannot be loaded are no fault of the image.
+    scorer.load_experts()
+    try:
         with scorer.budget.reserve(height * width):
             prepared = scorer.prepare(item.path)
             score = scorer.score_prepared(prepared)

@@ -11,6 +11,7 @@ from typing import Literal
 from reiqa import devices, extras
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import ComputeParams
+from reiqa.scoring.bundle import load_bundle
 from reiqa.scoring.contact_sheet import ContactSheet, page_title
 from reiqa.scoring.find_images import ImageItem, find_images, read_list
 from reiqa.scoring.inputs import PreparedImage
@@ -70,7 +71,8 @@ def score_paths(
     with ExitStack() as stack:
         sheet = stack.enter_context(ContactSheet(page, items)) if page else None
         chosen = stack.enter_context(_device(processor))
-        scorer = Scorer.load(bundle, chosen, resize)
+        # Without experts: a run whose rows all exist needs none.
+        scorer = Scorer(load_bundle(bundle), chosen, resize, lazy=True)
         map_writer = MapWriter(scorer, maps, items) if maps else None
         table = stack.enter_context(RowFile(out, form)) if out else None
         known = table.known if table else {}

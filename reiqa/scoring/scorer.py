@@ -4,6 +4,7 @@ Every image is encoded separately, so that its score does not depend on the rest
 """
 
 import re
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,13 +97,20 @@ class Scorer:
         [61.3, 44.0, 58.1]
     """
 
-    def __init__(self, bundle: Bundle, device: object = "cpu", resize: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: object = "cpu",
+        resize: int | None = None,
+        lazy: bool = False,
+    ) -> None:
         """Load the networks of a bundle.
 
         Args:
             bundle: see `load`.
             device: device of the experts: ``cpu``, ``cuda`` or ``cuda:N``, or a torch device.
             resize: see `load`.
+            lazy: load the experts at the first image that needs them instead.
 
         Raises:
             BadInputError: a part does not match the manifest, or the device does not exist.
@@ -114,7 +122,10 @@ class Scorer:
         self.resize = recipe.resize if resize is None else _checked_resize(resize)
         self._policy = ResizePolicy(self.resize, recipe.max_pixels, batch=1)
         self._head = read_head(bundle)
-        self._experts = _open_experts(bundle, self._device)
+        self._loading = threading.Lock()
+        self._loaded: Experts | None = None
+        if not lazy:
+            self.load_experts()
 
     @classmethod
     def load(
@@ -133,6 +144,17 @@ class Scorer:
             WorkFailedError: the download from the hub failed.
         """
         return cls(bundles.load_bundle(name), device, resize)
+
+    def load_experts(self) -> Experts:
+        """Load the experts unless they are loaded.
+
+        Raises:
+            BadInputError: a part does not match the manifest, or the device does not exist.
+        """
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = _open_experts(self.bundle, self._device)
+            return self._loaded
 
     @property
     def identity(self) -> str:
@@ -234,7 +256,7 @@ class Scorer:
         ]
 
     def _output(self, expert: ExpertName, views: Sequence[FloatImages]) -> Vector:
-        return self._head.expert_output(expert, self._experts.features(expert, views))
+        return self._head.expert_output(expert, self.load_experts().features(expert, views))
 
 
 def _open_experts(bundle: Bundle, device: str) -> Experts:

@@ -16,31 +16,37 @@ class SizeCheck:
     def __init__(self, sides: tuple[int, int] | None, resize: int | None) -> None:
         """Create for the sides of the manifest and the length images are scaled down to."""
         self._sides, self._resize = sides, resize
-        self._outside = self._total = 0
+        self._larger = self._smaller = self._total = 0
 
     def watch(self, rows: Iterable[Record]) -> Iterator[Record]:
         """Pass rows on and count them."""
         for record in rows:
             if record.width is not None and record.height is not None:
                 self._total += 1
-                self._outside += self._is_outside(min(record.width, record.height))
+                self._count(min(record.width, record.height))
             yield record
 
-    def _is_outside(self, side: int) -> bool:
-        if self._sides is None:
-            return False
-        low, high = self._sides
-        side = min(side, self._resize or side)
-        return not low / _FACTOR <= side <= high * _FACTOR
+    def _count(self, side: int) -> None:
+        if self._sides is not None:
+            low, high = self._sides
+            side = min(side, self._resize or side)
+            self._larger += side > high * _FACTOR
+            self._smaller += side < low / _FACTOR
 
     def report(self) -> None:
         """Log one line if there was such an image."""
-        if not self._outside or self._sides is None:
+        outside = self._larger + self._smaller
+        if not outside or self._sides is None:
             return
         low, high = self._sides
         rated = f"{low}" if low == high else f"{low} to {high}"
+        # Resizing never enlarges, so it does not help if all of them are smaller.
+        what = (
+            f"to compare images of different sizes, pass --resize {low}"
+            if self._larger
+            else "these are smaller, so compare them only with images of their size"
+        )
         log(
-            f"{self._outside} of {self._total} images are far from the size of the rated"
-            f" photographs (shorter side {rated} pixels). Scores depend on the size; to compare"
-            f" images of different sizes, pass --resize {low}"
+            f"{outside} of {self._total} images are far from the size of the rated photographs"
+            f" (shorter side {rated} pixels). Scores depend on the size; {what}"
         )

@@ -60,19 +60,16 @@ def _cached_digest(path: Path, *_identity: int) -> str:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to ``path`` and rename it to ``path`` on success.
 
-    A reader sees the old file or the new one, never a partial file. The temporary file is removed
-    after an error. If the process is killed, `remove_partials` removes it before the next attempt.
+    A symbolic link is replaced (see `link_target`). A reader sees the old file or the new one,
+    never a partial file. The temporary file is removed after an error. If the process is killed,
+    `remove_partials` removes it before the next attempt.
 
     Raises:
         BadInputError: the path is not writable (see `check_target`).
         OSError: the disk is full, even if a library raised a different error.
     """
     check_target(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{path.name}{_PART}"
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _temporary_file(path)
     try:
         yield temporary
         with temporary.open("rb") as stream:
@@ -86,6 +83,42 @@ def atomic(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_file(path: Path) -> Path:
+    """Create an empty file next to ``path``; errors name ``path``."""
+    prefix = f".{path.name}{_PART}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from None
+    os.close(handle)
+    return Path(name)
+
+
+def unwritable(path: Path, error: OSError) -> Exception:
+    """Return the error to raise if a file cannot be created: a full disk is not the user's."""
+    if error.errno in DISK_FULL_ERRORS:
+        return OSError(error.errno, error.strerror, str(path))
+    return BadInputError(f"{path}: cannot be written ({error.strerror}); choose another path")
+
+
+def link_target(path: Path) -> Path:
+    """Return the file behind a symbolic link, for an output file that the user names.
+
+    `atomic` replaces a link, because DVC may have linked an artifact to its cache, whose files must
+    not change.
+
+    Raises:
+        BadInputError: the link is circular.
+    """
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise BadInputError(f"{path}: is a circular link; choose another path")
+    return target
 
 
 def _write_error(path: Path) -> int | None:

@@ -224,7 +224,7 @@ def refuse_pipe(path: Path) -> None:
         (refuse_folder, "is a folder"),
         (refuse_other_content, "something other than a page"),
         (refuse_circular_link, "circular link"),
-        (refuse_pipe, "not a regular file"),
+        (refuse_pipe, "is a device or a pipe"),
     ],
 )
 def test_what_is_not_a_page_is_not_overwritten(prepare, words) -> None:

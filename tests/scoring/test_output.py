@@ -128,9 +128,27 @@ def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
         assert not table.known
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="a folder"):
+def test_a_folder_a_device_and_an_unwritable_place_are_no_files(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="is a folder"):
         RowFile(tmp_path, "csv")
+    with pytest.raises(BadInputError, match="/dev/null: is a device or a pipe"):
+        RowFile(Path("/dev/null"), "csv")
+    # /proc lets root pass every check of permissions.
+    with pytest.raises(BadInputError, match=r"^/proc/a\.csv: .*choose another path$"):
+        RowFile(Path("/proc/a.csv"), "csv")
+
+
+def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
+    link, target = tmp_path / "link.csv", tmp_path / "elsewhere.csv"
+    link.symlink_to(target.name)
+    score_all(link, "csv", ["x.png"])
+    assert link.is_symlink() and [row.image for row in rows(target)] == ["x.png"]
+    with RowFile(link, "csv"), pytest.raises(BadInputError, match="another reiqa score"):
+        RowFile(target, "csv")
+    round_trip = tmp_path / "round.csv"
+    round_trip.symlink_to(round_trip.name)
+    with pytest.raises(BadInputError, match="circular"):
+        RowFile(round_trip, "csv")
 
 
 def test_a_device_is_not_read_to_its_end() -> None:

@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 from reiqa.errors import BadInputError, WorkFailedError
+from reiqa.scoring import scorer
 from reiqa.scoring.output import Record, parse_row
 from reiqa.scoring.run import score_paths
-from reiqa.scoring.scorer import Scorer
+from reiqa.scoring.scorer import Score, Scorer
+from reiqa.scoring.size_check import SizeCheck
 
 GOOD = "a good one.png"
 
@@ -86,6 +88,55 @@ def test_a_run_with_out_keeps_what_it_has(run, photos, monkeypatch) -> None:
     encoded.clear()
     score(run, "photos", out=out)
     assert len(encoded) == 1 and out.read_bytes().startswith(whole[:-1])
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each time that experts are loaded."""
+    counted: list[int] = []
+    load = scorer._open_experts
+    monkeypatch.setattr(scorer, "_open_experts", lambda *given: counted.append(1) or load(*given))
+    return counted
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_finished_run_loads_no_experts(run, photos, loads, form, capfd) -> None:
+    out = Path(f"scores.{form}")
+    score(run, "photos", out=out)
+    assert loads == [1]
+    assert f"{out}: 4 rows (4 scored, 0 reused, 0 failed)" in capfd.readouterr().err
+    whole = out.read_bytes()
+    score(run, "photos", out=out)
+    assert "4 rows (0 scored, 4 reused, 0 failed)" in capfd.readouterr().err
+    # Thumbnails are drawn again from the images alone.
+    score(run, "photos", out=out, page=Path("page.html"))
+    assert loads == [1] and out.read_bytes() == whole and Path("page.html").exists()
+    (photos / "a.png").write_bytes((photos / "b.png").read_bytes())
+    score(run, "photos", out=out)
+    assert loads == [1, 1]
+
+
+def test_images_that_are_not_there_load_no_experts(run, photos, loads) -> None:
+    Path("empty").mkdir()
+    with pytest.raises(BadInputError, match="empty: no image found"):
+        score(run, "empty", out=Path("scores.csv"))
+    assert not Path("scores.csv").exists()
+    (photos / "text.png").write_text("not an image")
+    with pytest.raises(WorkFailedError):
+        score(run, "absent.png", "photos/text.png", out=Path("scores.csv"))
+    assert loads == []
+
+
+def test_experts_that_cannot_be_loaded_are_no_fault_of_an_image(
+    run, photos, monkeypatch, capsys
+) -> None:
+    def broken(*_: object) -> None:
+        raise BadInputError("quality.onnx: onnxruntime cannot load this graph")
+
+    monkeypatch.setattr(scorer, "_open_experts", broken)
+    with pytest.raises(BadInputError, match=r"quality\.onnx"):
+        score(run, "photos")
+    assert "photos/" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -213,6 +264,14 @@ def test_each_map_is_drawn_once(run, photos) -> None:
     assert drawn["a.png.map.png"].stat().st_mtime_ns == before["a.png.map.png"]
 
 
+def test_a_folder_of_maps_that_cannot_be_is_refused_before_any_image(run, photos, loads) -> None:
+    Path("file").write_text("mine")
+    for folder in ("file", "file/maps", "/proc/maps"):
+        with pytest.raises(BadInputError, match=rf"^{folder}: cannot be written"):
+            score(run, "photos", maps=Path(folder))
+    assert loads == [] and Path("file").read_text() == "mine"
+
+
 def test_rows_are_records(run, photos, capsys) -> None:
     score(run, "photos/a.png", form="jsonl")
     assert isinstance(parse_row(capsys.readouterr().out.strip(), "jsonl"), Record)
@@ -237,6 +296,18 @@ def test_images_far_from_the_rated_size_are_told_once(run, photos, capsys) -> No
     assert "2 of 4 images" in told[0] and "48 pixels" in told[0] and "--resize 48" in told[0]
     score(run, "photos", resize=48)
     assert "far from the size" not in capsys.readouterr().err
+
+
+def test_resizing_is_not_proposed_for_small_images_which_it_would_not_enlarge(capsys) -> None:
+    for resize in (None, 512):
+        check = SizeCheck((512, 512), resize)
+        small, fitting = (Record.scored("a", Score(50, (0, 100), (0, 0), size), "", "")
+                          for size in ((180, 240), (512, 768)))  # fmt: skip
+        assert list(check.watch([small, fitting])) == [small, fitting]
+        check.report()
+        told = capsys.readouterr().err
+        assert "1 of 2 images are far" in told and "these are smaller" in told
+        assert "--resize" not in told
 
 
 def test_resized_scores_are_those_of_the_resized_image_and_say_so(run, photos, capsys) -> None:

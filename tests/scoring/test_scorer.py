@@ -1,6 +1,8 @@
 """From Python: every kind of image, one score; the same alone, in company, and in any thread."""
 
+import contextlib
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import miniature
 
-from reiqa import features, images, layout, tensors
+from reiqa import features, images, layout, regression, store, tensors
 from reiqa.errors import BadInputError
-from reiqa.params import EXPERTS
+from reiqa.params import EXPERTS, Params
 from reiqa.regression import regressor
 from reiqa.regression.fitting import regressor_path
-from reiqa.scoring import Score, Scorer
+from reiqa.scoring import Score, Scorer, build
 
 #: Points: what float32 arithmetic in another order may change.
 TOLERANCE = 1e-3
@@ -28,6 +31,24 @@ def test_a_score_is_the_regressors_prediction_on_the_scale(in_run, scorer: Score
     rated = regressor.load_regressor(regressor_path("clive"), "both").predict(np.hstack(values))
     scores = scorer(in_run.photographs)
     # clive is rated from 0 to 100, so a point is a unit of the rating.
+    np.testing.assert_allclose(scores, rated, atol=TOLERANCE)
+
+
+def test_a_bundle_of_a_linear_svr_scores_as_the_pipeline_predicts(run, tmp_path: Path) -> None:
+    folder = shutil.copytree(run.folder, tmp_path / "run", ignore=lambda *_: {"bundles"})
+    svr = {"model": "svr", "svr": {"kernel": "linear", "C": [0.01, 1.0, 2]}}
+    short = {"splits": 2, "bootstrap": 20}
+    params = Params.model_validate({**miniature.TREE, "regression": svr | short})
+    with contextlib.chdir(folder):
+        regression.fit("clive", params)
+        store.sign_sidecar(layout.result("clive"), "fit", "clive", {}, {})
+        build.build_bundle("clive", Path("svr"))
+        values = [features.read_features(layout.features("clive", x)).values for x in EXPERTS]
+        rated = regressor.load_regressor(regressor_path("clive"), "both").predict(np.hstack(values))
+        made = Scorer.load("svr")
+    scores = made(run.photographs)
+    assert made.bundle.manifest.fitted.model == "svr"
+    assert np.std(rated) > 1
     np.testing.assert_allclose(scores, rated, atol=TOLERANCE)
 
 

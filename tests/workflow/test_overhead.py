@@ -68,6 +68,9 @@ def test_an_engine_at_a_finished_graph_has_nothing_to_do_and_leaves_torch_alone(
 ) -> None:
     seen = finished.must("snakemake", "-n", "results/all_srcc.csv", PYTHONPROFILEIMPORTTIME="1")
     assert "Nothing to be done" in seen
+    assert "provenance/metadata" not in seen, (
+        "no record in .snakemake, as after a clone, is no fault"
+    )
     imported = {line.rpartition("|")[2].strip() for line in seen.splitlines() if "|" in line}
     assert "reiqa.store" in imported
     assert not imported & {"torch", "h5py", "scipy", "sklearn", "matplotlib", "skimage"}

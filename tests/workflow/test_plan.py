@@ -84,6 +84,7 @@ def test_several_nodes_without_a_gpu_are_refused_in_one_line(project: Project) -
 
 def test_an_expert_from_a_package_needs_neither_chunks_nor_corpora(project: Project) -> None:
     for expert in ("content", "quality"):
+        project.set_parameter(expert, "init", "random")
         project.set_parameter(expert, "source", "package")
         project.set_parameter(expert, "backbone", "efficientnet_lite0")
     jobs = project.planned()
