@@ -182,8 +182,8 @@ def page(compared: Compared, scale: float, difference: float, found: list[Ratio]
         "",
         "## Rank correlation",
         "",
-        f"{compared.images:,} images of BIQ2021{scaled}, experts of the bundle `lite`, the same ten random"
-        " splits, no ranking term. Medians over splits.",
+        f"{compared.images:,} images of BIQ2021{scaled}, experts of the bundle `lite`, the same ten"
+        " random splits, no ranking term. Medians over splits.",
         "",
         "| variant | SRCC, float32 | SRCC, bf16 | difference | allowed |",
         "|---|---|---|---|---|",

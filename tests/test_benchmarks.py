@@ -23,9 +23,10 @@ from reiqa.report import figures
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-#: Scripts that measure nothing by themselves.
+#: Scripts that compare with nothing: helpers, limits of time and memory, and studies of experts.
 NO_BENCHMARK = {
     *("plain", "ratios", "usage", "pretended", "course", "control"),
+    *("engines", "index", "memory", "severity", "ranking"),
     *("stages", "authentic", "chart_files"),
 }
 
