@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=int, nargs="+", default=[1000], metavar="N")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE}")
     given = parser.parse_args()
-    rows, found = [], []
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         project = Project.new(Path(folder) / "project", yaml.safe_load(PRESET.read_text()))
         for count in given.photographs:

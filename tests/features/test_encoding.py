@@ -1,5 +1,7 @@
 """What is done to an encoder so that it runs fast: it must stay the same function."""
 
+from math import prod
+
 import pytest
 import torch
 
@@ -48,3 +50,35 @@ def test_threads_and_batch_change_features_by_rounding_alone(pooling):
         torch.set_num_threads(threads)
         found = torch.from_numpy(kept.encode([batch])[:1])
         torch.testing.assert_close(found, expected, atol=bound, rtol=0)
+
+
+@pytest.mark.parametrize("pooling", ["last", "stages"])
+def test_features_in_bf16_are_those_of_autocast(pooling):
+    encoder = build_encoder("mobilenet_v3_small", "quality", seed=2)
+    batch = torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(1))
+    plain, rounded = (
+        encoding.FrozenEncoder(encoder, [1.0, 0.5], torch.device("cpu"), precision, pooling)
+        for precision in ("float32", "bf16")
+    )
+    views = encoding.scaled_views(batch, [1.0, 0.5])
+    found = torch.from_numpy(rounded.encode(views))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = torch.cat([plain._encoder(view).float() for view in views], dim=1)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+    exact = torch.from_numpy(plain.encode(views))
+    difference = float((found - exact).norm() / exact.norm())
+    assert 1e-4 < difference < 0.05, "rounded, and not by more than bfloat16 does"
+
+
+def test_weights_are_rounded_once_and_not_in_every_forward_pass():
+    encoder = build_encoder("mobilenet_v3_small", "quality", seed=2)
+    kept = encoding.FrozenEncoder(encoder, [1.0], torch.device("cpu"), "bf16")
+    weights = sum(p.numel() for p in encoder.body.parameters() if p.ndim > 1)
+    view = torch.rand(1, 3, 32, 32)
+    with torch.profiler.profile(record_shapes=True) as seen:
+        kept.encode([view])
+    copies = [event for event in seen.events() if event.name == "aten::_to_copy"]
+    assert copies, "activations are rounded"
+    largest = max(prod(event.input_shapes[0]) for event in copies)
+    assert largest < weights / 10
