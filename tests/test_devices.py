@@ -237,6 +237,8 @@ def test_what_a_layer_frees_serves_the_next_one_without_new_pages():
 
 
 def test_bf16_instructions_are_those_that_torch_finds(monkeypatch):
+    import torch
+
     for capabilities, found in (
         ({"avx2": True, "avx512_bf16": False}, []),
         ({"avx512_bf16": True, "amx_bf16": True, "avx512_f": True}, ["amx_bf16", "avx512_bf16"]),
@@ -260,6 +262,8 @@ def test_bf16_instructions_are_those_that_torch_finds(monkeypatch):
 def test_emulated_bf16_is_said_to_be_slow(
     monkeypatch, capsys, precision, processor, instructions, warns
 ):
+    import torch
+
     monkeypatch.setattr(devices, "bf16_instructions", lambda: instructions)
     devices.warn_of_emulation("features.precision", precision, torch.device(processor))
     said = capsys.readouterr().err
