@@ -1,6 +1,6 @@
 """A score against no-reference metrics of pyiqa, by processor time per image.
 
-    python benchmarks/metrics.py --mirror DIR --write
+    python benchmarks/metrics.py --mirror DIR
 
 Each metric scores the same files from the path on, one at a time on one thread, in turn with
 `Scorer`; medians of the ratios of the images. Only metrics that pyiqa builds without a download are
@@ -22,11 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 from ratios import Ratio, add_option, put
-from usage import processor
 
-from reiqa import Scorer, images, store
-
-PAGE = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "metrics.md"
+from reiqa import Scorer, images
 
 #: Names in pyiqa, and options under which they are built without a download.
 METRICS: dict[str, dict[str, Any]] = {
@@ -80,7 +77,6 @@ def main() -> None:
     parser.add_argument("--mirror", type=Path, required=True, help="holds BIQ2021/")
     parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE}")
     add_option(parser)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -94,33 +90,14 @@ def main() -> None:
     paths = [files[at] for at in np.linspace(0, len(files) - 1, given.images).astype(int)]
     sizes = sorted({f"{width}x{height}" for height, width in map(images.read_size, paths)})
     own, found = measure(Scorer.load("lite"), metrics, paths, given.rounds)
-    what = f"scores a second, bundle lite, {', '.join(sizes)}"
-    ratios = [
-        Ratio(what, statistics.median(times), f"pyiqa's {name.upper()}")
-        for name, times in found.items()
-    ]
-    lines = [
-        "# A score against no-reference metrics of pyiqa",
-        "",
-        f"Written by `python benchmarks/metrics.py`. {processor()}, one thread, processor time from"
-        f" the path of a file to the score; {given.images} images of BIQ2021 ({', '.join(sizes)}),"
-        f" {given.rounds} rounds, each metric in turn with the scorer. pyiqa {version('pyiqa')},"
-        f" torch {torch.__version__}, revision {store.revision()}. Only metrics that pyiqa builds"
-        " without a download; CNNIQA and MUSIQ have random weights, so their scores mean nothing.",
-        "",
-        f'`Scorer.load("lite")`: {statistics.median(own):.3f} s (median).',
-        "",
-        "| metric | its time / ours, median | range |",
-        "|---|---|---|",
-    ]
+    print(f"Scorer.load('lite'): {statistics.median(own):.3f} s, median; {', '.join(sizes)}")
     for name, times in found.items():
-        span = f"{min(times):.2f} to {max(times):.2f}"
-        lines.append(f"| {name} | **{statistics.median(times):.2f}** | {span} |")
-    text = "\n".join([*lines, ""])
-    print(text)
-    put(given, ratios)
-    if given.write:
-        store.write_text(PAGE, text)
+        middle = statistics.median(times)
+        print(f"{name}: {middle:.2f} times as long ({min(times):.2f} to {max(times):.2f})")
+    what = f"scores a second, bundle lite, {', '.join(sizes)}, one thread"
+    medians = {name: statistics.median(times) for name, times in found.items()}
+    peer = f"pyiqa {version('pyiqa')}'s"
+    put(given, [Ratio(what, each, f"{peer} {name.upper()}") for name, each in medians.items()])
 
 
 if __name__ == "__main__":
