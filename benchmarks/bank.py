@@ -223,19 +223,7 @@ def report(chunks: int, processes: int) -> tuple[str, list[Ratio]]:
             f"| {name} | {1e3 * plain:.1f} | {1e3 * ours:.1f} | {plain / ours:.1f} |"
             f" {ours / total:.0%} |"
         )
-    jitter = next(ours for name, _, ours in rows if name == "jitter")
-    others = np.mean([ours for name, _, ours in rows if name != "jitter"])
-    ratios.append(
-        Ratio(
-            "time of `jitter`",
-            float(jitter / others),
-            "the mean of the other types",
-            "at most 8",
-            bool(jitter / others <= 8),
-        )
-    )
-    last = f"`jitter` costs {jitter / others:.1f} times the mean of the rest.\n"
-    return "\n".join([*lines, "", last]), ratios
+    return "\n".join([*lines, ""]), ratios
 
 
 def main() -> None:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from ratios import Ratio, add_option, put
 
 from reiqa import store
 
@@ -77,9 +76,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--photographs", type=int, nargs="+", default=[1000], metavar="N")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE}")
-    add_option(parser)
     given = parser.parse_args()
-    rows, found = [], []
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         project = Project.new(Path(folder) / "project", yaml.safe_load(PRESET.read_text()))
         for count in given.photographs:
@@ -93,16 +91,6 @@ def main() -> None:
                     f"| {whole.wall:.2f} | {version.wall:.2f} | **{more.wall:.2f}** "
                     f"| {whole.processor:.2f} | {version.processor:.2f} "
                     f"| **{more.processor:.2f}** |\n"
-                )
-                found.append(
-                    Ratio(
-                        f"`{name}`, {jobs} jobs and {count:,} photographs, above `--version`,"
-                        " processor time",
-                        more.processor / BOUND,
-                        f"the {BOUND:g} s allowed",
-                        "at most 1",
-                        more.processor <= BOUND,
-                    )
                 )
     counts = " ".join(str(count) for count in given.photographs)
     text = (
@@ -120,7 +108,6 @@ def main() -> None:
         " in the first stage alone: `dvc status features fit report` leaves them out.\n"
     )
     print(text)
-    put(given, found)
     if given.write:
         store.write_text(PAGE, text)
 

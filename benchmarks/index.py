@@ -22,7 +22,6 @@ from pathlib import Path
 
 from PIL import Image
 from pretended import listed, receive
-from ratios import Ratio, add_option, put
 from skimage import data
 from usage import Used, processor, reiqa
 
@@ -122,7 +121,6 @@ def main() -> None:
     parser.add_argument(
         "--write", action="store_true", help=f"to {OUT.name} in docs/log/benchmarks"
     )
-    add_option(parser)
     chosen = parser.parse_args()
     os.sched_setaffinity(0, {chosen.core})
     rows = listed("FLIVE")
@@ -135,23 +133,6 @@ def main() -> None:
     patches = sum(row["dis_type"].startswith("patch") for row in rows)
     text = report(measured, len(rows) - patches, patches, chosen.rounds)
     print(text)
-    put(
-        chosen,
-        [
-            Ratio(
-                f"`reiqa index --dataset flive{row.options}`, {what}",
-                used / most,
-                f"the {most:,} {unit} allowed",
-                "at most 1",
-                used <= most,
-            )
-            for row in measured
-            for what, used, most, unit in (
-                ("time", row.used.wall_s, MOST_SECONDS, "s"),
-                ("memory", row.used.peak_mib, MOST_MIB, "MiB"),
-            )
-        ],
-    )
     if chosen.write:
         store.write_text(OUT, text)
     if not all(row.within for row in measured):

@@ -19,7 +19,6 @@ import torchvision
 import yaml
 from PIL import Image
 from pretended import listed, receive
-from ratios import Ratio, add_option, put
 from skimage import data
 from usage import Used, processor, reiqa
 
@@ -127,7 +126,6 @@ def main() -> None:
     parser.add_argument(
         "--write", action="store_true", help=f"to {OUT.name} in docs/log/benchmarks"
     )
-    add_option(parser)
     chosen = parser.parse_args()
     paths = [row["dis_img_path"] for row in listed("KonIQ-10k")][: chosen.count]
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder, chdir(folder):
@@ -138,19 +136,6 @@ def main() -> None:
             rows.append(row)
     text = report(rows, len(paths), chosen.full)
     print(text)
-    put(
-        chosen,
-        [
-            Ratio(
-                f"memory of `reiqa {row.verb}`, {len(paths):,} photographs",
-                row.gib / row.most_gib,
-                f"the {row.most_gib:g} GiB allowed",
-                "at most 1",
-                row.within,
-            )
-            for row in rows
-        ],
-    )
     if chosen.write:
         store.write_text(OUT, text)
 

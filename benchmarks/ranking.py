@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ratios import Ratio, add_option, put
 
 from reiqa import layout, store
 from reiqa.data import fetch, index
@@ -95,7 +94,6 @@ def main() -> None:
     parser.add_argument("--photographs", type=int, metavar="N", help="of each dataset; default all")
     parser.add_argument("--mirror", type=Path, help="fetch and index absent datasets from there")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the statistics as JSON")
-    add_option(parser)
     given = parser.parse_args()
     for name in given.datasets:
         if given.mirror and not layout.index(name).exists():
@@ -108,18 +106,6 @@ def main() -> None:
     print("| dataset | distortion | median SRCC (all: lowest) | in order |\n|---|---|---|---|")
     for name, summary in (*summaries.items(), ("together", whole)):
         print(*lines(name, summary), sep="\n")
-    lowest = whole["lowest"]
-    put(
-        given,
-        [
-            Ratio("adjacent levels in order", whole["in_order"], "all of them"),
-            Ratio(
-                f"lowest median SRCC of a distortion, {lowest['type']}",
-                lowest["median_srcc"],
-                "a perfect order",
-            ),
-        ],
-    )
     if given.out:
         tree = {"bundle": scorer.bundle.identity, "together": whole, "datasets": summaries}
         store.write_json(given.out, tree)

@@ -222,10 +222,6 @@ def main() -> int:
     parser.add_argument(
         "--write", action="store_true", help="rewrite docs/explanation/distortions.md"
     )
-    # The tests load this file by its path, from where its neighbours are not found.
-    from ratios import Ratio, add_option, put
-
-    add_option(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     photos = list(embedded())
@@ -235,9 +231,6 @@ def main() -> int:
     bad = {name: found for name in means if (found := faults(name, means[name]))}
     for name, values in means.items():
         print(row(name, values), *bad.get(name, []))
-    sound = 1 - len(bad) / len(means)
-    what = "types that are worse at each further level, by PSNR and to the eye"
-    put(arguments, [Ratio(what, sound, "all types", "1", not bad)])
     if arguments.write:
         rewrite(means, len(photos))
     return 1 if bad else 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reiqa.errors import BadInputError
-from reiqa.params import ComputeParams
+from reiqa.params import ComputeParams, Precision
 from reiqa.progress import log
 
 if TYPE_CHECKING:
@@ -265,9 +265,9 @@ _ieee_before: list[str] = []
 def ieee_float32(processor: "torch.device") -> Iterator[None]:
     """Disable TF32 on a GPU, which PyTorch enables for cuDNN by default.
 
-    With float32, results agree to about 1e-6 on all devices; ``compute.precision: bf16`` is the
-    fast option. The setting is global: the first of several overlapping blocks sets it, the last
-    one restores it.
+    With float32, results agree to about 1e-6 on all devices; ``bf16`` (``compute.precision``,
+    ``features.precision``) is the fast option. The setting is global: the first of several
+    overlapping blocks sets it, the last one restores it.
     """
     global _ieee_blocks, _ieee_before
     import torch
@@ -292,6 +292,28 @@ def ieee_float32(processor: "torch.device") -> Iterator[None]:
             if not _ieee_blocks:
                 for backend, value in zip(backends, _ieee_before, strict=True):
                     backend.fp32_precision = value
+
+
+# Names in torch.cpu.get_capabilities: x86 (AVX512-BF16, AMX) and ARM.
+_BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16")
+
+
+def bf16_instructions() -> list[str]:
+    """Return the instruction sets of this processor that multiply in bfloat16."""
+    import torch
+
+    # A torch without this function counts as a processor without such instructions.
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return [name for name in _BF16_INSTRUCTIONS if capabilities.get(name)]
+
+
+def warn_of_emulation(key: str, precision: Precision, processor: "torch.device") -> None:
+    """Log that bfloat16 is slow if the processor has no instructions for it."""
+    if precision == "bf16" and processor.type == "cpu" and not bf16_instructions():
+        log(
+            f"{key}: this processor has no bfloat16 instructions; bf16 is emulated and much slower"
+            " than float32"
+        )
 
 
 def check_compiler() -> None:

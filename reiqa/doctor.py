@@ -5,10 +5,13 @@ import importlib.util
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
-from reiqa import devices, extras, pipeline, store
+from reiqa import devices, extras, pipeline, store, text
 from reiqa.backbone_names import PACKAGED
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, Params
@@ -72,6 +75,7 @@ def _check_pipeline(file: Path) -> bool:
     if "torch" not in broken_packages:
         gpus = ", ".join(devices.visible_gpus())
         print(f"GPUs       {gpus or 'none: everything runs on the processors'}")
+        print(f"bf16       {_bf16_support()}")
     mirror = os.environ.get("REIQA_MIRROR")
     print(f"mirror     {mirror or 'none (REIQA_MIRROR is not set)'}")
     try:
@@ -84,6 +88,71 @@ def _check_pipeline(file: Path) -> bool:
     if not missing:
         print(f"ok         {file}")
     return not (broken_packages or missing)
+
+
+def _bf16_support() -> str:
+    found = devices.bf16_instructions()
+    if not found:
+        return "emulated by this processor, and slow; keep precision at float32 on it"
+    return f"{', '.join(found)}; to measure what it gains, run: reiqa doctor --precision"
+
+
+# A network of dense convolutions, and one of depthwise convolutions, which gain less.
+_BF16_NETWORKS = ("resnet18", "mobilenet_v3_small")
+
+
+def measure_bf16() -> dict[str, tuple[float, float]]:
+    """Return how many times as fast bfloat16 is as float32 on one processor, by network.
+
+    Returns:
+        For features, and for encoders of a pretraining step: medians of the ratios of processor
+        time of three pairs of runs.
+    """
+    import torch
+
+    from reiqa.encoders import build_encoder
+    from reiqa.features.encoding import FrozenEncoder
+
+    processor, batch = torch.device("cpu"), torch.rand(1, 3, 96, 96)
+
+    def step(network: torch.nn.Module, bf16: bool) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            with torch.no_grad():
+                network(batch)  # the keys
+            embeddings = network(batch).float()
+        embeddings.square().mean().backward()
+
+    found = {}
+    torch.set_num_threads(1)
+    for name in _BF16_NETWORKS:
+        encoder = build_encoder(name, "quality", seed=0)
+        plain = FrozenEncoder(encoder, [1.0], processor)
+        rounded = FrozenEncoder(encoder, [1.0], processor, "bf16")
+        features = _times_as_fast(partial(plain.encode, [batch]), partial(rounded.encode, [batch]))
+        encoder.train()
+        found[name] = (
+            features,
+            _times_as_fast(partial(step, encoder, False), partial(step, encoder, True)),
+        )
+    return found
+
+
+def _times_as_fast(slow: Callable[[], object], fast: Callable[[], object]) -> float:
+    def seconds(work: Callable[[], object]) -> float:
+        start = time.process_time()
+        work()
+        return time.process_time() - start
+
+    slow(), fast()  # the first run allocates memory
+    return statistics.median(seconds(slow) / seconds(fast) for _ in range(3))
+
+
+def print_bf16() -> None:
+    """Measure what bfloat16 gains on this processor, and print it."""
+    print(f"bf16       {', '.join(devices.bf16_instructions()) or 'emulated'}")
+    print("Times as fast as float32 on this processor, measured:")
+    rows = [(name, *(f"{each:.2f}" for each in found)) for name, found in measure_bf16().items()]
+    print(text.align_columns(("network", "features.precision", "compute.precision"), rows))
 
 
 def _missing_requirements(chosen: Params) -> Iterator[str]:

@@ -68,6 +68,7 @@ PUBLISHED_TYPES = frozenset(
 
 Positive: TypeAlias = Annotated[int, Field(ge=1)]
 Fraction: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
+Precision: TypeAlias = Literal["float32", "bf16"]
 
 
 def _check_scale(value: float) -> float:
@@ -103,13 +104,14 @@ class ComputeParams(ParamsSection):
     Attributes:
         device: ``auto`` uses a GPU if there is one, waiting until it is free, else the CPU.
         threads: CPU threads of one job; affects results only by rounding.
-        precision: ``bf16`` autocasts encoders on a GPU.
+        precision: of pretraining; ``bf16`` autocasts the encoders. ``reiqa doctor --precision``
+            measures what it gains on a processor. Features have ``features.precision``.
         compile: use ``torch.compile`` for both encoders in pretraining.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Positive = 1
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Precision = "float32"
     compile: bool = False
 
 
@@ -324,12 +326,15 @@ class FeatureParams(ParamsSection):
             of every stage.
         batch: maximum number of photographs of equal shape in a batch.
         max_pixels: larger photographs are downscaled to this number of pixels and reported.
+        precision: ``bf16`` autocasts the frozen encoders. A bundle needs features in float32, in
+            which it scores.
     """
 
     scales: Scales = [1.0, 0.5]
     pooling: Pooling = "last"
     batch: Positive = 8
     max_pixels: Annotated[int, Field(ge=65_536)] = 50_000_000
+    precision: Precision = "float32"
 
 
 class RankingParams(ParamsSection):

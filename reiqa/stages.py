@@ -111,13 +111,12 @@ def _sections(*names: str) -> Callable[..., dict[str, Any]]:
     return pick
 
 
-def _arithmetic(params: Params) -> dict[str, Any]:
-    """Return the parameters of ``compute`` that affect results beyond rounding."""
-    return {"device": params.compute.device, "precision": params.compute.precision}
-
-
 # Parameters that affect the speed, and results only by rounding. They do not make artifacts stale.
-_PERFORMANCE_KEYS = {"training": {"checkpoint_every", "keep"}, "features": {"batch"}}
+_PERFORMANCE_KEYS = {
+    "compute": {"threads"},
+    "training": {"checkpoint_every", "keep"},
+    "features": {"batch"},
+}
 
 
 def _model(params: Params, name: str) -> dict[str, Any]:
@@ -134,14 +133,14 @@ def _model(params: Params, name: str) -> dict[str, Any]:
     sections = ("seed", "bank", "chunks") if name == "quality" else ("seed",)
     return {
         **{key: tree[key] for key in sections},
-        "compute": {**_arithmetic(params), "compile": params.compute.compile},
+        "compute": params.compute.model_dump(mode="json", exclude=_PERFORMANCE_KEYS["compute"]),
         name: {**expert, "training": training},
     }
 
 
 def _features(params: Params, *_values: str) -> dict[str, Any]:
     section = params.features.model_dump(mode="json", exclude=_PERFORMANCE_KEYS["features"])
-    return {"compute": _arithmetic(params), "features": section}
+    return {"compute": {"device": params.compute.device}, "features": section}
 
 
 def fit_params(params: Params, dataset: str) -> Params:

@@ -23,9 +23,10 @@ from reiqa.report import figures
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-#: Scripts that measure nothing by themselves.
+#: Scripts that compare with nothing: helpers, limits of time and memory, and studies of experts.
 NO_BENCHMARK = {
     *("plain", "ratios", "usage", "pretended", "course", "control"),
+    *("engines", "index", "memory", "severity", "ranking"),
     *("stages", "authentic", "chart_files"),
 }
 
@@ -271,3 +272,62 @@ def test_distortions_are_found_where_the_features_hold_them(load, monkeypatch) -
     lines = authentic.to_markdown("factor", present).splitlines()
     assert len(lines) == 2 + len(factors)
     assert lines[2].startswith("| blur | 50 | 0.500 | 0.") and "±" in lines[2]
+
+
+# ---- precision.py, metrics.py --------------------------------------------------------------------
+
+
+def test_rounded_products_are_those_of_bfloat16(load) -> None:
+    precision = load("precision.py")
+    draw = torch.Generator().manual_seed(4)
+    layer = torch.nn.Conv2d(8, 6, 3, padding=1).requires_grad_(False)
+    maps = torch.rand(2, 8, 12, 10, generator=draw)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = layer(maps)
+        with precision.RoundedProducts():
+            found = layer(maps)
+    assert found.dtype == expected.dtype == torch.bfloat16
+    # Sums in another order may round to the next number: 2**-8 of it.
+    torch.testing.assert_close(found.float(), expected.float(), rtol=2**-7, atol=1e-3)
+    assert (found == expected).float().mean() > 0.98
+    with precision.RoundedProducts():
+        assert torch.equal(layer(maps), layer(maps)) and layer(maps).dtype == torch.float32
+
+
+def test_a_processor_without_bf16_has_no_speed_to_measure(load, monkeypatch) -> None:
+    precision = load("precision.py")
+    compared = precision.Compared(9, {"both": (0.8, 0.8004)}, {"content": 0.01})
+    monkeypatch.setattr(precision.devices, "bf16_instructions", list)
+    assert precision.speeds(1) == []
+    page = precision.page(compared, 1, 0.002, [])
+    assert "| both | 0.8000 | 0.8004 | +0.0004 | 0.002: yes |" in page
+    assert "Not measured: this processor has no bfloat16 instructions." in page
+    far = precision.page(
+        precision.Compared(9, {"both": (0.8, 0.797)}, {"content": 0.01}), 1, 0.002, []
+    )
+    assert "| -0.0030 | 0.002: **no** |" in far
+
+
+def test_metrics_are_measured_in_turn_with_the_scorer(load, monkeypatch) -> None:
+    metrics = load("metrics.py")
+    calls: list[tuple[str, str]] = []
+    clock = [0.0]
+    monkeypatch.setattr(metrics.time, "process_time", lambda: clock[0])
+
+    def metric(name: str, seconds: float):
+        def work(path: str) -> None:
+            calls.append((name, path))
+            clock[0] += seconds
+
+        return work
+
+    own, found = metrics.measure(
+        metric("ours", 2.0), {"a": metric("a", 6.0), "b": metric("b", 1.0)}, [Path("x")], 2
+    )
+    assert [name for name, _ in calls] == ["ours", "a", "b", *["ours", "a", "ours", "b"] * 2]
+    assert own == [2.0] * 4 and found == {"a": [3.0, 3.0], "b": [0.5, 0.5]}
+
+
+def test_without_pyiqa_there_is_nothing_to_compare_with(load, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    assert load("metrics.py").peers() == {}

@@ -234,3 +234,37 @@ def test_what_a_layer_frees_serves_the_next_one_without_new_pages():
     new = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     # Ten times four layers of 24 MB; a kernel short of memory may take a few of them back.
     assert new < 10 * 4 * 24_000_000 / resource.getpagesize() / 5
+
+
+def test_bf16_instructions_are_those_that_torch_finds(monkeypatch):
+    import torch
+
+    for capabilities, found in (
+        ({"avx2": True, "avx512_bf16": False}, []),
+        ({"avx512_bf16": True, "amx_bf16": True, "avx512_f": True}, ["amx_bf16", "avx512_bf16"]),
+        ({"architecture": "aarch64", "bf16": True}, ["bf16"]),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
+        assert devices.bf16_instructions() == found
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert devices.bf16_instructions() == []
+
+
+@pytest.mark.parametrize(
+    ("precision", "processor", "instructions", "warns"),
+    [
+        ("bf16", "cpu", [], True),
+        ("bf16", "cpu", ["avx512_bf16"], False),
+        ("bf16", "cuda", [], False),
+        ("float32", "cpu", [], False),
+    ],
+)
+def test_emulated_bf16_is_said_to_be_slow(
+    monkeypatch, capsys, precision, processor, instructions, warns
+):
+    import torch
+
+    monkeypatch.setattr(devices, "bf16_instructions", lambda: instructions)
+    devices.warn_of_emulation("features.precision", precision, torch.device(processor))
+    said = capsys.readouterr().err
+    assert ("features.precision: this processor has no bfloat16" in said) is warns

@@ -119,6 +119,7 @@ NOT_RUN = {
     "pytest": "a test does not run the tests",
     "python benchmarks/severity.py": "measures 155 photographs; tests/distortions has a small form",
     "python -m json.tool": "needs a finished run",
+    "reiqa doctor --precision": "measures for seconds; tests/test_doctor.py measures one network",
     "reiqa doctor --results": "needs a finished run; the tutorial has one",
 }
 

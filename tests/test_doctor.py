@@ -91,3 +91,43 @@ def test_the_doctor_fails_if_a_requirement_is_missing(
     (tmp_path / "a.pth").write_bytes(b"weights")
     assert doctor.check_environment(file)
     assert f"ok         {file}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ([], "emulated by this processor"),
+        (["avx512_bf16"], "avx512_bf16; to measure what it gains"),
+    ],
+)
+def test_the_doctor_says_whether_the_processor_has_bf16(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    found: list[str],
+    says: str,
+) -> None:
+    monkeypatch.setattr(doctor, "_imports", lambda name: True)
+    monkeypatch.setattr(doctor.devices, "bf16_instructions", lambda: found)
+    doctor.check_environment(tmp_path / "params.yaml")
+    assert f"bf16       {says}" in capsys.readouterr().out
+
+
+def test_what_bf16_gains_is_the_ratio_of_the_times(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Each reading of the clock is one second on, and a run in bf16 takes three of them.
+    clock = iter(range(1000))
+    monkeypatch.setattr(doctor.time, "process_time", lambda: next(clock))
+    assert doctor._times_as_fast(lambda: None, lambda: [next(clock), next(clock)]) == 1 / 3
+    monkeypatch.setattr(doctor, "measure_bf16", lambda: {"resnet18": (2.19, 1.83)})
+    doctor.print_bf16()
+    *_, heads, row = capsys.readouterr().out.splitlines()
+    assert heads.split() == ["network", "features.precision", "compute.precision"]
+    assert row.split() == ["resnet18", "2.19", "1.83"]
+
+
+def test_bf16_is_measured_on_this_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_BF16_NETWORKS", ("mobilenet_v3_small",))
+    ((name, ratios),) = doctor.measure_bf16().items()
+    assert name == "mobilenet_v3_small" and all(ratio > 0 for ratio in ratios)

@@ -76,7 +76,10 @@ def test_a_free_choice_leaves_every_stage_fresh(what: str) -> None:
 
 
 NOT_FREE = {
-    "precision": ({"compute": {"device": "cpu", "precision": "bf16"}}, {"model", "features"}),
+    "precision": ({"compute": {"device": "cpu", "precision": "bf16"}}, {"model"}),
+    "precision of features": (
+        {"features": {**miniature.TREE["features"], "precision": "bf16"}}, {"features"},
+    ),
     "device": ({"compute": {"device": "cuda"}}, {"model", "features"}),
     "compile": ({"compute": {"device": "cpu", "compile": True}}, {"model"}),
     "the regressor": ({"regression": {"model": "svr"}}, {"fit", "cross", "report"}),

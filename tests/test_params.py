@@ -208,7 +208,7 @@ SEEN = {
     "seed": {"chunks", "model/content", "model/quality", "fit", "cross"},
     "preset": {"report"},
     "datasets": {"cross", "report"},
-    "compute": {"model/content", "model/quality", "features"},
+    "compute": {"model/content", "model/quality"},
     "data": {"index"},
     "bank": {"chunks", "model/quality"},
     "chunks": {"chunks", "model/quality"},

@@ -67,7 +67,7 @@ def test_it_takes_the_recipe_of_the_bundle_and_the_datasets_of_the_project(own: 
     assert tuple(params.features.scales) == recipe.scales
     assert params.features.pooling == recipe.pooling
     assert params.features.max_pixels == recipe.max_pixels
-    assert params.compute.precision == recipe.precision
+    assert params.features.precision == recipe.precision == "float32"
     for expert in EXPERTS:
         section = params.expert(expert)
         assert (section.source, section.file) == ("import", f"bundles/lite/{expert}.safetensors")

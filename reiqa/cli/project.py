@@ -93,6 +93,9 @@ def doctor(
     results: Annotated[
         bool, typer.Option("--results", help="Check the lineage of the results.")
     ] = False,
+    precision: Annotated[
+        bool, typer.Option("--precision", help="Measure what bf16 gains on this processor.")
+    ] = False,
     file: ParamsFile = layout.PARAMS,
 ) -> None:
     """Check the installation and the hardware of this machine.
@@ -101,5 +104,8 @@ def doctor(
     """
     from reiqa import doctor as checks
 
+    if precision:
+        checks.print_bf16()
+        return
     passed = checks.check_lineage(layout.ALL_SRCC) if results else checks.check_environment(file)
     raise typer.Exit(0 if passed else 1)

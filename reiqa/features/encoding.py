@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reiqa import tensors
 from reiqa.encoders import Encoder, with_pooling
 from reiqa.features.optimize import optimize_for_inference
-from reiqa.params import Pooling
+from reiqa.params import Pooling, Precision
 
 if TYPE_CHECKING:
     from reiqa.features.batching import Pixels
@@ -41,7 +41,7 @@ class FrozenEncoder:
         encoder: Encoder,
         scales: Sequence[float],
         processor: torch.device,
-        precision: str = "float32",
+        precision: Precision = "float32",
         pooling: Pooling = "last",
     ) -> None:
         """Copy the encoder to ``processor`` and optimise it.
@@ -50,7 +50,7 @@ class FrozenEncoder:
             encoder: encoder to copy; see `optimize_for_inference`.
             scales: 1 or 0.5 each.
             processor: device to compute on.
-            precision: ``bf16`` enables autocast.
+            precision: ``bf16`` enables autocast; returned features are float32.
             pooling: layers to pool.
 
         Raises:
@@ -59,9 +59,11 @@ class FrozenEncoder:
         frozen = copy.deepcopy(encoder).eval()
         frozen.body = optimize_for_inference(frozen.body)
         ready = with_pooling(frozen, pooling)
+        self._bf16 = precision == "bf16"
+        if self._bf16:
+            _round_weights(ready)
         self._encoder = ready.to(processor).to(memory_format=torch.channels_last)
         self._processor = processor
-        self._bf16 = precision == "bf16"
         self.width = len(scales) * ready.width
 
     @torch.inference_mode()
@@ -81,3 +83,14 @@ class FrozenEncoder:
             length = max(1, _CPU_PIXELS // view[0, 0].numel())
         parts: tuple[Tensor, ...] = view.split(length)
         return parts
+
+
+def _round_weights(encoder: nn.Module) -> None:
+    """Round the weights of the layers that autocast computes in bfloat16.
+
+    Autocast rounds them to the same values in every forward pass, because it keeps rounded weights
+    only for gradients.
+    """
+    for layer in encoder.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.to(torch.bfloat16)

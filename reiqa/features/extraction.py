@@ -145,6 +145,7 @@ def _encode_all(
     policy = ResizePolicy.from_params(params.features, source.resize)
     # Select the GPU before torch initialises CUDA.
     with devices.device(params.compute) as processor, ThreadPoolExecutor(_workers()) as pool:
+        devices.warn_of_emulation("features.precision", params.features.precision, processor)
         runs = [
             _expert_run(expert, source, params, processor, path)
             for expert, path in zip(experts, earlier, strict=True)
@@ -179,7 +180,6 @@ def _expert_run(
 ) -> ExpertRun:
     settings, weights = params.features, layout.model(expert)
     encoder = load_encoder(weights)
-    precision = params.compute.precision if processor.type == "cuda" else "float32"
     recipe = FeatureRecipe(
         {expert: store.verified_digest(weights)},
         {
@@ -190,12 +190,14 @@ def _expert_run(
             "resize": source.resize,
             "max_pixels": settings.max_pixels,
             "normalisation": encoder.normalization.name,
-            "precision": precision,
+            "precision": settings.precision,
             "processor": processor.type,
         },
     )
     key = parameters.tree_digest([dict(recipe.weights), dict(recipe.preprocessing)])[:24]
-    encoding = FrozenEncoder(encoder, settings.scales, processor, precision, settings.pooling)
+    encoding = FrozenEncoder(
+        encoder, settings.scales, processor, settings.precision, settings.pooling
+    )
     rows = RowStore(store.WORK / "features" / key, f"{source.job}-{expert}", encoding.width)
     _reuse_rows(earlier, recipe, rows)
     return ExpertRun(recipe, encoding, rows)

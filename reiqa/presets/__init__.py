@@ -33,7 +33,7 @@ datasets: {datasets}
 compute:
   device: auto
   threads: 1
-  precision: {precision}
+  precision: float32
 
 data:
   allow_missing: false
@@ -61,6 +61,7 @@ features:
   pooling: {pooling}
   batch: 8
   max_pixels: {max_pixels}
+  precision: {precision}
 
 # As the bundle's own regressor was fitted. A ranking term needs degraded copies of the datasets.
 regression:

@@ -46,6 +46,7 @@ def pretrain(expert: ExpertName, params: Params) -> Path:
         distributed.process_group(device) as ranks,
         _deterministic(device),
     ):
+        devices.warn_of_emulation("compute.precision", params.compute.precision, device)
         run = PretrainingRun(expert, params, view_source(expert, params), device, ranks)
         run.train()
         if ranks.is_main:
@@ -82,7 +83,7 @@ class PretrainingRun:
         self.settings: TrainingParams = section.training
         self.device, self.ranks = device, ranks
         self._seed = seeds.derive("pretrain", expert, params.seed)
-        self._autocast = device.type == "cuda" and params.compute.precision == "bf16"
+        self._autocast = params.compute.precision == "bf16"
         self.sampler = EpochSampler(
             len(source), self.settings.batch_size, self._seed, ranks.rank, ranks.world
         )
@@ -194,7 +195,7 @@ class PretrainingRun:
         )
 
     def precision(self) -> torch.autocast:
-        """Return the autocast context of the encoders: bfloat16 on a GPU, if enabled."""
+        """Return the autocast context of the encoders: bfloat16, if enabled."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast)
 
     def _keys(self, images: Tensor) -> Tensor:

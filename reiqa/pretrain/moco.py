@@ -50,7 +50,7 @@ class EncoderWithHead(nn.Module):
         """Return the outputs of ``(N, 3, H, W)`` images in [0, 1]."""
         encoded = torch.cat([self.encoder(part) for part in images.chunk(self._bn_splits)])
         embeddings = functional.normalize(self.head(encoded).float(), dim=1)
-        return Outputs(embeddings, self.distortions(encoded) if self.distortions else None)
+        return Outputs(embeddings, self.distortions(encoded).float() if self.distortions else None)
 
 
 class MoCo(nn.Module):

@@ -157,6 +157,12 @@ def _sides(dataset: str) -> tuple[int, int] | None:
 
 
 def _recipe(path: Path, experts: Mapping[ExpertName, Mapping[str, Any]]) -> BundleRecipe:
+    for expert in EXPERTS:
+        if (precision := experts[expert]["precision"]) != "float32":
+            raise BadInputError(
+                f"{path}: fitted on features in {precision}, but a bundle scores in float32. Set"
+                " features.precision to float32 and run: reiqa features, then reiqa fit"
+            )
     content, quality = (
         {name: value for name, value in experts[expert].items() if name not in _EXPERT_KEYS}
         for expert in EXPERTS

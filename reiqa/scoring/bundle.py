@@ -54,7 +54,7 @@ class BundleRecipe(_Part):
         half: resampling filter of the half scale.
         resize: length of the shorter side after downscaling; None keeps the size.
         max_pixels: larger images are downscaled to this number of pixels.
-        precision: numeric precision of the experts.
+        precision: numeric precision of the experts; a bundle scores in float32 everywhere.
         processor: device type of the training features; informational only.
         format: format number of the training features (`reiqa.stages`); informational only.
     """
@@ -64,7 +64,7 @@ class BundleRecipe(_Part):
     half: Literal["antialiased bicubic"]
     resize: int | None
     max_pixels: int
-    precision: Literal["float32", "bf16"]
+    precision: Literal["float32"]
     processor: str
     format: int = 1
 
@@ -311,6 +311,12 @@ def _parse_manifest(path: Path, text: bytes) -> Manifest:
             raise BadInputError(
                 f"{path}: format {number} is from an earlier version of reiqa;"
                 " make the bundle again with: reiqa bundle"
+            )
+        if tree["recipe"].get("precision") == "bf16":
+            raise BadInputError(
+                f"{path}: made from features in bf16, but a bundle scores in float32. Set"
+                " features.precision to float32 where it was made, and run: reiqa features, reiqa"
+                " fit, reiqa bundle"
             )
         return Manifest.model_validate(store.verify_checksum(tree))
     except ValidationError as error:

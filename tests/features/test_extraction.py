@@ -409,3 +409,15 @@ def test_an_encoder_that_gives_no_numbers_makes_error_rows(project, monkeypatch)
     monkeypatch.setattr(Encoder, "forward", lambda self, batch: forward(self, batch) * np.nan)
     found = features.read_features(features.extract("clive", "quality", parameters()))
     assert all("not finite" in error for error in found.errors)
+
+
+def test_features_in_bf16_are_rows_of_their_own(project, capsys):
+    exact = features.read_features(features.extract("clive", "quality", parameters()))
+    path = features.extract("clive", "quality", parameters(precision="bf16"))
+    rounded = features.read_features(path)
+    assert exact.recipe.preprocessing["precision"] == "float32"
+    assert rounded.recipe.preprocessing["precision"] == "bf16"
+    difference = np.linalg.norm(rounded.values - exact.values) / np.linalg.norm(exact.values)
+    assert 1e-4 < difference < 0.05
+    back = features.read_features(features.extract("clive", "quality", parameters()))
+    np.testing.assert_array_equal(back.values, exact.values)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -199,3 +200,22 @@ def test_two_processes_give_the_loss_curve_of_one(project, patterns, make, tmp_p
     for one, two in zip(curve(project), curve(other), strict=True):
         for name in ("loss", "alignment", "learning_rate"):
             assert two[name] == pytest.approx(one[name], rel=1e-3), name
+
+
+def test_a_run_in_bf16_repeats_and_differs_from_one_in_float32(project, patterns, make):
+    patterns.items = 4  # one step
+    pretrain("quality", make(epochs=1))
+    exact = curve(project)
+    rounded = make(epochs=1)
+    compute = rounded.compute.model_copy(update={"precision": "bf16"})
+    rounded = rounded.model_copy(update={"compute": compute})
+    losses, files = [], []
+    for _ in range(2):
+        shutil.rmtree("work")
+        encoder = encoders.load_encoder(pretrain("quality", rounded))
+        assert {p.dtype for p in encoder.parameters()} == {torch.float32}
+        losses.append([row["loss"] for row in curve(project)])
+        files.append(weights(project))
+    assert files[0] == files[1]
+    assert losses[0] != [row["loss"] for row in exact]
+    assert losses[0] == pytest.approx([row["loss"] for row in exact], rel=0.05)

@@ -113,6 +113,27 @@ def test_a_notice_file_is_allowed_in_a_bundle(copy: Path) -> None:
     assert bundle.load_bundle(copy).manifest.name == "tiny"
 
 
+def test_a_bundle_of_features_in_bf16_is_refused(copy: Path) -> None:
+    rewrite(copy, lambda tree: tree["recipe"].update(precision="bf16"))
+    with pytest.raises(BadInputError, match=r"bundle\.json: made from features in bf16") as refusal:
+        bundle.load_bundle(copy)
+    assert "features.precision to float32" in str(refusal.value)
+
+
+def test_no_bundle_is_built_from_features_in_bf16(in_run, tmp_path: Path, monkeypatch) -> None:
+    read = build.regressor.read_card
+
+    def rounded(path: Path) -> dict:
+        card = json.loads(json.dumps(read(path)))
+        card["experts"]["quality"]["precision"] = "bf16"
+        return card
+
+    monkeypatch.setattr(build.regressor, "read_card", rounded)
+    with pytest.raises(BadInputError, match="fitted on features in bf16") as refusal:
+        build.build_bundle("clive", tmp_path / "tiny")
+    assert "features.precision to float32" in str(refusal.value)
+
+
 def test_a_newer_format_is_distinguished_from_damage(copy: Path) -> None:
     rewrite(copy, lambda tree: tree.update(format=bundle.FORMAT + 1))
     with pytest.raises(BadInputError, match="newer than this version"):

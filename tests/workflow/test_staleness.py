@@ -153,6 +153,9 @@ FURTHER: dict[str, tuple[Callable[[Stubbed], None], str]] = {
     "the seed": (seed(1), SHARD.as_posix()),
     "chunks": (parameter("chunks", "swap", False), SHARD.as_posix()),
     "precision": (parameter("compute", "precision", "bf16"), "models/content.safetensors"),
+    "precision of features": (
+        parameter("features", "precision", "bf16"), "features/demo/content.h5",
+    ),
     "bytes of a corpus's index": (
         other_bytes(layout.index("demo_corpus"), "index", "demo_corpus"), SHARD.as_posix(),
     ),
