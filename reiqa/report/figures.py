@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from reiqa.params import VARIANTS, Variant
+from reiqa import text
+from reiqa.params import EXPERTS, VARIANTS, ExpertName, Variant
 from reiqa.report.chart_style import (
     INK,
     LINE,
@@ -28,7 +29,9 @@ Floats = NDArray[np.float64]
 
 #: Rasterised points cannot use a CSS variable; this colour works on light and dark backgrounds.
 _PIXELS = "#4c8fc7"
-_VECTOR_POINTS = 1500
+_VECTOR_POINTS = 500
+#: Maximum number of images in the chart of shares.
+_SHARES_POINTS = 250
 
 
 def overview(rows: Sequence[ResultRow], proxies: Sequence[str]) -> Chart:
@@ -110,6 +113,44 @@ def scatter(
         f"{len(predicted):,} images in test parts."
         + (" The line is the fitted four-parameter logistic." if curve is not None else ""),
         f"Scatter of {len(predicted)} predictions of the variant {variant} against {axis}.",
+        plot,
+    )
+
+
+def shares(
+    key: str, predicted: Floats, points: Mapping[ExpertName, Floats], fractions: Sequence[float]
+) -> Chart:
+    """Draw the points of each expert in each prediction against the prediction.
+
+    Args:
+        key: key of the chart.
+        predicted: ``(N,)`` predictions of both experts.
+        points: ``(N,)`` by expert.
+        fractions: of each expert in the variance of the predictions; the slopes of the clouds.
+    """
+    step = -(-len(predicted) // _SHARES_POINTS)
+    drawn = np.argsort(predicted, kind="stable")[::step]
+
+    def plot(axes: Axes) -> None:
+        axes.axhline(0, color=SOFT, linewidth=0.8)
+        for expert in EXPERTS:
+            axes.plot(
+                predicted[drawn], points[expert][drawn], MARKERS[expert], color=SERIES[expert],
+                markersize=3, markeredgewidth=0, alpha=0.6,
+            )  # fmt: skip
+        axes.set_xlabel("predicted by both experts")
+        axes.set_ylabel("points of each expert")
+        legend(axes, paper=False, shown=EXPERTS)
+
+    words = ", ".join(
+        f"{expert} {text.percent(share)}" for expert, share in zip(EXPERTS, fractions, strict=True)
+    )
+    some = f"{len(drawn):,} of {len(predicted):,} images are drawn. " if step > 1 else ""
+    return chart(
+        key,
+        "Points of each expert",
+        f"{some}Each image has one point of each expert; the steeper cloud moves the score more.",
+        f"Points of each expert against the prediction; shares of its variance: {words}.",
         plot,
     )
 
@@ -252,7 +293,7 @@ def curves(
         panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
         for panel, name in zip(panels, names, strict=True):
             panel.plot(step, series[name], color=SERIES[colour], linewidth=0.7, alpha=0.45)
-            panel.plot(step, _smooth(series[name]), color=SERIES[colour], linewidth=1.6)
+            panel.plot(step, smooth(series[name]), color=SERIES[colour], linewidth=1.6)
             panel.set_ylabel(name)
         panels[-1].set_xlabel("step")
     ends = "; ".join(f"{name} ends at {series[name][-1]:.4g}" for name in names)
@@ -264,7 +305,7 @@ def curves(
     )
 
 
-def _smooth(values: Floats) -> Floats:
+def smooth(values: Floats) -> Floats:
     """Return the moving average over a fiftieth of the run, shorter at both ends."""
     half = min(max(1, len(values) // 100), (len(values) - 1) // 2)
     window = np.ones(2 * half + 1)

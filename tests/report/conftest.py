@@ -90,12 +90,15 @@ def write_dataset(settings, name: str, proxy: bool, rows: int = 40) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.predictions.csv").open("w", newline="") as stream:
         out = csv.writer(stream)
-        out.writerow(["split", "image", "mos", *VARIANTS, "residual"])
+        shares = ["content_share", "quality_share"] if proxy else []
+        out.writerow(["split", "image", "mos", *VARIANTS, "residual", *shares])
         for split in range(SPLITS):
             for i in range(split % 2, rows, 2):
                 guesses = [rated[i] + draw.normal(0, NOISE[v]) for v in VARIANTS]
                 values = [f"{x:.6g}" for x in (rated[i], *guesses, guesses[-1] - rated[i])]
-                out.writerow([split, images[i], *values])
+                # A quarter of each deviation from the constant 0.5 is content's.
+                parts = [f"{part * (guesses[-1] - 0.5):.6g}" for part in (0.25, 0.75)]
+                out.writerow([split, images[i], *values, *parts[: len(shares)]])
     with (folder / f"{name}.alphas.csv").open("w", newline="") as stream:
         out = csv.writer(stream)
         out.writerow(["l1_ratio", "alpha", *VARIANTS])
