@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,8 +63,9 @@ def sample_chunk(
             height, width, _ = pixels.shape
             recipe = recipes.draw_recipe(chunks, types, seed, corpus, row.image, 0, height, width)
             if recipe is not None:
-                part = torch.from_numpy(cut_window(pixels, recipe).copy()).permute(2, 0, 1)
-                found.append(SampleChunk(pixels, pad_window(part, recipe), recipe))
+                part = np.ascontiguousarray(cut_window(pixels, recipe).transpose(2, 0, 1))
+                window = pad_window(torch.from_numpy(part), recipe)
+                found.append(SampleChunk(pixels, window, recipe))
         if len(found) == _COMPARED:
             break
     return max(found, key=_contrast, default=None)

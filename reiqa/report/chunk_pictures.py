@@ -151,9 +151,7 @@ def _pair(sample: SampleChunk, number: int) -> Plate:
             f" it is drawn between {text.percent(ola[0])} and {text.percent(ola[1])}."
         )
     else:
-        caption = (
-            f"A second pair of {patch} px covers more of the window. Overlap: {overlap}."
-        )
+        caption = f"A second pair of {patch} px covers more of the window. Overlap: {overlap}."
     return Plate(
         size.capitalize(),
         caption,

@@ -118,12 +118,12 @@ def scatter(
 
 
 def shares(
-    key: str, predicted: Floats, points: Mapping[ExpertName, Floats], fractions: Sequence[float]
+    dataset: str, predicted: Floats, points: Mapping[ExpertName, Floats], fractions: Sequence[float]
 ) -> Chart:
     """Draw the points of each expert in each prediction against the prediction.
 
     Args:
-        key: key of the chart.
+        dataset: name of the dataset.
         predicted: ``(N,)`` predictions of both experts.
         points: ``(N,)`` by expert.
         fractions: of each expert in the variance of the predictions; the slopes of the clouds.
@@ -147,9 +147,10 @@ def shares(
     )
     some = f"{len(drawn):,} of {len(predicted):,} images are drawn. " if step > 1 else ""
     return chart(
-        key,
-        "Points of each expert",
-        f"{some}Each image has one point of each expert; the steeper cloud moves the score more.",
+        f"{dataset}-shares",
+        f"Points of each expert: {dataset}",
+        f"{some}Each image has two marks, one for each expert. The expert whose marks rise more"
+        " steeply moves the prediction more.",
         f"Points of each expert against the prediction; shares of its variance: {words}.",
         plot,
     )
@@ -300,7 +301,8 @@ def curves(
     return Chart(
         key,
         title,
-        f"{int(step[-1]):,} steps; the bold line is smoothed.",
+        f"{int(step[-1]):,} steps; the bold line is smoothed. Top-1 accuracy is the fraction of"
+        " queries that are closest to their own key.",
         svg(figure, key, f"{title}: {ends}"),
     )
 

@@ -127,7 +127,7 @@ def pretraining_section(name: ExpertName, lineage: Lineage) -> PretrainingSectio
     facts = [_start(_recorded(name, lineage).get(name, {}).get("init", "random"))]
     ends = {label: figures.smooth(values)[[0, -1]] for label, values in series.items()}
     facts.append("The loss is {:.2f} at the start and {:.2f} at the end.".format(*ends["loss"]))
-    if "top-1 accuracy" in ends:
+    if np.isfinite(ends.get("top-1 accuracy", np.nan)).all():
         shares = "A query finds its own key in {} of the cases at the start, {} at the end."
         facts.append(shares.format(*map(text.percent, ends["top-1 accuracy"])))
     return PretrainingSection(name, " ".join(facts), chart)
@@ -165,5 +165,5 @@ def shares_section(name: str, found: Predictions) -> SharesSection | None:
     return SharesSection(
         name,
         {"content": first, "quality": 100 - first},
-        figures.shares(f"{name}-shares", found.predicted["both"], found.shares, fractions.tolist()),
+        figures.shares(name, found.predicted["both"], found.shares, fractions.tolist()),
     )

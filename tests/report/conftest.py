@@ -19,7 +19,7 @@ KINDS = ("jpeg", "lens_blur", "white_noise", "pixelate")
 TREE = {
     "preset": "made-up",
     "datasets": ["demo", "clive"],
-    "chunks": {"corpora": ["kodak"]},
+    "chunks": {"corpora": ["kodak"], "n_aug": 3, "patch": 32},
     "content": {"source": "package", "backbone": "efficientnet_lite0"},
     "quality": {
         "source": "pretrain",
@@ -70,6 +70,7 @@ def build(settings) -> None:
     for name in settings.datasets:
         write_dataset(settings, name, proxy=name == "demo")
     write_cross(settings)
+    write_corpus()
     write_experts(settings)
     for name in settings.datasets:
         inputs = [layout.model(expert) for expert in ("content", "quality")]
@@ -153,6 +154,20 @@ def variant(draw, noise: float, grouped: bool, name: str, dataset: str) -> dict:
         "by_distortion": groups if grouped else {},
         "by_level": levels if grouped else {},
     }
+
+
+def write_corpus() -> None:
+    """Two photographs, of which the first is almost flat."""
+    draw = np.random.default_rng(5)
+    lines = ["image,width,height,digest"]
+    for name, deviation in (("flat", 1), ("stones", 50)):
+        path = layout.raw("kodak") / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = draw.normal(128, deviation, (20, 28, 3)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(coarse).resize((224, 160), Image.Resampling.BICUBIC).save(path)
+        lines.append(f"{path.name},224,160,{store.file_digest(path)[:16]}")
+    layout.index("kodak").parent.mkdir(parents=True, exist_ok=True)
+    layout.index("kodak").write_text("\n".join(lines) + "\n")
 
 
 def write_cross(settings) -> None:
