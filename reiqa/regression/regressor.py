@@ -131,8 +131,8 @@ class Regressor:
         mean = self.link(np.array([self.intercept]))
         alone = self.link(parts + self.intercept)
         both = self.link(parts.sum(axis=1) + self.intercept)
-        others: Matrix = alone[:, ::-1]
-        return (alone - mean + both[:, None] - others) / 2
+        shares: Matrix = (alone - mean + both[:, None] - alone[:, ::-1]) / 2
+        return shares
 
 
 @dataclass(frozen=True)

@@ -124,13 +124,13 @@ def pretraining_section(name: ExpertName, lineage: Lineage) -> PretrainingSectio
         return PretrainingSection(name, "Its training curve is not on this machine.", None)
     series = {label: curve[key] for key, label in _CURVES.items() if key in curve}
     chart = figures.curves(f"{name}-curve", f"Pretraining, {name}", curve["step"], series, name)
-    facts = [_start(_recorded(name, lineage).get(name, {}).get("init", "random"))]
+    told = [_start(_recorded(name, lineage).get(name, {}).get("init", "random"))]
     ends = {label: figures.smooth(values)[[0, -1]] for label, values in series.items()}
-    facts.append("The loss is {:.2f} at the start and {:.2f} at the end.".format(*ends["loss"]))
+    told.append("The loss is {:.2f} at the start and {:.2f} at the end.".format(*ends["loss"]))
     if np.isfinite(ends.get("top-1 accuracy", np.nan)).all():
         shares = "A query finds its own key in {} of the cases at the start, {} at the end."
-        facts.append(shares.format(*map(text.percent, ends["top-1 accuracy"])))
-    return PretrainingSection(name, " ".join(facts), chart)
+        told.append(shares.format(*map(text.percent, ends["top-1 accuracy"])))
+    return PretrainingSection(name, " ".join(told), chart)
 
 
 def _origin(card: Mapping[str, Any]) -> str:

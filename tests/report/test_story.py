@@ -136,9 +136,9 @@ def test_pretraining_says_where_it_starts_and_how_the_loss_falls(project, init, 
 
 def test_photographs_that_are_not_here_leave_a_sentence(project):
     shutil.rmtree(layout.raw("kodak"))
-    text = written_again(project)
-    assert "The photographs of kodak are not on this machine." in text
-    assert 'class="plate"' not in text and 'class="mark"' not in text
+    found = story.chunk_section(lineage(project))
+    assert found.absent == "The photographs of kodak are not on this machine."
+    assert not found.plates and not found.types
 
 
 def test_without_provenance_of_the_expert_no_chunk_is_guessed(project):
