@@ -108,6 +108,7 @@ def test_an_imported_quality_expert_has_neither_chunk_nor_loss_and_the_page_says
     words = "its weights were imported from moco.pt of the bundle lite."
     assert f"The quality expert was not pretrained here: {words}" in text
     assert f"Not pretrained here: {words} There is no loss to show." in text
+    assert "Its pairs are" not in text
 
 
 def test_a_content_expert_of_a_package_is_said_to_be_one(project):
