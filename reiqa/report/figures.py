@@ -277,7 +277,12 @@ def alphas(key: str, paths: Mapping[Variant, tuple[Floats, Floats]]) -> Chart:
 
 
 def curves(
-    key: str, title: str, step: Floats, series: Mapping[str, Floats], colour: Variant
+    key: str,
+    title: str,
+    step: Floats,
+    series: Mapping[str, Floats],
+    colour: Variant,
+    filling: int = 0,
 ) -> Chart:
     """Draw metrics of a pretraining run against the step, one panel each.
 
@@ -287,6 +292,7 @@ def curves(
         step: ``(N,)`` steps.
         series: ``(N,)`` values by metric name.
         colour: expert whose colour is used.
+        filling: number of steps in which the queue of negatives fills; they are shaded.
     """
     names = list(series)
     figure = blank(0.3 + 1.15 * len(names))
@@ -296,13 +302,16 @@ def curves(
             panel.plot(step, series[name], color=SERIES[colour], linewidth=0.7, alpha=0.45)
             panel.plot(step, smooth(series[name]), color=SERIES[colour], linewidth=1.6)
             panel.set_ylabel(name)
+            if filling:
+                panel.axvspan(0, min(filling, step[-1]), color=LINE, alpha=0.5, linewidth=0)
         panels[-1].set_xlabel("step")
     ends = "; ".join(f"{name} ends at {series[name][-1]:.4g}" for name in names)
     return Chart(
         key,
         title,
         f"{int(step[-1]):,} steps; the bold line is smoothed. Top-1 accuracy is the fraction of"
-        " queries that are closest to their own key.",
+        " queries that are closest to their own key."
+        + (" Shaded: the queue of keys fills, which makes the task harder." if filling else ""),
         svg(figure, key, f"{title}: {ends}"),
     )
 

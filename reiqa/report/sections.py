@@ -246,15 +246,15 @@ def _photo(name: str, found: Predictions, row: int, places: int, side: int) -> P
     return Photo(
         image=image,
         name=Path(image).name,
-        rated=f"{found.rated[row]:.{places}f}",
-        predicted=f"{found.predicted['both'][row]:.{places}f}",
-        shares=[(expert, _signed(each[row], places)) for expert, each in points.items()],
+        rated=_number(found.rated[row], f".{places}f"),
+        predicted=_number(found.predicted["both"][row], f".{places}f"),
+        shares=[(expert, _number(each[row], f"+.{places}f")) for expert, each in points.items()],
         uri=thumbnails.thumbnail(layout.image_folder(name) / image, side),
     )
 
 
-def _signed(value: float, places: int) -> str:
-    return f"{value:+.{places}f}".replace("-", "\N{MINUS SIGN}")
+def _number(value: float, form: str) -> str:
+    return format(value, form).replace("-", "\N{MINUS SIGN}")
 
 
 def cross_grid(rows: Sequence[ResultRow], crossings: Sequence[CrossResult]) -> CrossGrid | None:

@@ -1,5 +1,6 @@
 """How the method works, told with what this run made: a chunk, pretraining and shares."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,14 +124,32 @@ def pretraining_section(name: ExpertName, lineage: Lineage) -> PretrainingSectio
     if not curve:
         return PretrainingSection(name, "Its training curve is not on this machine.", None)
     series = {label: curve[key] for key, label in _CURVES.items() if key in curve}
-    chart = figures.curves(f"{name}-curve", f"Pretraining, {name}", curve["step"], series, name)
-    told = [_start(_recorded(name, lineage).get(name, {}).get("init", "random"))]
-    ends = {label: figures.smooth(values)[[0, -1]] for label, values in series.items()}
-    told.append("The loss is {:.2f} at the start and {:.2f} at the end.".format(*ends["loss"]))
+    recorded = _recorded(name, lineage).get(name, {})
+    filling = _filling_steps(recorded.get("training") or {}, card)
+    title = f"Pretraining, {name}"
+    chart = figures.curves(f"{name}-curve", title, curve["step"], series, name, filling)
+    # While the queue fills, the task becomes harder, and the loss may rise.
+    rows = [min(int(np.searchsorted(curve["step"], filling)), len(curve["step"]) - 1), -1]
+    ends = {label: figures.smooth(values)[rows] for label, values in series.items()}
+    start = "once the queue of keys is full" if filling else "at the start"
+    told = [_start(recorded.get("init", "random"))]
+    told.append(
+        "The loss is {:.2f} {} and {:.2f} at the end.".format(
+            ends["loss"][0], start, ends["loss"][1]
+        )
+    )
     if np.isfinite(ends.get("top-1 accuracy", np.nan)).all():
-        shares = "A query finds its own key in {} of the cases at the start, {} at the end."
-        told.append(shares.format(*map(text.percent, ends["top-1 accuracy"])))
+        before, after = map(text.percent, ends["top-1 accuracy"])
+        told.append(
+            f"A query finds its own key in {before} of the cases {start}, {after} at the end."
+        )
     return PretrainingSection(name, " ".join(told), chart)
+
+
+def _filling_steps(training: Mapping[str, Any], card: Mapping[str, Any]) -> int:
+    """Return the number of steps until the queue, which starts empty, is full; 0 if unknown."""
+    size, pairs = training.get("queue_size"), card.get("pairs_per_step")
+    return math.ceil(size / pairs) if size and pairs else 0
 
 
 def _origin(card: Mapping[str, Any]) -> str:

@@ -207,6 +207,7 @@ def card(expert: str) -> dict:
         "backbone": "shufflenet_v2_x0_5",
         "width": 1024,
         "steps": 200,
+        "pairs_per_step": 4096,
     }
 
 
