@@ -29,9 +29,11 @@ Floats = NDArray[np.float64]
 
 #: Rasterised points cannot use a CSS variable; this colour works on light and dark backgrounds.
 _PIXELS = "#4c8fc7"
-_VECTOR_POINTS = 500
+_VECTOR_POINTS = 300
+#: Maximum number of images in a scatter; more would only add bytes.
+_SCATTER_POINTS = 1000
 #: Maximum number of images in the chart of shares.
-_SHARES_POINTS = 250
+_SHARES_POINTS = 120
 
 
 def overview(rows: Sequence[ResultRow], proxies: Sequence[str]) -> Chart:
@@ -92,10 +94,12 @@ def scatter(
         axis: label of the ratings axis.
     """
     many = len(predicted) > _VECTOR_POINTS
+    # Not every n-th image: names may follow references, types and levels in turn.
+    drawn = np.random.default_rng(0).permutation(len(predicted))[:_SCATTER_POINTS]
 
     def plot(axes: Axes) -> None:
         axes.scatter(
-            predicted, rated, s=3 if many else 11, linewidths=0,
+            predicted[drawn], rated[drawn], s=3 if many else 11, linewidths=0,
             c=_PIXELS if many else SERIES[variant],
             alpha=0.25 if many else 0.55, rasterized=many, marker=MARKERS[variant],
         )  # fmt: skip
@@ -111,6 +115,7 @@ def scatter(
         key,
         f"Predicted against rated: {variant}",
         f"{len(predicted):,} images in test parts."
+        + (f" {len(drawn):,} of them are drawn." if len(drawn) < len(predicted) else "")
         + (" The line is the fitted four-parameter logistic." if curve is not None else ""),
         f"Scatter of {len(predicted)} predictions of the variant {variant} against {axis}.",
         plot,

@@ -19,7 +19,7 @@ from reiqa.seeds import derive
 
 #: Maximum longer side of a thumbnail, and pixels of all thumbnails of a page: many are smaller.
 _THUMBNAIL = 320
-_PIXELS = 24 * _THUMBNAIL**2
+_PIXELS = 12 * _THUMBNAIL**2
 _TILE = 96
 #: Top left corner of the tile in the cat photograph: fur, an eye and a soft background.
 _CORNER = (86, 166)
