@@ -129,10 +129,14 @@ def test_pretraining_says_where_it_starts_and_how_the_loss_falls(project, init, 
     seal_again(project, "quality", quality=project.params.quality.model_copy(update={"init": init}))
     found = story.pretraining_section("quality", lineage(project))
     assert words in found.facts and found.chart is not None
-    start, end = map(
-        float, re.findall(r"loss is ([\d.]+) at the start and ([\d.]+)", found.facts)[0]
+    # 65,536 keys at 4,096 a step: the queue is full after 16 steps.
+    assert "Shaded: the queue of keys fills" in found.chart.caption
+    losses = re.findall(
+        r"loss is ([\d.]+) once the queue of keys is full and ([\d.]+)", found.facts
     )
-    assert start > 6 > 2 > end
+    start, end = map(float, losses[0])
+    assert start == pytest.approx(7 * np.exp(-16 / 80) + 1, abs=0.4)
+    assert end < 2
 
 
 def test_photographs_that_are_not_here_leave_a_sentence(project):
