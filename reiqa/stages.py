@@ -213,6 +213,13 @@ def _results(params: Params) -> list[Path]:
     return [layout.result(name) for name in params.datasets]
 
 
+def _report_inputs(params: Params) -> list[Path]:
+    # The page draws a chunk from the index: the shards may be terabytes, or deleted by now.
+    drawn = params.chunks.corpora[:1] if params.quality.source == "pretrain" else []
+    inputs = [*_results(params), layout.CROSS, *_models(), layout.PROBE]
+    return [*inputs, *map(layout.index, drawn)]
+
+
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
@@ -305,7 +312,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             name="fit",
             summary="fit a dataset's regressors by the protocol, and evaluate them",
-            format=1,
+            format=2,
             wildcards=("dataset",),
             target="fit",
             items=lambda params: params.datasets,
@@ -340,12 +347,12 @@ STAGES: dict[str, Stage] = {
         Stage(
             name="report",
             summary="gather all results in tables and one page",
-            format=2,
+            format=3,
             wildcards=(),
             target="report",
             items=lambda _params: [""],
             output=lambda: layout.ALL_SRCC,
-            inputs=lambda params: [*_results(params), layout.CROSS, *_models(), layout.PROBE],
+            inputs=_report_inputs,
             parameters=_sections("preset", "datasets", "regression", "report"),
             command="reiqa report",
             work="reiqa.report.page:write_page",

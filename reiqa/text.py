@@ -67,3 +67,8 @@ def format_csv(heads: Iterable[object], rows: Iterable[Iterable[object]]) -> str
 def escape_control_characters(line: str) -> str:
     """Escape control characters, which could come from file names in untrusted archives."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def percent(fraction: float) -> str:
+    """Format a fraction as whole per cent, with a space that does not break."""
+    return f"{100 * fraction:.0f}\N{NO-BREAK SPACE}%"

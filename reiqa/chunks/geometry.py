@@ -34,6 +34,12 @@ class CropPair(NamedTuple):
     second: Point
 
 
+def overlap_share(pair: CropPair, patch: int) -> float:
+    """Return the overlap of two crops of side ``patch``, as a fraction of the area of a crop."""
+    down, right = (abs(second - first) for first, second in zip(*pair, strict=True))
+    return (patch - down) * (patch - right) / patch**2
+
+
 def even_margin(margin: int) -> int:
     """Return the margin for a filter with support ``margin`` followed by the half-scale filter.
 

@@ -111,21 +111,43 @@ def _add_photograph(
     group: h5py.Group, corpus: str, row: CorpusImage, types: tuple[str, ...], params: Params
 ) -> None:
     """Add all windows of one photograph."""
-    path = layout.image_folder(corpus) / row.image
-    pixels = images.read_rgb(path)
-    digest = store.file_digest(path)
-    if not digest.startswith(row.digest):
-        raise BadInputError(f"{path}: changed since it was indexed; run reiqa index again")
+    pixels, digest = read_photograph(corpus, row)
     height, width, _ = pixels.shape
     for number in range(params.chunks.windows_per_image):
         recipe = recipes.draw_recipe(
             params.chunks, types, params.seed, corpus, row.image, number, height, width
         )
         if recipe is None:
+            path = layout.image_folder(corpus) / row.image
             raise BadInputError(f"{path}: {width}x{height} pixels are too small for a chunk")
-        top, left = recipe.frame.top, recipe.frame.left
-        window = pixels[top : top + recipe.height, left : left + recipe.width]
-        _store(group, window, recipe, digest)
+        _store(group, cut_window(pixels, recipe), recipe, digest)
+
+
+def read_photograph(corpus: str, row: CorpusImage) -> tuple[Pixels, str]:
+    """Return the pixels ``(H, W, 3)`` and the SHA-256 of an indexed photograph.
+
+    Raises:
+        BadInputError: the file cannot be read, or has changed since it was indexed.
+    """
+    path = layout.image_folder(corpus) / row.image
+    pixels = images.read_rgb(path)
+    digest = store.file_digest(path)
+    if not digest.startswith(row.digest):
+        raise BadInputError(f"{path}: changed since it was indexed; run reiqa index again")
+    return pixels, digest
+
+
+def cut_window(pixels: Pixels, recipe: ChunkRecipe) -> Pixels:
+    """Return the part of the window that lies in the photograph (see `pad_window`)."""
+    top, left = recipe.frame.top, recipe.frame.left
+    return pixels[top : top + recipe.height, left : left + recipe.width]
+
+
+def pad_window(window: Tensor, recipe: ChunkRecipe) -> Tensor:
+    """Extend the part in the photograph, ``(3, H, W)``, to the size of the window by reflection."""
+    if window.shape[1:] == (recipe.height, recipe.width):
+        return window
+    return tensors.reflect(window[None], recipe.height, recipe.width)[0]
 
 
 def _store(group: h5py.Group, window: Pixels, recipe: ChunkRecipe, source: str) -> None:
@@ -231,10 +253,7 @@ class ShardReader:
             raise _damaged(path, error) from None
         if not intact:
             raise _damaged(path, f"window {index - self._ends[shard]}: checksum mismatch")
-        window = torch.from_numpy(decode(planes))
-        if window.shape[1:] != (recipe.height, recipe.width):
-            window = tensors.reflect(window[None], recipe.height, recipe.width)[0]
-        return window, recipe
+        return pad_window(torch.from_numpy(decode(planes)), recipe), recipe
 
     def close(self) -> None:
         """Close all files of this process; they are reopened when needed."""

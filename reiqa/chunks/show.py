@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from reiqa import store, tensors
-from reiqa.chunks.geometry import CropPair
+from reiqa.chunks.geometry import overlap_share
 from reiqa.chunks.recipe import ChunkRecipe
 from reiqa.chunks.render import RenderedPairs, render
 from reiqa.chunks.shards import Pixels, ShardReader
@@ -126,7 +126,7 @@ def _draw_description(axes: Axes, recipe: ChunkRecipe, left: float) -> float:
         down, right = (second - first for first, second in zip(*pair, strict=True))
         name = "scale 1" if scale == 1 else "scale ½"
         line = "solid" if scale == 1 else "dashed"
-        share = _overlap(pair, plan.patch)
+        share = overlap_share(pair, plan.patch)
         lines.append((name, f"{line}: B lies {_direction(down, right)} of A, overlap {share:.1%}"))
     axes.text(left, _EDGE, f"A chunk of {plan.versions} versions", fontsize=25, weight="bold",
               color=_INK, va="top")  # fmt: skip
@@ -214,11 +214,6 @@ def _draw_pixels(
         interpolation="antialiased" if smooth else "nearest",
         aspect="auto",
     )
-
-
-def _overlap(pair: CropPair, patch: int) -> float:
-    down, right = (abs(second - first) for first, second in zip(*pair, strict=True))
-    return (patch - down) * (patch - right) / patch**2
 
 
 def _direction(down: int, right: int) -> str:

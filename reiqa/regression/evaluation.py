@@ -87,7 +87,8 @@ def cross_validate(
         number, variant = place
         pairs = degraded.pairs_of(variant) if degraded else None
         values, ratings = sample.features_of(variant), sample.ratings
-        return run_split(values, ratings, local[number], penalties, settings, pairs)
+        content = sample.widths["content"] if variant == "both" else None
+        return run_split(values, ratings, local[number], penalties, settings, pairs, content)
 
     notes = SplitWarnings()
     results: dict[Variant, list[SplitResult]] = {variant: [] for variant in variants}

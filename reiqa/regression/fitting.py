@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from reiqa import catalog, layout, store, text
-from reiqa.params import VARIANTS, Params
+from reiqa.params import EXPERTS, VARIANTS, Params
 from reiqa.regression import regressor, splits
 from reiqa.regression.dataset import load_rated_features
 from reiqa.regression.evaluation import EvaluatedDataset, evaluate_dataset, fit_final
@@ -88,10 +88,14 @@ def _predictions(evaluated: EvaluatedDataset) -> str:
     for trial, split in enumerate(evaluation.splits):
         columns = [evaluation.results[variant][trial].predictions for variant in VARIANTS]
         residual = columns[-1] - sample.ratings[split.test]
+        shares = evaluation.results["both"][trial].shares
         for place, row in enumerate(split.test):
             values = [sample.ratings[row], *(c[place] for c in columns), residual[place]]
+            values += [] if shares is None else shares[place].tolist()
             lines.append([str(trial), sample.images[row], *(f"{value:.9g}" for value in values)])
-    return text.format_csv(["split", "image", "mos", *VARIANTS, "residual"], lines)
+    head = ["split", "image", "mos", *VARIANTS, "residual"]
+    head += [] if shares is None else [f"{expert}_share" for expert in EXPERTS]
+    return text.format_csv(head, lines)
 
 
 def _alphas(evaluated: EvaluatedDataset, params: Params) -> str:

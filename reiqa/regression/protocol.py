@@ -60,6 +60,8 @@ class SplitResult:
         notes: warnings.
         in_order: fraction of pairs of degraded test copies with scores in the right order; None
             without pairs.
+        shares: points of each expert in the predictions (`Regressor.expert_shares`); None for one
+            expert alone, and for a regressor that is not linear.
     """
 
     penalty: Penalty
@@ -67,6 +69,7 @@ class SplitResult:
     predictions: Vector
     notes: list[str]
     in_order: float | None = None
+    shares: Matrix | None = None
 
 
 def run_split(
@@ -76,6 +79,7 @@ def run_split(
     penalties: list[Penalty],
     settings: RegressionParams = DEFAULT_SETTINGS,
     pairs: RankedPairs | None = None,
+    content: int | None = None,
 ) -> SplitResult:
     """Run one split.
 
@@ -86,6 +90,8 @@ def run_split(
         penalties: penalties to choose from.
         settings: uses ``model``, ``svr``, ``clip``, ``target`` and ``ranking``.
         pairs: pairs of degraded copies, from photographs of any part.
+        content: number of features of the content expert, which come first; None if ``values`` are
+            of one expert.
     """
     target = _target(ratings[split.train], settings)
     scaling = FeatureScaler.fit(values, split.train, settings.clip)
@@ -102,7 +108,10 @@ def run_split(
     in_order = (
         test_pairs.fraction_ordered(regressor.predict(test_pairs.values)) if test_pairs else None
     )
-    return SplitResult(regressor.penalty, choice.scores, predictions, notes, in_order)
+    shares = None
+    if content is not None and isinstance(regressor, Regressor):
+        shares = regressor.expert_shares(values, split.test, content)
+    return SplitResult(regressor.penalty, choice.scores, predictions, notes, in_order, shares)
 
 
 def refit_all(

@@ -110,6 +110,30 @@ class Regressor:
         fitted = part.matmul(self.weights[:, None])[:, 0] + self.intercept
         return self.link(fitted)
 
+    def expert_shares(self, values: RawFeatures, rows: RowNumbers, content: int) -> Matrix:
+        """Return the points by which each expert moves the scores, ``(N, 2)``: content, quality.
+
+        An expert that is absent contributes its mean. The calibration bends, so a share is the mean
+        over both orders of adding the experts (Shapley value), as in a bundle. Both shares and the
+        score of mean features sum to the score.
+
+        Args:
+            values: ``(N, D)`` float32, content first.
+            rows: rows to explain.
+            content: number of features of the content expert.
+
+        Raises:
+            BadInputError: the number of features does not match.
+        """
+        apart = np.zeros((len(self.weights), 2))
+        apart[:content, 0], apart[content:, 1] = self.weights[:content], self.weights[content:]
+        parts = _scaled(values, rows, self.scaling).matmul(apart)
+        mean = self.link(np.array([self.intercept]))
+        alone = self.link(parts + self.intercept)
+        both = self.link(parts.sum(axis=1) + self.intercept)
+        shares: Matrix = (alone - mean + both[:, None] - alone[:, ::-1]) / 2
+        return shares
+
 
 @dataclass(frozen=True)
 class KernelRegressor:

@@ -125,7 +125,7 @@ def svg(figure: Figure, key: str, label: str) -> Markup:
     """Return a figure as an inline, themed SVG element with a description."""
     stream = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": key}):
-        figure.savefig(stream, format="svg", dpi=200, metadata={"Date": None, "Creator": None})
+        figure.savefig(stream, format="svg", dpi=150, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)

@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from reiqa.params import VARIANTS, Variant
+from reiqa import text
+from reiqa.params import EXPERTS, VARIANTS, ExpertName, Variant
 from reiqa.report.chart_style import (
     INK,
     LINE,
@@ -28,7 +29,11 @@ Floats = NDArray[np.float64]
 
 #: Rasterised points cannot use a CSS variable; this colour works on light and dark backgrounds.
 _PIXELS = "#4c8fc7"
-_VECTOR_POINTS = 1500
+_VECTOR_POINTS = 300
+#: Maximum number of images in a scatter; more would only add bytes.
+_SCATTER_POINTS = 1000
+#: Maximum number of images in the chart of shares.
+_SHARES_POINTS = 120
 
 
 def overview(rows: Sequence[ResultRow], proxies: Sequence[str]) -> Chart:
@@ -89,10 +94,12 @@ def scatter(
         axis: label of the ratings axis.
     """
     many = len(predicted) > _VECTOR_POINTS
+    # Not every n-th image: names may follow references, types and levels in turn.
+    drawn = np.random.default_rng(0).permutation(len(predicted))[:_SCATTER_POINTS]
 
     def plot(axes: Axes) -> None:
         axes.scatter(
-            predicted, rated, s=3 if many else 11, linewidths=0,
+            predicted[drawn], rated[drawn], s=3 if many else 11, linewidths=0,
             c=_PIXELS if many else SERIES[variant],
             alpha=0.25 if many else 0.55, rasterized=many, marker=MARKERS[variant],
         )  # fmt: skip
@@ -108,8 +115,48 @@ def scatter(
         key,
         f"Predicted against rated: {variant}",
         f"{len(predicted):,} images in test parts."
+        + (f" {len(drawn):,} of them are drawn." if len(drawn) < len(predicted) else "")
         + (" The line is the fitted four-parameter logistic." if curve is not None else ""),
         f"Scatter of {len(predicted)} predictions of the variant {variant} against {axis}.",
+        plot,
+    )
+
+
+def shares(
+    dataset: str, predicted: Floats, points: Mapping[ExpertName, Floats], fractions: Sequence[float]
+) -> Chart:
+    """Draw the points of each expert in each prediction against the prediction.
+
+    Args:
+        dataset: name of the dataset.
+        predicted: ``(N,)`` predictions of both experts.
+        points: ``(N,)`` by expert.
+        fractions: of each expert in the variance of the predictions; the slopes of the clouds.
+    """
+    step = -(-len(predicted) // _SHARES_POINTS)
+    drawn = np.argsort(predicted, kind="stable")[::step]
+
+    def plot(axes: Axes) -> None:
+        axes.axhline(0, color=SOFT, linewidth=0.8)
+        for expert in EXPERTS:
+            axes.plot(
+                predicted[drawn], points[expert][drawn], MARKERS[expert], color=SERIES[expert],
+                markersize=3, markeredgewidth=0, alpha=0.6,
+            )  # fmt: skip
+        axes.set_xlabel("predicted by both experts")
+        axes.set_ylabel("points of each expert")
+        legend(axes, paper=False, shown=EXPERTS)
+
+    words = ", ".join(
+        f"{expert} {text.percent(share)}" for expert, share in zip(EXPERTS, fractions, strict=True)
+    )
+    some = f"{len(drawn):,} of {len(predicted):,} images are drawn. " if step > 1 else ""
+    return chart(
+        f"{dataset}-shares",
+        f"Points of each expert: {dataset}",
+        f"{some}Each image has two marks, one for each expert. The expert whose marks rise more"
+        " steeply moves the prediction more.",
+        f"Points of each expert against the prediction; shares of its variance: {words}.",
         plot,
     )
 
@@ -235,7 +282,12 @@ def alphas(key: str, paths: Mapping[Variant, tuple[Floats, Floats]]) -> Chart:
 
 
 def curves(
-    key: str, title: str, step: Floats, series: Mapping[str, Floats], colour: Variant
+    key: str,
+    title: str,
+    step: Floats,
+    series: Mapping[str, Floats],
+    colour: Variant,
+    filling: int = 0,
 ) -> Chart:
     """Draw metrics of a pretraining run against the step, one panel each.
 
@@ -245,6 +297,7 @@ def curves(
         step: ``(N,)`` steps.
         series: ``(N,)`` values by metric name.
         colour: expert whose colour is used.
+        filling: number of steps in which the queue of negatives fills; they are shaded.
     """
     names = list(series)
     figure = blank(0.3 + 1.15 * len(names))
@@ -252,19 +305,23 @@ def curves(
         panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
         for panel, name in zip(panels, names, strict=True):
             panel.plot(step, series[name], color=SERIES[colour], linewidth=0.7, alpha=0.45)
-            panel.plot(step, _smooth(series[name]), color=SERIES[colour], linewidth=1.6)
+            panel.plot(step, smooth(series[name]), color=SERIES[colour], linewidth=1.6)
             panel.set_ylabel(name)
+            if filling:
+                panel.axvspan(0, min(filling, step[-1]), color=LINE, alpha=0.5, linewidth=0)
         panels[-1].set_xlabel("step")
     ends = "; ".join(f"{name} ends at {series[name][-1]:.4g}" for name in names)
     return Chart(
         key,
         title,
-        f"{int(step[-1]):,} steps; the bold line is smoothed.",
+        f"{int(step[-1]):,} steps; the bold line is smoothed. Top-1 accuracy is the fraction of"
+        " queries that are closest to their own key."
+        + (" Shaded: the queue of keys fills, which makes the task harder." if filling else ""),
         svg(figure, key, f"{title}: {ends}"),
     )
 
 
-def _smooth(values: Floats) -> Floats:
+def smooth(values: Floats) -> Floats:
     """Return the moving average over a fiftieth of the run, shorter at both ends."""
     half = min(max(1, len(values) // 100), (len(values) - 1) // 2)
     window = np.ones(2 * half + 1)

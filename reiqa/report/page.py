@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from reiqa import layout
 from reiqa.distortions import resolve
-from reiqa.params import EXPERTS, BankParams, Params
+from reiqa.params import EXPERTS, Params
 from reiqa.report import (
     figures,
     paper_tables,
@@ -20,15 +20,24 @@ from reiqa.report import (
     provenance_table,
     results,
     sections,
+    story,
     tables,
     thumbnails,
 )
 from reiqa.report.results import CrossResult
+from reiqa.report.sections import DatasetSection
 from reiqa.report.tables import ResultRow
 from reiqa.store import Provenance, write_json, write_text
 
 #: Maximum number of datasets that get their own headline number.
 _MAX_TILES = 4
+
+#: What `regression.model` is called in a sentence.
+_MODELS = {
+    "ridge": "A ridge regression",
+    "elasticnet": "An elastic net",
+    "svr": "A support vector regressor",
+}
 
 MARKDOWN = layout.REPORT.with_suffix(".md")
 
@@ -47,8 +56,11 @@ def write_page(params: Params) -> Path:
     crossings = results.read_cross() if layout.CROSS.exists() else []
     lineage = results.lineage([*map(layout.result, params.datasets), layout.CROSS])
     probe = results.read_probe()
-    write_text(layout.REPORT, _page(params, found, rows, crossings, probe, lineage))
-    write_text(MARKDOWN, _markdown(params, found, rows, crossings, probe, lineage))
+    photos = params.report.thumbnails
+    side = thumbnails.thumbnail_side(2 * photos * len(found))
+    sets = [sections.dataset_section(*each, photos, side) for each in found.items()]
+    write_text(layout.REPORT, _page(params, rows, sets, crossings, probe, lineage))
+    write_text(MARKDOWN, _markdown(params, found, rows, sets, crossings, probe, lineage))
     write_json(layout.SUMMARY, tables.summary(rows, crossings, probe))
     plots.write_plot_tables(params.datasets)
     paper_tables.write_paper_tables(rows, crossings, found)
@@ -58,27 +70,29 @@ def write_page(params: Params) -> Path:
 
 def _page(
     params: Params,
-    found: Mapping[str, Mapping[str, Any]],
     rows: Sequence[ResultRow],
+    sets: Sequence[DatasetSection],
     crossings: Sequence[CrossResult],
     probe: Mapping[str, Any],
     lineage: Mapping[Path, Provenance],
 ) -> str:
-    proxies = [name for name, tree in found.items() if tree["proxy"]]
-    experts = [part for name in EXPERTS if (part := sections.expert_section(name, lineage))]
+    proxies = [each.name for each in sets if each.proxy]
+    experts = [(name, facts) for name in EXPERTS if (facts := sections.expert_facts(name))]
     matrix = sections.cross_grid(rows, crossings)
+    story_anchors = [
+        ("chunk", "One chunk"),
+        ("bank", "The bank of distortions"),
+        ("pretraining", "Pretraining"),
+        ("predictions", "Predicted against rated"),
+        ("shares", "The two experts’ shares"),
+    ]
     anchors = [
         ("results", "Results"),
         *([("cross", "Across datasets")] if matrix else []),
-        ("tables", "Tables for a paper"),
         ("datasets", "Dataset by dataset"),
         *([("experts", "The two experts")] if experts else []),
-        ("bank", "The bank"),
+        ("tables", "Tables for a paper"),
         ("provenance", "What was run"),
-    ]
-    sets = [
-        sections.dataset_section(name, tree, params.report.thumbnails)
-        for name, tree in found.items()
     ]
     cross_head, cross_lines = tables.cross_table(crossings)
     text = _environment().get_template("page.html").render(
@@ -86,7 +100,14 @@ def _page(
         preset=params.preset,
         proxies=proxies,
         tiles=_tiles(rows, crossings),
+        story=story_anchors,
         sections=anchors,
+        chunk=story.chunk_section(lineage),
+        bank=thumbnails.gallery(resolve(story.bank_of(lineage))),
+        original=thumbnails.original(),
+        pretraining=[story.pretraining_section(name, lineage) for name in reversed(EXPERTS)],
+        model=_MODELS[params.regression.model],
+        shares=[each.shares for each in sets if each.shares],
         overview=figures.overview(rows, proxies),
         rows=rows,
         paper=tables.has_paper(rows),
@@ -99,8 +120,6 @@ def _page(
         probe_head=tables.PROBE_HEAD,
         probe_rows=tables.probe_rows(probe),
         probe_note=tables.probe_note(probe) if probe else "",
-        bank=thumbnails.gallery(resolve(_bank(lineage))),
-        original=thumbnails.original(),
         artifacts=provenance_table.artifact_rows(lineage),
         parameters=provenance_table.parameters_yaml(lineage),
     )  # fmt: skip
@@ -128,14 +147,6 @@ def _style() -> str:
 def _by_dataset(rows: Sequence[ResultRow]) -> Iterator[tuple[str, list[ResultRow]]]:
     for name, group in groupby(rows, key=lambda row: row.dataset):
         yield name, list(group)
-
-
-def _bank(lineage: Mapping[Path, Provenance]) -> BankParams:
-    """Return the bank that the quality expert was trained with, or else the published bank."""
-    quality = lineage.get(layout.model("quality"))
-    return (
-        BankParams.model_validate(quality.parameters.get("bank", {})) if quality else BankParams()
-    )
 
 
 def _paper_tables() -> list[tuple[str, list[tuple[str, str]]]]:
@@ -188,6 +199,7 @@ def _markdown(
     params: Params,
     found: Mapping[str, Mapping[str, Any]],
     rows: Sequence[ResultRow],
+    sets: Sequence[DatasetSection],
     crossings: Sequence[CrossResult],
     probe: Mapping[str, Any],
     lineage: Mapping[Path, Provenance],
@@ -210,6 +222,18 @@ def _markdown(
             tables.to_markdown(
                 (*head, "ratings"),
                 [(*line, kind) for line, kind in zip(lines, kinds, strict=True)],
+            ),
+        ]
+    if shares := [each.shares for each in sets if each.shares]:
+        parts += [
+            "## The two experts' shares",
+            "Share of each expert in the variance of the predictions of both.",
+            tables.to_markdown(
+                ("dataset", *EXPERTS),
+                [
+                    (each.dataset, *(f"{each.percent[expert]} %" for expert in EXPERTS))
+                    for each in shares
+                ],
             ),
         ]
     if probe:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reiqa import layout
 from reiqa.errors import BadInputError
-from reiqa.params import VARIANTS, ExpertName, Params, Variant
+from reiqa.params import EXPERTS, VARIANTS, ExpertName, Params, Variant
 from reiqa.store import Provenance, read_json, read_provenance
 
 Floats = NDArray[np.float64]
@@ -25,11 +25,14 @@ class Predictions:
         images: sorted paths relative to the raw folder of the dataset.
         rated: ``(N,)`` ratings.
         predicted: ``(N,)`` by variant: mean over the splits with the image in the test part.
+        shares: ``(N,)`` by expert: points by which it moves the prediction of both; None if the
+            regressor is not linear.
     """
 
     images: list[str]
     rated: Floats
     predicted: Mapping[Variant, Floats]
+    shares: Mapping[ExpertName, Floats] | None
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,20 @@ def read_predictions(dataset: str) -> Predictions:
     """
     path = layout.companion(layout.result(dataset), "predictions.csv")
     sums: dict[str, list[Floats]] = {}
+    keys = ["mos", *VARIANTS]
     for row in _rows(path):
-        values = np.array([float(row[key]) for key in ("mos", *VARIANTS)])
-        sums.setdefault(row["image"], []).append(values)
+        if f"{EXPERTS[0]}_share" in row:
+            keys = ["mos", *VARIANTS, *(f"{expert}_share" for expert in EXPERTS)]
+        sums.setdefault(row["image"], []).append(np.array([float(row[key]) for key in keys]))
     images = sorted(sums)
-    table = np.array([np.mean(sums[image], axis=0) for image in images]).reshape(-1, 4)
+    means = np.array([np.mean(sums[image], axis=0) for image in images]).reshape(-1, len(keys))
+    columns = dict(zip(keys, means.T, strict=True))
+    known = len(keys) > 1 + len(VARIANTS)
     return Predictions(
-        images, table[:, 0], {variant: table[:, 1 + i] for i, variant in enumerate(VARIANTS)}
+        images,
+        columns["mos"],
+        {variant: columns[variant] for variant in VARIANTS},
+        {expert: columns[f"{expert}_share"] for expert in EXPERTS} if known else None,
     )
 
 

@@ -14,14 +14,12 @@ from reiqa.regression import metrics
 from reiqa.report import figures, results, thumbnails
 from reiqa.report.chart_style import Chart
 from reiqa.report.results import CrossResult, Predictions
+from reiqa.report.story import SharesSection, shares_section
 from reiqa.report.tables import PROXY, ResultRow
-from reiqa.store import Provenance
 
 Floats = NDArray[np.float64]
 Facts = list[tuple[str, str]]
 
-#: Columns of a training curve to draw, with their labels.
-_CURVES = {"loss": "loss", "top1": "top-1 accuracy"}
 #: Length of a digest, which is abbreviated for display.
 _SHA256 = 64
 #: Minimum number of rows of a group in a chart.
@@ -35,6 +33,7 @@ class Photo:
     Attributes:
         image: path relative to the folder of the dataset.
         name: file name.
+        shares: points of each expert in the prediction; empty if the regressor is not linear.
         uri: thumbnail as a data URI; None if the file does not exist.
     """
 
@@ -42,19 +41,28 @@ class Photo:
     name: str
     rated: str
     predicted: str
+    shares: Facts
     uri: str | None
 
 
 @dataclass(frozen=True)
 class DatasetSection:
-    """Section of one dataset."""
+    """What the page shows of one dataset.
+
+    Attributes:
+        scatter: predicted against rated, both experts.
+        charts: all other charts.
+        shares: shares of the two experts; None if they are undefined.
+    """
 
     name: str
     title: str
     proxy: bool
     facts: Facts
     warnings: list[str]
+    scatter: Chart
     charts: list[Chart]
+    shares: SharesSection | None
     best: list[Photo]
     worst: list[Photo]
 
@@ -62,15 +70,6 @@ class DatasetSection:
     def suffix(self) -> str:
         """Suffix that marks proxy ratings."""
         return f" ({PROXY})" if self.proxy else ""
-
-
-@dataclass(frozen=True)
-class ExpertSection:
-    """Section of one expert."""
-
-    name: str
-    facts: Facts
-    charts: list[Chart]
 
 
 @dataclass(frozen=True)
@@ -98,13 +97,14 @@ class CrossGrid:
     lines: list[list[GridCell | None]]
 
 
-def dataset_section(name: str, tree: Mapping[str, Any], photos: int) -> DatasetSection:
+def dataset_section(name: str, tree: Mapping[str, Any], photos: int, side: int) -> DatasetSection:
     """Build the section of one dataset.
 
     Args:
         name: name of the dataset.
         tree: content of ``results/datasets/D.json``.
         photos: number of best and of worst predictions to show.
+        side: maximum side of their thumbnails in pixels.
     """
     entry = catalog.get_entry(name)
     predictions = results.read_predictions(name)
@@ -114,15 +114,22 @@ def dataset_section(name: str, tree: Mapping[str, Any], photos: int) -> DatasetS
     # Three significant digits on any rating scale.
     width = float(np.ptp(predictions.rated)) or 1.0
     places = max(0, 3 - round(np.log10(width)))
+    scatter, *charts = _dataset_charts(name, tree, predictions)
+    best, worst = (
+        [_photo(name, predictions, int(row), places, side) for row in rows[:shown]]
+        for rows in (order, order[::-1])
+    )
     return DatasetSection(
         name=name,
         title=entry.title,
         proxy=tree["proxy"],
         facts=_dataset_facts(tree),
         warnings=list(tree["warnings"]),
-        charts=_dataset_charts(name, tree, predictions),
-        best=[_photo(name, predictions, int(row), places) for row in order[:shown]],
-        worst=[_photo(name, predictions, int(row), places) for row in order[::-1][:shown]],
+        scatter=scatter,
+        charts=charts,
+        shares=shares_section(name, predictions),
+        best=best,
+        worst=worst,
     )
 
 
@@ -167,6 +174,7 @@ def _test_fact(pair: str, test: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _dataset_charts(name: str, tree: Mapping[str, Any], found: Predictions) -> list[Chart]:
+    """Return the charts of a dataset; the first is the scatter of both experts."""
     axis = "proxy rating (not human)" if tree["proxy"] else "rated"
     charts = [
         figures.scatter(
@@ -232,15 +240,21 @@ def _logistic(predicted: Floats, rated: Floats) -> Floats | None:
     return np.stack([points, curve(points)], axis=1)
 
 
-def _photo(name: str, found: Predictions, row: int, places: int) -> Photo:
+def _photo(name: str, found: Predictions, row: int, places: int, side: int) -> Photo:
     image = found.images[row]
+    points = found.shares or {}
     return Photo(
         image=image,
         name=Path(image).name,
-        rated=f"{found.rated[row]:.{places}f}",
-        predicted=f"{found.predicted['both'][row]:.{places}f}",
-        uri=thumbnails.thumbnail(layout.image_folder(name) / image),
+        rated=_number(found.rated[row], f".{places}f"),
+        predicted=_number(found.predicted["both"][row], f".{places}f"),
+        shares=[(expert, _number(each[row], f"+.{places}f")) for expert, each in points.items()],
+        uri=thumbnails.thumbnail(layout.image_folder(name) / image, side),
     )
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form).replace("-", "\N{MINUS SIGN}")
 
 
 def cross_grid(rows: Sequence[ResultRow], crossings: Sequence[CrossResult]) -> CrossGrid | None:
@@ -265,22 +279,9 @@ def cross_grid(rows: Sequence[ResultRow], crossings: Sequence[CrossResult]) -> C
     return CrossGrid(names, [[cell(train, test) for test in names] for train in names])
 
 
-def expert_section(name: ExpertName, lineage: Mapping[Path, Provenance]) -> ExpertSection | None:
-    """Build the section of one expert; None if it does not exist."""
-    card, curve = results.read_card(name), results.read_curve(name)
-    provenance = lineage.get(layout.model(name))
-    if not card and provenance is None:
-        return None
-    charts = []
-    if curve:
-        step = curve["step"]
-        series = {label: curve[key] for key, label in _CURVES.items() if key in curve}
-        charts.append(figures.curves(f"{name}-curve", f"Pretraining, {name}", step, series, name))
-    return ExpertSection(name, _expert_facts(card), charts)
-
-
-def _expert_facts(card: Mapping[str, Any]) -> Facts:
+def expert_facts(name: ExpertName) -> Facts:
     """Return the most important facts of an expert; its card contains the rest."""
+    card = results.read_card(name)
     shown = ("source", "backbone", "width", "epochs", "steps", "pairs_per_step", "weights")
     return [(key.replace("_", " "), _short(card[key])) for key in shown if key in card]
 

@@ -17,10 +17,12 @@ from reiqa.errors import BadInputError
 from reiqa.images import read_rgb
 from reiqa.seeds import derive
 
+#: Maximum longer side of a thumbnail, and pixels of all thumbnails of a page: many are smaller.
 _THUMBNAIL = 320
-_TILE = 128
+_PIXELS = 12 * _THUMBNAIL**2
+_TILE = 96
 #: Top left corner of the tile in the cat photograph: fur, an eye and a soft background.
-_CORNER = (70, 150)
+_CORNER = (86, 166)
 
 
 @dataclass(frozen=True)
@@ -28,29 +30,35 @@ class Strip:
     """One distortion at its five levels.
 
     Attributes:
-        title: display name of the distortion.
+        name, title: name in params.yaml, and display name.
         meaning: name of the parameter and its values.
         uri: the image, with levels from left to right.
     """
 
+    name: str
     title: str
     meaning: str
     uri: str
 
 
-def thumbnail(path: Path) -> str | None:
-    """Return a thumbnail of at most 320 x 320 pixels, or None if the file cannot be read."""
+def thumbnail_side(count: int) -> int:
+    """Return the side of each of ``count`` thumbnails, so that the size of a page is bounded."""
+    return min(_THUMBNAIL, int((_PIXELS / max(count, 1)) ** 0.5))
+
+
+def thumbnail(path: Path, side: int) -> str | None:
+    """Return a thumbnail of at most ``side`` pixels, or None if the file cannot be read."""
     try:
         image = Image.fromarray(read_rgb(path))
     except BadInputError:
         return None
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-    return _uri(image)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return image_uri(image)
 
 
 def original() -> str:
     """Return the undistorted tile of the gallery."""
-    return _uri(Image.fromarray(_tile()))
+    return image_uri(Image.fromarray(_tile()))
 
 
 def gallery(types: Sequence[str]) -> list[Strip]:
@@ -72,7 +80,7 @@ def _strip(name: str, tiles: torch.Tensor) -> Strip:
     side_by_side = torch.cat(list(distorted), dim=2).permute(1, 2, 0).numpy()
     kind = TYPES[name]
     meaning = f"{kind.parameter}: {' · '.join(map(spell, kind.levels))}"
-    return Strip(kind.title, meaning, _uri(Image.fromarray(side_by_side)))
+    return Strip(name, kind.title, meaning, image_uri(Image.fromarray(side_by_side)))
 
 
 def _tile() -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
@@ -81,7 +89,8 @@ def _tile() -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
     return np.ascontiguousarray(photograph[top : top + _TILE, left : left + _TILE])
 
 
-def _uri(image: Image.Image) -> str:
+def image_uri(image: Image.Image, quality: int = 82) -> str:
+    """Return an image as a data URI in WebP."""
     stream = io.BytesIO()
-    image.save(stream, "WEBP", quality=82, method=4)
+    image.save(stream, "WEBP", quality=quality, method=4)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()

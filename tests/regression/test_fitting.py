@@ -77,6 +77,18 @@ def test_the_metrics_follow_from_the_predictions_that_are_kept(make_set, params)
         )
 
 
+def test_the_two_shares_and_one_constant_per_split_make_up_each_prediction(make_set, params):
+    make_set("clive", count=80)
+    fit("clive", params)
+    constants = {}
+    for row in rows_of(beside("clive", "predictions.csv")):
+        shares = float(row["content_share"]) + float(row["quality_share"])
+        constants.setdefault(row["split"], []).append(float(row["both"]) - shares)
+    assert len(constants) == 3
+    for values in constants.values():
+        np.testing.assert_allclose(values, values[0], atol=1e-5)
+
+
 def test_both_experts_beat_each_where_ratings_follow_both(make_set, params):
     make_set("clive", count=120)
     result = result_of(fit("clive", params))

@@ -1,13 +1,14 @@
 """The regressor on disk."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from reiqa.errors import BadInputError
 from reiqa.regression import regressor
-from reiqa.regression.regressor import Regressor
+from reiqa.regression.regressor import PiecewiseLinearCalibration, Regressor
 from reiqa.regression.ridge_path import Penalty
 from reiqa.regression.scaler import FeatureScaler
 
@@ -50,6 +51,31 @@ def test_the_prediction_is_the_plain_formula():
     np.testing.assert_allclose(it.predict(values), expected)
     rows = np.array([4, 1])
     np.testing.assert_allclose(it.predict(values, rows), expected[rows])
+
+
+def test_shares_are_shapley_values_of_the_two_experts():
+    """Against the definition: each order of adding an expert to the mean features."""
+    curve = PiecewiseLinearCalibration(np.array([-1.0, 3.0, 6.0]), np.array([0.0, 50.0, 60.0]))
+    it = replace(made(7), link=curve)
+    values = np.random.default_rng(0).normal(size=(6, 7)).astype(np.float32)
+    rows = np.array([4, 1, 2])
+
+    def score(row: int, *experts: slice) -> float:
+        seen = it.scaling.mean.copy()
+        for columns in experts:
+            seen[columns] = values[row, columns]
+        deviation = (seen - it.scaling.mean) * it.scaling.inverse
+        return float(curve(np.array([deviation @ it.weights + it.intercept]))[0])
+
+    content, quality = slice(3), slice(3, None)
+    shares = it.expert_shares(values, rows, 3)
+    for row, (first, second) in zip(rows.tolist(), shares, strict=True):
+        for share, one, other in ((first, content, quality), (second, quality, content)):
+            added_first = score(row, one) - score(row)
+            added_last = score(row, one, other) - score(row, other)
+            assert share == pytest.approx((added_first + added_last) / 2, abs=1e-4)
+        assert first + second + score(row) == pytest.approx(score(row, content, quality), abs=1e-4)
+    np.testing.assert_allclose(it.predict(values, rows), shares.sum(1) + score(0), rtol=1e-12)
 
 
 def test_the_reach_of_features_is_kept(tmp_path):

@@ -19,7 +19,7 @@ KINDS = ("jpeg", "lens_blur", "white_noise", "pixelate")
 TREE = {
     "preset": "made-up",
     "datasets": ["demo", "clive"],
-    "chunks": {"corpora": ["kodak"]},
+    "chunks": {"corpora": ["kodak"], "n_aug": 3, "patch": 32},
     "content": {"source": "package", "backbone": "efficientnet_lite0"},
     "quality": {
         "source": "pretrain",
@@ -70,6 +70,7 @@ def build(settings) -> None:
     for name in settings.datasets:
         write_dataset(settings, name, proxy=name == "demo")
     write_cross(settings)
+    write_corpus()
     write_experts(settings)
     for name in settings.datasets:
         inputs = [layout.model(expert) for expert in ("content", "quality")]
@@ -90,12 +91,15 @@ def write_dataset(settings, name: str, proxy: bool, rows: int = 40) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.predictions.csv").open("w", newline="") as stream:
         out = csv.writer(stream)
-        out.writerow(["split", "image", "mos", *VARIANTS, "residual"])
+        shares = ["content_share", "quality_share"] if proxy else []
+        out.writerow(["split", "image", "mos", *VARIANTS, "residual", *shares])
         for split in range(SPLITS):
             for i in range(split % 2, rows, 2):
                 guesses = [rated[i] + draw.normal(0, NOISE[v]) for v in VARIANTS]
                 values = [f"{x:.6g}" for x in (rated[i], *guesses, guesses[-1] - rated[i])]
-                out.writerow([split, images[i], *values])
+                # A quarter of each deviation from the constant 0.5 is content's.
+                parts = [f"{part * (guesses[-1] - 0.5):.6g}" for part in (0.25, 0.75)]
+                out.writerow([split, images[i], *values, *parts[: len(shares)]])
     with (folder / f"{name}.alphas.csv").open("w", newline="") as stream:
         out = csv.writer(stream)
         out.writerow(["l1_ratio", "alpha", *VARIANTS])
@@ -152,6 +156,20 @@ def variant(draw, noise: float, grouped: bool, name: str, dataset: str) -> dict:
     }
 
 
+def write_corpus() -> None:
+    """Two photographs, of which the first is almost flat."""
+    draw = np.random.default_rng(5)
+    lines = ["image,width,height,digest"]
+    for name, deviation in (("flat", 1), ("stones", 50)):
+        path = layout.raw("kodak") / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = draw.normal(128, deviation, (20, 28, 3)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(coarse).resize((224, 160), Image.Resampling.BICUBIC).save(path)
+        lines.append(f"{path.name},224,160,{store.file_digest(path)[:16]}")
+    layout.index("kodak").parent.mkdir(parents=True, exist_ok=True)
+    layout.index("kodak").write_text("\n".join(lines) + "\n")
+
+
 def write_cross(settings) -> None:
     with layout.CROSS.open("w", newline="") as stream:
         out = csv.writer(stream)
@@ -189,6 +207,7 @@ def card(expert: str) -> dict:
         "backbone": "shufflenet_v2_x0_5",
         "width": 1024,
         "steps": 200,
+        "pairs_per_step": 4096,
     }
 
 

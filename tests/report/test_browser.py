@@ -75,7 +75,7 @@ def test_on_a_phone_nothing_spills_over_and_every_figure_is_there(written, tmp_p
     assert "CONSOLE" not in log, log
     assert seen["scroll"] <= 360 and seen["spilt"] == []
     assert seen["broken"] == []
-    assert len(seen["charts"]) == 14
+    assert len(seen["charts"]) == 15
     for chart in seen["charts"]:
         assert chart["width"] > 250 and chart["height"] > 60, chart
         assert chart["letters"] > 7, chart

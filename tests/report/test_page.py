@@ -88,11 +88,12 @@ def test_headings_step_down_one_at_a_time(page):
 
 
 def test_tables_have_captions_and_scopes_and_pictures_have_words(page):
-    assert len(page.all("caption")) == len(page.all("table")) == 5
+    assert len(page.all("caption")) == len(page.all("table")) == 6
     assert all(cell.get("scope") in {"col", "row", "rowgroup"} for cell in page.all("th"))
     assert all(image["alt"].strip() for image in page.all("img"))
-    charts = [svg for svg in page.all("svg") if svg.get("class") == "chart"]
-    assert charts and all(svg["role"] == "img" and svg["aria-label"] for svg in charts)
+    drawings = page.all("svg")
+    assert {svg["class"] for svg in drawings} == {"chart", "plate", "version"}
+    assert all(svg["role"] == "img" and svg["aria-label"] for svg in drawings)
 
 
 def test_whatever_scrolls_can_be_reached_by_keyboard_and_has_a_name(page):
@@ -105,7 +106,13 @@ def test_every_chart_that_the_issue_asks_for_is_there(page):
     for name in ("demo", "clive"):
         wanted = {f"{name}-scatter-{v}" for v in ("content", "quality", "both")}
         assert wanted | {f"{name}-splits", f"{name}-alphas"} <= ids
-    assert {"overview", "demo-by-distortion", "demo-by-level", "quality-curve"} <= ids
+    assert {
+        "overview",
+        "demo-by-distortion",
+        "demo-by-level",
+        "quality-curve",
+        "demo-shares",
+    } <= ids
     assert "clive-by-distortion" not in ids
     shown = [image["alt"] for image in page.all("img")]
     assert len([name for name in shown if name.endswith(".png")]) == 2 * 2 * 3
@@ -114,9 +121,13 @@ def test_every_chart_that_the_issue_asks_for_is_there(page):
 
 def test_proxy_ratings_are_labelled_and_human_ones_are_not(page):
     text = " ".join(page.words)
-    demo, clive = text.split("Dataset by dataset")[-1].split("LIVE In the Wild", 1)
-    assert demo.count("proxy ratings, not human") >= 3
-    assert "proxy" not in clive.split("The two experts")[0]
+    for part, end, labels in (
+        ("All images below", "The two experts’ shares", 3),
+        ("Dataset by dataset", "The two experts", 2),
+    ):
+        demo, clive = text.rpartition(part)[2].split("LIVE In the Wild", 1)
+        assert demo.count("proxy ratings, not human") == labels
+        assert "proxy" not in clive.split(end)[0]
 
 
 def test_a_group_of_a_few_rows_has_no_bar(project):

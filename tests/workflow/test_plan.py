@@ -116,6 +116,18 @@ def test_each_dvc_stage_depends_on_every_parameter_that_decides_what_it_makes() 
             assert set(stage_parameters(tree, stage.name, item)) <= watched | {"catalog"}, stage
 
 
+def test_each_dvc_stage_depends_on_every_artifact_that_it_reads() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for name in ("demo", "biq2021", "paper"):
+        tree = params.load_params(ROOT / "reiqa" / "presets" / f"{name}.yaml")
+        for stage, item in artifacts(tree):
+            declared = stages[stage.target]
+            outs = [next(iter(out)) for out in declared["outs"]]
+            known = [*declared.get("deps", []), *outs]
+            for path in stage.reads(tree, item):
+                assert any(path.is_relative_to(place) for place in known), (stage.name, path)
+
+
 def test_no_output_of_a_stage_is_tracked_by_git(project: Project) -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     made = [stage.get("outs", []) + stage.get("metrics", []) for stage in stages.values()]
