@@ -17,6 +17,7 @@ from reiqa.chunks.recipe import ChunkRecipe
 from reiqa.chunks.render import RenderedPairs
 from reiqa.distortions import LEVELS
 from reiqa.params import DistortionLossParams
+from reiqa.tensors import upload
 
 #: Outputs of the linear head besides one logit per type and one for undistorted images.
 REGRESSED = 2
@@ -57,18 +58,18 @@ def label_pairs(pairs: RenderedPairs, recipes: Sequence[ChunkRecipe]) -> Distort
     types = [[len(number), *(number[name] for name in recipe.types)] for recipe in recipes]
     levels = [[0, *recipe.levels] for recipe in recipes]
     scales = range(len(plan.scales))
-    moved = torch.tensor(
+    moved = upload(
         [[recipes[0].swapped(s, v) != recipes[0].swapped(s, 0) for v in range(plan.versions)]
          for s in scales],
-        device=device,
+        device,
     )  # fmt: skip
     clean = torch.where(
         moved[None, :, :, None, None, None], pairs.key[:, :, :1], pairs.query[:, :, :1]
     )
     severity = _severity(pairs.query.flatten(0, 2), clean.flatten(0, 2))
     return DistortionLabels(
-        torch.tensor(types, device=device).repeat_interleave(len(scales), 0),
-        torch.tensor(levels, device=device).repeat_interleave(len(scales), 0),
+        upload(types, device).repeat_interleave(len(scales), 0),
+        upload(levels, device).repeat_interleave(len(scales), 0),
         severity.view(-1, plan.versions),
     )
 

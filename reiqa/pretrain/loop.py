@@ -153,7 +153,8 @@ class PretrainingRun:
         measured = self._update(views)
         self.step += 1
         values = self.ranks.all_reduce_mean(torch.stack(list(vars(measured).values())))
-        measures = dict(zip(vars(measured), values.tolist(), strict=True))
+        # One copy, and the only wait of a step.
+        measures = dict(zip(vars(measured), values.cpu().tolist(), strict=True))
         training_log.check_divergence(
             self.step, measures["loss"], measures["spread"], self.checkpoints.last()
         )
