@@ -40,7 +40,7 @@ def upload(
     would, because the memory that it copies from is not pinned.
     """
     host = torch.as_tensor(values, dtype=dtype)
-    if device.type != "cuda":
+    if device.type != "cuda" or host.is_cuda:
         return host.to(device)
     return host.pin_memory().to(device, non_blocking=True)
 

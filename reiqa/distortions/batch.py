@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from reiqa import devices
-from reiqa.distortions import LEVELS, host
-from reiqa.distortions.bulk import is_bulk
+from reiqa.distortions import LEVELS, bulk, host
 from reiqa.distortions.frame import Frame
 from reiqa.distortions.registry import TYPES
 from reiqa.errors import BadInputError
@@ -48,7 +47,7 @@ def distort(
     pixels = images if images.dtype == torch.uint8 else to_uint8(images)
     height, width = images.shape[-2:]
     positions = [Frame(height, width)] * len(images) if frames is None else frames
-    if is_bulk(images):
+    if bulk.is_bulk(images.device):
         with _exact_products(images.device):
             out = _distort_bulk(pixels, types, levels, seeds, positions)
     else:

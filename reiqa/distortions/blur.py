@@ -42,7 +42,7 @@ def lens_blur(
 ) -> Tensor:
     """Blur with a disk of ``radii`` pixels, its rim weighted by the area it covers."""
     kernels = [disk(radius) for radius in radii]
-    if bulk.is_bulk(images):
+    if bulk.is_bulk(images.device):
         padded = fixed_point.pad_edges(images, max(len(kernel) // 2 for kernel in kernels))
         totals = bulk.convolve(padded, kernels)
     else:
@@ -91,7 +91,7 @@ def motion_blur(
         line(length, project_seeds.generator("motion", seed).uniform(0, math.pi))
         for length, seed in zip(lengths, seeds, strict=True)
     ]
-    if bulk.is_bulk(images):
+    if bulk.is_bulk(images.device):
         padded = fixed_point.pad_edges(images, max(len(kernel) // 2 for kernel in kernels))
         sums = bulk.convolve(padded, kernels)
         return fixed_point.from_fixed_point(sums.bitwise_left_shift_(fixed_point.PLANE_BITS))

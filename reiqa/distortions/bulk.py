@@ -25,9 +25,9 @@ _LOW_BITS = 7
 _LENGTH = 32
 
 
-def is_bulk(images: Tensor) -> bool:
+def is_bulk(device: torch.device) -> bool:
     """Return whether to process a batch in a few large calls: on any device but a CPU."""
-    return images.device.type != "cpu"
+    return device.type != "cpu"
 
 
 def per_image(values: Sequence[float], device: torch.device) -> Tensor:

@@ -46,7 +46,7 @@ def colour_diffusion(
     digits = chroma.mul(1 << _CHROMA_BITS).round_().to(torch.int32)
     sigmas = [math.sqrt((1.5 * amount + 2) ** 2 - _COARSE**2 / 4) / _COARSE for amount in amounts]
     taps = [gaussian_taps(sigma, _CELLS) for sigma in sigmas]
-    spread = (_bulk_diffuse if bulk.is_bulk(images) else _diffuse)(digits, taps, frames)
+    spread = (_bulk_diffuse if bulk.is_bulk(images.device) else _diffuse)(digits, taps, frames)
     shares = bulk.per_image([amount / (1 << _CHROMA_BITS) for amount in amounts], images.device)
     # In place of the planes that chroma is a view of.
     torch.mul(spread, shares, out=chroma).add_(light)

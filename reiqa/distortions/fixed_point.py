@@ -65,7 +65,7 @@ def filter_images(images: Tensor, taps: Sequence[Sequence[int]]) -> Tensor:
         images: ``(N, C, H, W)`` uint8.
         taps: of each image, an odd number of integers of at least 0 (see `to_fixed_weights`).
     """
-    if bulk.is_bulk(images):
+    if bulk.is_bulk(images.device):
         # The sum of the products is at most 2**12 * 255 * 2**4.
         return from_fixed_point(_bulk_separable(to_fixed_point(images), taps, 24))
     filtered = [
@@ -81,7 +81,7 @@ def filter_fixed_point(planes: Tensor, taps: Sequence[Sequence[int]]) -> Tensor:
     Returns:
         int32 of the same shape with `WEIGHT_BITS` more fractional bits; the caller rounds once.
     """
-    if bulk.is_bulk(planes):
+    if bulk.is_bulk(planes.device):
         return _bulk_separable(planes, taps, 15 + WEIGHT_BITS)
     filtered = [
         _separable(pad_edges(own_planes[None], len(own) // 2), own)

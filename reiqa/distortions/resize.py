@@ -101,7 +101,7 @@ def _down_and_up(
 
     The small image is rounded to 8 bits, as if it was stored between the two steps.
     """
-    if bulk.is_bulk(images):
+    if bulk.is_bulk(images.device):
         return _bulk_down_and_up(images, factors, kernel, reach, frames)
     each = zip(images, factors, frames, strict=True)
     return torch.cat(

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from reiqa import devices
-from reiqa.distortions import TYPES, Frame, batch, bulk, compression, distort, host
+from reiqa.distortions import TYPES, Frame, bulk, compression, distort, host
 from reiqa.distortions.frame import align, unalign
 from reiqa.distortions.random_fields import hash_bits, normal_field
 
@@ -64,7 +64,7 @@ def test_images_worked_on_together_as_on_a_gpu_are_the_same_bytes(
         alone = distort(photos, [name] * 5, levels, seeds, frames)
         parameters = [TYPES[name].levels[level - 1] for level in levels]
         with monkeypatch.context() as patch:
-            patch.setattr(bulk, "is_bulk", lambda images: True)
+            patch.setattr(bulk, "is_bulk", lambda device: True)
             together = TYPES[name].apply(photos, parameters, seeds, frames)
         assert torch.equal(together, alone)
 
@@ -79,8 +79,7 @@ def test_a_batch_of_all_types_in_any_order_is_the_same_bytes_as_on_a_gpu(
     photos = torch.cat([small[..., :40, :50].roll(shift, -1) for shift in range(len(items))])
     seeds = [*range(len(items))]
     alone = distort(photos, types, levels, seeds)
-    monkeypatch.setattr(bulk, "is_bulk", lambda images: True)
-    monkeypatch.setattr(batch, "is_bulk", lambda images: True)
+    monkeypatch.setattr(bulk, "is_bulk", lambda device: True)
     assert torch.equal(distort(photos, types, levels, seeds), alone)
 
 
