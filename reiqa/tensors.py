@@ -51,12 +51,16 @@ def device_table(build: Callable[[], Tensor], device: torch.device) -> Tensor:
     return build().to(device)
 
 
+def _full_range() -> Tensor:
+    return torch.tensor(255.0)
+
+
 def to_float(images: Tensor) -> Tensor:
     """Convert uint8 to float32 k/255.
 
     A tensor divides: CUDA multiplies by the inverse of a scalar, which does not give k/255.
     """
-    return images.float().div_(torch.full((), 255.0, device=images.device))
+    return images.float().div_(device_table(_full_range, images.device))
 
 
 def half(images: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,6 @@ from reiqa.chunks.recipe import ChunkRecipe
 from reiqa.distortions import TYPES, Frame
 
 Integers: TypeAlias = npt.NDArray[np.int64]
-
-# Rows of `Jobs.table` for the region, then of each scale for each crop.
-_REGION, _CROP = 3, 5
 
 
 @dataclass(frozen=True)
@@ -56,18 +53,23 @@ class Jobs:
     frames: list[Frame]
     table: Integers
 
+    #: Number of integers of a crop; see `crops`.
+    CUTS: ClassVar[int] = 6
+
     @staticmethod
     def region() -> slice:
         """Return the rows of the table with chunk, top and left of the region in the window."""
-        return slice(0, _REGION)
+        return slice(0, 3)
 
-    @staticmethod
-    def crops(scale: int) -> Iterator[slice]:
-        """Yield the rows, each for query and key, of top and left of the part of the region that
-        holds a crop, top and left of the crop in this part at its scale, and place in the result.
+    @classmethod
+    def crops(cls, scale: int) -> slice:
+        """Return the rows of a scale, two each, for query and key.
+
+        They are: number of the job in its group, top and left of the part of the region that holds
+        the crop, top and left of the crop in this part at its scale, and place in the result.
         """
-        first = _REGION + 2 * _CROP * scale
-        yield from (slice(row, row + 2) for row in range(first, first + 2 * _CROP, 2))
+        first = cls.region().stop + 2 * cls.CUTS * scale
+        return slice(first, first + 2 * cls.CUTS)
 
 
 def plan_jobs(recipes: Sequence[ChunkRecipe], uniform: bool, pixels: int) -> Jobs:
@@ -95,27 +97,28 @@ def plan_jobs(recipes: Sequence[ChunkRecipe], uniform: bool, pixels: int) -> Job
     first, size = _padded(start, inner, margins, frame[chunk])
     rows = [chunk[None], (first - window[chunk]).T]
     part = np.minimum(2 * (plan.patch + HALVING_MARGIN), frame)[chunk]
-    for scale, corners in enumerate(_corners(recipes, scale_count=len(plan.scales))):
-        rows += _crop_rows(plan.scales[scale], corners[chunk, version], first, part, frame[chunk])
-        place = (chunk * len(plan.scales) + scale) * plan.versions + version
-        rows.append(np.stack([place, place + len(recipes) * len(plan.scales) * plan.versions]))
-    names = [kind.name if kind else "" for kind in kinds]
     keys = [
         (
             uniform and kind is not None and kind.on_host,
-            name if uniform else name != "",
+            (kind.name if kind else "") if uniform else kind is not None,
             *own_size,
             *own_part,
         )
-        for kind, name, own_size, own_part in zip(
-            kinds, names, size.tolist(), part.tolist(), strict=True
-        )
+        for kind, own_size, own_part in zip(kinds, size.tolist(), part.tolist(), strict=True)
     ]
     order = sorted(range(len(kinds)), key=lambda job: keys[job])
+    groups = list(_groups([keys[job] for job in order], pixels))
+    number = np.empty((1, len(kinds)), dtype=np.int64)
+    number[0, order] = np.concatenate([np.arange(len(group.jobs)) for group in groups])
+    for scale, corners in enumerate(_corners(recipes, scale_count=len(plan.scales))):
+        rows += [number, number]
+        rows += _crop_rows(plan.scales[scale], corners[chunk, version], first, part, frame[chunk])
+        place = (chunk * len(plan.scales) + scale) * plan.versions + version
+        rows.append(np.stack([place, place + len(recipes) * len(plan.scales) * plan.versions]))
     listed = [(recipes[chunk[job]], int(version[job]) - 1) for job in order]
     return Jobs(
-        groups=list(_groups([keys[job] for job in order], pixels)),
-        types=[names[job] for job in order],
+        groups=groups,
+        types=[kind.name if kind else "" for kind in (kinds[job] for job in order)],
         levels=[recipe.levels[at] if at >= 0 else 0 for recipe, at in listed],
         seeds=[recipe.seeds[at] if at >= 0 else 0 for recipe, at in listed],
         frames=[
@@ -162,7 +165,7 @@ def _corners(recipes: Sequence[ChunkRecipe], scale_count: int) -> Iterator[Integ
 def _crop_rows(
     scale: float, corners: Integers, first: Integers, part: Integers, frame: Integers
 ) -> list[Integers]:
-    """Return the rows of `Jobs.crops` but the last.
+    """Return the rows of `Jobs.crops` but the first and the last.
 
     Args:
         scale: 1 or 0.5.

@@ -72,8 +72,7 @@ def render(
             if group.distorted:
                 versions = _distorted(versions, group, jobs)
         for scale, ratio in enumerate(plan.scales):
-            rows = [own[part].reshape(-1) for part in Jobs.crops(scale)]
-            *cuts, places = rows
+            *cuts, places = own[Jobs.crops(scale)].reshape(Jobs.CUTS, -1)
             crops = _crops(versions, cuts, group.part, plan.patch, ratio)
             pairs.flatten(0, 3).index_copy_(0, places, crops)
     return RenderedPairs(pairs[0], pairs[1])
@@ -120,11 +119,10 @@ def _crops(
         patch: side of a crop.
         ratio: 1 or 0.5.
     """
-    number = torch.arange(len(versions), device=versions.device).repeat(2)
-    tops, lefts, inner_tops, inner_lefts = cuts
+    numbers, tops, lefts, inner_tops, inner_lefts = cuts
     if ratio == 1:
-        return tensors.to_float(_crop(versions, number, tops, lefts, patch, patch))
-    halves = tensors.half(tensors.to_float(_crop(versions, number, tops, lefts, *part)))
+        return tensors.to_float(_crop(versions, numbers, tops, lefts, patch, patch))
+    halves = tensors.half(tensors.to_float(_crop(versions, numbers, tops, lefts, *part)))
     each = torch.arange(len(halves), device=versions.device)
     return _crop(halves, each, inner_tops, inner_lefts, patch, patch)
 
@@ -144,9 +142,4 @@ def _crop(
             [images[n][:, top : top + height, left : left + width] for n, top, left in cuts]
         )
     assert isinstance(images, Tensor)
-    rows = tops[:, None] + torch.arange(height, device=images.device)
-    columns = lefts[:, None] + torch.arange(width, device=images.device)
-    channels = torch.arange(3, device=images.device)[:, None, None]
-    return images[
-        numbers[:, None, None, None], channels, rows[:, None, :, None], columns[:, None, None, :]
-    ]
+    return images.unfold(2, height, 1).unfold(3, width, 1)[numbers, :, tops, lefts]
