@@ -48,7 +48,7 @@ def upload(
 @lru_cache(maxsize=64)
 def device_table(build: Callable[[], Tensor], device: torch.device) -> Tensor:
     """Return the constant tensor of ``build()`` on a device, copied there once."""
-    return build().to(device)
+    return upload(build(), device)
 
 
 def _full_range() -> Tensor:

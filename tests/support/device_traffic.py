@@ -11,11 +11,15 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 from unittest import mock
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from reiqa import tensors
 
 CUDA = torch.device("cuda")
 
@@ -68,9 +72,10 @@ class Traffic(TorchDispatchMode):
         if name in _SIZED_BY_VALUES and given[0].is_cuda:
             self.waits.append(name)
         if name in ("index", "index_put_", "index_put") and given[0].is_cuda:
-            if any(each.dtype in (torch.bool, torch.uint8) for each in tree_leaves(args[1])):
+            indices = [each for each in tree_leaves(args[1]) if isinstance(each, Tensor)]
+            if any(each.dtype in (torch.bool, torch.uint8) for each in indices):
                 self.waits.append(f"{name} by a mask")
-            if not all(each.is_cuda for each in tree_leaves(args[1])):
+            if not all(each.is_cuda for each in indices):
                 self.uploads += 1
                 self.waits.append(f"{name} by indices on the host")
         out = func(*args, **kwargs)
@@ -97,13 +102,23 @@ class Traffic(TorchDispatchMode):
 @contextmanager
 def fake_cuda() -> Iterator[Traffic]:
     """Run a block on fake tensors; yield the count of what it does."""
+    tensors.device_table.cache_clear()
     with (
         mock.patch.object(nn.Module, "_apply", _apply),
+        mock.patch.object(Tensor, "numpy", _numpy),
         mock.patch.object(Tensor, "backward", _backward),
         FakeTensorMode(allow_non_fake_inputs=True),
         Traffic() as traffic,
     ):
         yield traffic
+    tensors.device_table.cache_clear()
+
+
+def _numpy(tensor: Tensor) -> npt.NDArray[Any]:
+    """Return zeros in the shape of a fake tensor, which must be on the host."""
+    assert tensor.device.type == "cpu"
+    with unset_fake_temporarily():
+        return np.zeros(tensor.shape, str(tensor.dtype).removeprefix("torch."))
 
 
 def _apply(module: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
