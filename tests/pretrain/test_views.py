@@ -116,7 +116,7 @@ def test_views_made_at_once_as_on_a_gpu_are_those_made_one_by_one(photographs, m
     alone = torch.stack([torch.stack(own) for own in alone])
     assert together.shape == alone.shape == (len(photographs), 2, 3, 32, 32)
     apart = (together - alone).abs()
-    assert apart.max() < 4 / 255 and apart.mean() < 0.3 / 255
+    assert apart.max() < 6 / 255 and apart.mean() < 0.3 / 255
 
     def resized(canvas, flat, side):
         return torch.stack(

@@ -79,7 +79,8 @@ class Traffic(TorchDispatchMode):
                 self.uploads += 1
                 self.waits.append(f"{name} by indices on the host")
         out = func(*args, **kwargs)
-        if name in ("_to_copy", "copy_"):
+        # In inference mode `to` is not taken apart into `_to_copy`.
+        if name in ("_to_copy", "copy_", "to", "cpu"):
             self._count_copy(name, args, kwargs, out)
         return out
 
