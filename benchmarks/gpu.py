@@ -1,7 +1,7 @@
 """Everything that is to be measured on a card, in one run of ten minutes.
 
-    python benchmarks/gpu.py --write                      on a GPU; writes docs/log/benchmarks/gpu.md
-    python benchmarks/gpu.py --device cpu --quick         the same code at toy sizes, anywhere
+    python benchmarks/gpu.py --write                  on a GPU; writes docs/log/benchmarks/gpu.md
+    python benchmarks/gpu.py --device cpu --quick     the same code at toy sizes, anywhere
 
 Printed as JSON and as a table: agreement of the bank with the CPU, by type; chunks/s of rendering,
 and the milliseconds until its last call is launched; pairs/s of a quality step and views/s of a
@@ -307,7 +307,8 @@ def page(found: dict[str, Any]) -> str:
     lines += [
         "",
         f"Loss of {len(device)} steps in float32: last {device[-1]:.4f}, on the CPU"
-        f" {losses['cpu'][-1]:.4f}; the largest difference of a step is {losses['largest_difference']:.2g}.",
+        f" {losses['cpu'][-1]:.4f}; the largest difference of a step is"
+        f" {losses['largest_difference']:.2g}.",
         "",
         "| type | equal to the CPU | within a grey level |",
         "|---|---|---|",
