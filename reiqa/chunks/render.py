@@ -18,8 +18,8 @@ from reiqa.chunks.jobs import Group, Jobs, plan_jobs
 from reiqa.chunks.recipe import ChunkRecipe
 from reiqa.distortions import bulk, distort, host
 
-#: Maximum number of pixels distorted in one call, at about a dozen bytes each plus filter buffers.
-_PIXELS_AT_ONCE, _BULK_PIXELS_AT_ONCE = 2_000_000, 200_000_000
+#: Maximum number of pixels distorted in one call, at a dozen to a hundred bytes each.
+_PIXELS_AT_ONCE, _BULK_PIXELS_AT_ONCE = 2_000_000, 20_000_000
 
 
 @dataclass(frozen=True)

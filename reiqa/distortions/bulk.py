@@ -114,7 +114,7 @@ def convolve(padded: Tensor, kernels: Sequence[npt.NDArray[np.int64]]) -> Tensor
     size = [-(-length // _LENGTH) * _LENGTH for length in padded.shape[-2:]]
     spectrum = torch.fft.rfft2(padded.double(), s=size)
     response = torch.fft.rfft2(upload(stacked, padded.device), s=size)
-    sums = torch.fft.irfft2(spectrum.mul_(response.conj()), s=size)
+    sums: Tensor = torch.fft.irfft2(spectrum.mul_(response.conj()), s=size)
     height, width = (length - side + 1 for length in padded.shape[-2:])
     return sums[..., :height, :width].round().to(torch.int32)
 

@@ -75,7 +75,8 @@ def make_view(pixels: Tensor, drawn: ViewDraw, side: int) -> Tensor:
         view = to.rgb_to_grayscale(view, 3)
     if drawn.sigma:
         view = to.gaussian_blur(view, [_kernel_size(side)] * 2, [drawn.sigma] * 2)
-    return to.horizontal_flip(view) if drawn.flip else view
+    made: Tensor = to.horizontal_flip(view) if drawn.flip else view
+    return made
 
 
 def make_views(
@@ -125,7 +126,8 @@ def make_views(
         sigmas = upload([flat[place].sigma for place in blurred], device, torch.float32)
         views.index_copy_(0, at, _blur(views.index_select(0, at), sigmas, _kernel_size(side)))
     flips = upload([drawn.flip for drawn in flat], device)[:, None, None, None]
-    return torch.where(flips, views.flip(-1), views).unflatten(0, (len(photographs), -1))
+    turned = torch.where(flips, views.flip(-1), views)
+    return turned.view(len(photographs), -1, *views.shape[1:])
 
 
 def _resized_crops(canvas: Tensor, draws: Sequence[ViewDraw], side: int) -> Tensor:
