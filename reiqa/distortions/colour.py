@@ -75,7 +75,7 @@ def _bulk_diffuse(digits: Tensor, taps: Sequence[Sequence[int]], frames: Sequenc
     eighths = 2 * _COARSE
     offsets = [2 * phase + 1 - _COARSE for phase in range(_COARSE)]
     table = [[max(0, -off), eighths - abs(off), max(0, off)] for off in offsets]
-    weights = bulk.upload([table] * len(frames), digits.device, torch.float32)
+    weights = upload([table] * len(frames), digits.device, torch.float32)
     for grid, dim in ((grids[1], -1), (grids[0], -2)):
         mixed = bulk.multiply(blurred, *bulk.enlarge(grid, weights), dim, 24)
         blurred = fixed_point.rounded_shift(mixed, 3)

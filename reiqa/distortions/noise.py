@@ -51,7 +51,8 @@ def impulse_noise(
     lowest, highest = upload(bounds, images.device, torch.int32).T[..., None, None]
     black, white = drawn < lowest, drawn >= highest
     keep = (~black).to(torch.uint8).mul_(255)[:, None]
-    return (images & keep) | white.to(torch.uint8).mul_(255)[:, None]
+    struck: Tensor = (images & keep) | white.to(torch.uint8).mul_(255)[:, None]
+    return struck
 
 
 def multiplicative_noise(

@@ -50,8 +50,8 @@ def colour_blocks(
         colours.append(cells.cut(paint.transpose(2, 0, 1)).reshape(3, -1))
     table = _padded([own.reshape(4, -1) for own in boxes], images.device)
     block = _last_box(table, height, width)
-    paint = _padded(colours, images.device).to(torch.uint8)
-    painted = paint.gather(2, block.clamp(min=0).flatten(1)[:, None].expand(-1, 3, -1))
+    palette = _padded(colours, images.device).to(torch.uint8)
+    painted = palette.gather(2, block.clamp(min=0).flatten(1)[:, None].expand(-1, 3, -1))
     return torch.where(block[:, None] >= 0, painted.view(images.shape), images)
 
 
@@ -76,8 +76,8 @@ def displaced_patches(
         tables.append(rows.reshape(6, -1))
     table = _padded(tables, images.device)
     patch = _last_box(table[:, :4], height, width).flatten(1)
-    shifts = table[:, 4:].gather(2, patch.clamp(min=0)[:, None].expand(-1, 2, -1))
-    down, right = (shifts * (patch >= 0)[:, None]).view(-1, 2, height, width).unbind(1)
+    moved = table[:, 4:].gather(2, patch.clamp(min=0)[:, None].expand(-1, 2, -1))
+    down, right = (moved * (patch >= 0)[:, None]).view(-1, 2, height, width).unbind(1)
     rows = (torch.arange(height, device=images.device)[:, None] - down).clamp_(0, height - 1)
     columns = (torch.arange(width, device=images.device) - right).clamp_(0, width - 1)
     source = rows.mul_(width).add_(columns).flatten(1)[:, None].expand(-1, 3, -1)
