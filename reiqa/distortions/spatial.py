@@ -78,9 +78,9 @@ def displaced_patches(
     patch = _last_box(table[:, :4], height, width).flatten(1)
     moved = table[:, 4:].gather(2, patch.clamp(min=0)[:, None].expand(-1, 2, -1))
     down, right = (moved * (patch >= 0)[:, None]).view(-1, 2, height, width).unbind(1)
-    rows = (torch.arange(height, device=images.device)[:, None] - down).clamp_(0, height - 1)
-    columns = (torch.arange(width, device=images.device) - right).clamp_(0, width - 1)
-    source = rows.mul_(width).add_(columns).flatten(1)[:, None].expand(-1, 3, -1)
+    from_rows = (torch.arange(height, device=images.device)[:, None] - down).clamp_(0, height - 1)
+    from_columns = (torch.arange(width, device=images.device) - right).clamp_(0, width - 1)
+    source = from_rows.mul_(width).add_(from_columns).flatten(1)[:, None].expand(-1, 3, -1)
     return images.flatten(2).gather(2, source).view(images.shape)
 
 
