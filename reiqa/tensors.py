@@ -1,7 +1,10 @@
-"""Conversion between pixels and tensors, half scale and reflection padding."""
+"""Conversion between pixels and tensors, copies to a device, half scale, reflection padding."""
 
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -26,6 +29,38 @@ def read_tensor(path: Path) -> Tensor:
 def to_uint8(images: Tensor) -> Tensor:
     """Convert floats in [0, 1] to uint8 with rounding; truncation would darken them."""
     return images.clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def upload(
+    values: Tensor | npt.ArrayLike, device: torch.device, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Copy values from the host to a device.
+
+    A copy to a GPU does not wait for the work queued there: ``torch.tensor(values, device="cuda")``
+    would, because the memory that it copies from is not pinned.
+    """
+    host = torch.as_tensor(values, dtype=dtype)
+    if device.type != "cuda" or host.is_cuda:
+        return host.to(device)
+    return host.pin_memory().to(device, non_blocking=True)
+
+
+@lru_cache(maxsize=64)
+def device_table(build: Callable[[], Tensor], device: torch.device) -> Tensor:
+    """Return the constant tensor of ``build()`` on a device, copied there once."""
+    return upload(build(), device)
+
+
+def _full_range() -> Tensor:
+    return torch.tensor(255.0)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Convert uint8 to float32 k/255.
+
+    A tensor divides: CUDA multiplies by the inverse of a scalar, which does not give k/255.
+    """
+    return images.float().div_(device_table(_full_range, images.device))
 
 
 def half(images: Tensor) -> Tensor:

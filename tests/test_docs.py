@@ -88,7 +88,7 @@ NOT_COMMANDS = {
     ): "a drawing",
     (
         "docs/how-to/add-a-distortion.md",
-        "def posterize(images: Tensor, levels: int, seeds: Seeds, frames: Frames) -> Tensor:",
+        "def posterize(images: Tensor, levels: Levels, seeds: Seeds, frames: Frames) -> Tensor:",
     ): "an example without a body",
     (
         "docs/how-to/add-a-stage.md",

@@ -220,13 +220,13 @@ def redraw_recipe(recipe: ChunkRecipe, epoch: int) -> ChunkRecipe:
     item = (shared.seed, epoch, recipe.corpus, recipe.image, recipe.draw)
     random = seeds.generator("chunk", *item)
     chosen = random.permutation(len(shared.types))[: shared.n_aug]
-    levels = random.integers(1, LEVELS, size=shared.n_aug, endpoint=True)
+    levels = random.integers(1, LEVELS, size=shared.n_aug, endpoint=True).tolist()
     return replace(
         recipe,
         epoch=epoch,
-        types=tuple(shared.types[index] for index in chosen),
-        levels=tuple(int(level) for level in levels),
-        seeds=tuple(seeds.derive("version", *item, n) for n in range(shared.n_aug)),
+        types=tuple(shared.types[index] for index in chosen.tolist()),
+        levels=tuple(levels),
+        seeds=tuple(seeds.derive_series(shared.n_aug, "version", *item)),
         pairs=_pairs(random, recipe),
     )
 

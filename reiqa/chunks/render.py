@@ -5,19 +5,21 @@ The second scale is the antialiased half of the result. The pixels of a chunk de
 window and recipe, not on the rest of the batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from reiqa import tensors
-from reiqa.chunks.geometry import HALVING_MARGIN, Point, even_margin, padded_range
+from reiqa.chunks.jobs import Group, Jobs, plan_jobs
 from reiqa.chunks.recipe import ChunkRecipe
-from reiqa.distortions import TYPES, Frame, distort
+from reiqa.distortions import bulk, distort, host
 
-#: Maximum number of pixels distorted in one call, at about a dozen bytes each plus filter buffers.
-_PIXELS_AT_ONCE = {"cpu": 2_000_000, "cuda": 200_000_000}
+#: Maximum number of pixels distorted in one call, at a dozen to a hundred bytes each.
+_PIXELS_AT_ONCE, _BULK_PIXELS_AT_ONCE = 2_000_000, 20_000_000
 
 
 @dataclass(frozen=True)
@@ -33,33 +35,13 @@ class RenderedPairs:
     key: Tensor
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One version of one chunk.
-
-    Attributes:
-        chunk, version: position in the result; version 0 is undistorted.
-        recipe: recipe of the chunk.
-        rows, columns: region of the frame to distort.
-    """
-
-    chunk: int
-    version: int
-    recipe: ChunkRecipe
-    rows: range
-    columns: range
-
-    @property
-    def frame(self) -> Frame:
-        """Position of the region to distort."""
-        full = self.recipe.frame
-        return Frame(full.height, full.width, self.rows.start, self.columns.start)
-
-
 def render(
     windows: Sequence[Tensor], recipes: Sequence[ChunkRecipe], device: torch.device | str = "cpu"
 ) -> RenderedPairs:
     """Render chunks.
+
+    On a GPU nothing waits for the device if the windows are on the host: codecs work on them there,
+    in a pool of threads.
 
     Args:
         windows: ``(3, H, W)`` uint8 each, with the size in its recipe.
@@ -67,116 +49,97 @@ def render(
         device: device to render on; the pairs stay there.
     """
     device = torch.device(device)
-    plan = recipes[0].plan
-    shape = (len(recipes), len(plan.scales), plan.versions, 3, plan.patch, plan.patch)
-    pairs = RenderedPairs(torch.empty(shape, device=device), torch.empty(shape, device=device))
-    windows = [window.to(device, non_blocking=True) for window in windows]
-    # A GPU is faster with few large calls, a CPU with fewer pixels.
-    uniform = device.type != "cpu"
-    for jobs in _batches(recipes, _PIXELS_AT_ONCE[device.type], uniform):
-        versions = _distorted(jobs, windows)
-        for scale in range(len(plan.scales)):
-            _fill(pairs, scale, versions, jobs)
-    return pairs
+    plan, uniform = recipes[0].plan, bulk.is_bulk(device)
+    pixels = _BULK_PIXELS_AT_ONCE if uniform else _PIXELS_AT_ONCE
+    jobs = plan_jobs(recipes, uniform, pixels)
+    coded = {
+        job: _start_codec(job, group, jobs, windows)
+        for group in jobs.groups
+        if group.on_host
+        for job in group.jobs
+    }
+    shape = (2, len(recipes), len(plan.scales), plan.versions, 3, plan.patch, plan.patch)
+    pairs = torch.empty(shape, device=device)
+    table = tensors.upload(jobs.table, device)
+    images = _stack(windows, device) if uniform else windows
+    for group in jobs.groups:
+        own = table[:, group.jobs.start : group.jobs.stop]
+        if group.on_host:
+            versions = tensors.upload(host.collect([coded[job] for job in group.jobs]), device)
+        else:
+            chunk, tops, lefts = own[Jobs.region()]
+            versions = _crop(images, chunk, tops, lefts, group.height, group.width)
+            if group.distorted:
+                versions = _distorted(versions, group, jobs)
+        for scale, ratio in enumerate(plan.scales):
+            *cuts, places = own[Jobs.crops(scale)].reshape(Jobs.CUTS, -1)
+            crops = _crops(versions, cuts, group.part, plan.patch, ratio)
+            pairs.flatten(0, 3).index_copy_(0, places, crops)
+    return RenderedPairs(pairs[0], pairs[1])
 
 
-def _batches(recipes: Sequence[ChunkRecipe], pixels: int, uniform: bool) -> Iterator[list[_Job]]:
-    """Group regions of equal shape, with undistorted ones in separate batches.
+def _stack(windows: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Copy windows to a device as one tensor, padded where their sizes differ."""
+    height, width = (max(window.shape[side] for window in windows) for side in (-2, -1))
+    copies = [tensors.upload(window, device) for window in windows]
+    return torch.stack(
+        [
+            functional.pad(copy, (0, width - copy.shape[-1], 0, height - copy.shape[-2]))
+            if copy.shape[-2:] != (height, width)
+            else copy
+            for copy in copies
+        ]
+    )
 
-    ``uniform`` uses the full content of each window, so that shapes depend only on the margin.
+
+def _start_codec(job: int, group: Group, jobs: Jobs, windows: Sequence[Tensor]) -> "Future[Tensor]":
+    chunk, top, left = jobs.table[Jobs.region(), job].tolist()
+    region = windows[chunk][:, top : top + group.height, left : left + group.width]
+    return host.submit(
+        region.cpu(), jobs.types[job], jobs.levels[job], jobs.seeds[job], jobs.frames[job]
+    )
+
+
+def _distorted(versions: Tensor, group: Group, jobs: Jobs) -> Tensor:
+    own = slice(group.jobs.start, group.jobs.stop)
+    return distort(versions, jobs.types[own], jobs.levels[own], jobs.seeds[own], jobs.frames[own])
+
+
+def _crops(
+    versions: Tensor, cuts: Sequence[Tensor], part: tuple[int, int], patch: int, ratio: float
+) -> Tensor:
+    """Return the queries, then the keys, of distorted regions: ``(2 J, 3, P, P)`` in [0, 1].
+
+    At half scale, only the pixels that a crop needs are halved.
+
+    Args:
+        versions: ``(J, 3, H, W)`` uint8.
+        cuts: ``(2 J,)`` each; see `Jobs.crops`.
+        part: size of what is halved.
+        patch: side of a crop.
+        ratio: 1 or 0.5.
     """
-    by_shape: dict[tuple[bool, int, int], list[_Job]] = {}
-    for chunk, recipe in enumerate(recipes):
-        for version in range(recipe.plan.versions):
-            job = _Job(chunk, version, recipe, *_region_to_distort(recipe, version, uniform))
-            by_shape.setdefault((version > 0, len(job.rows), len(job.columns)), []).append(job)
-    for (_, height, width), jobs in by_shape.items():
-        size = max(1, pixels // (height * width))
-        for first in range(0, len(jobs), size):
-            yield jobs[first : first + size]
+    numbers, tops, lefts, inner_tops, inner_lefts = cuts
+    if ratio == 1:
+        return tensors.to_float(_crop(versions, numbers, tops, lefts, patch, patch))
+    halves = tensors.half(tensors.to_float(_crop(versions, numbers, tops, lefts, *part)))
+    each = torch.arange(len(halves), device=versions.device)
+    return _crop(halves, each, inner_tops, inner_lefts, patch, patch)
 
 
-def _region_to_distort(recipe: ChunkRecipe, version: int, uniform: bool) -> tuple[range, range]:
-    """Return the rows and columns of the frame to distort for one version.
-
-    A local distortion gives the same crops for any region that contains them. For a non-local
-    distortion the region is the full content.
-    """
-    kind = TYPES[recipe.types[version - 1]] if version else None
-    margin = even_margin(kind.margin if kind else 0)
-    rows, columns = recipe.extent
-    if uniform or (kind and not kind.local):
-        side = recipe.plan.content
-        rows, columns = (range(start, start + side) for start in recipe.content)
-    return (
-        padded_range(rows, margin, recipe.frame.height),
-        padded_range(columns, margin, recipe.frame.width),
-    )
-
-
-def _distorted(jobs: Sequence[_Job], windows: Sequence[Tensor]) -> Tensor:
-    """Return distorted regions of one shape, ``(J, 3, H, W)`` uint8, at full resolution."""
-    versions = torch.stack(
-        [_region(windows[job.chunk], job.recipe.frame, job.rows, job.columns) for job in jobs]
-    )
-    if jobs[0].version == 0:
-        return versions
-    return distort(
-        versions,
-        [job.recipe.types[job.version - 1] for job in jobs],
-        [job.recipe.levels[job.version - 1] for job in jobs],
-        [job.recipe.seeds[job.version - 1] for job in jobs],
-        [job.frame for job in jobs],
-    )
-
-
-def _fill(pairs: RenderedPairs, scale: int, versions: Tensor, jobs: Sequence[_Job]) -> None:
-    """Copy both crops of each version to the result, swapping query and key if required."""
-    queries, keys = [], []
-    for job in jobs:
-        query, key = job.recipe.pairs[scale]
-        if job.recipe.swapped(scale, job.version):
-            query, key = key, query
-        queries.append(query)
-        keys.append(key)
-    cut = _cut_full_scale if jobs[0].recipe.plan.scales[scale] == 1 else _cut_half_scale
-    _, scales, count = pairs.query.shape[:3]
-    numbers = [(job.chunk * scales + scale) * count + job.version for job in jobs]
-    places = torch.tensor(numbers, device=versions.device)
-    pairs.query.flatten(0, 2).index_copy_(0, places, cut(versions, jobs, queries))
-    pairs.key.flatten(0, 2).index_copy_(0, places, cut(versions, jobs, keys))
-
-
-def _cut_full_scale(versions: Tensor, jobs: Sequence[_Job], corners: Sequence[Point]) -> Tensor:
-    """Cut a full-scale crop from each version: ``(J, 3, P, P)`` in [0, 1]."""
-    patch = jobs[0].recipe.plan.patch
-    crops = [
-        _region(version, job.frame, range(top, top + patch), range(left, left + patch))
-        for version, job, (top, left) in zip(versions, jobs, corners, strict=True)
-    ]
-    return torch.stack(crops).float().div_(255)
-
-
-def _cut_half_scale(versions: Tensor, jobs: Sequence[_Job], corners: Sequence[Point]) -> Tensor:
-    """Cut a half-scale crop from each version, halving only the pixels that the crop needs."""
-    patch = jobs[0].recipe.plan.patch
-    parts, places = [], []
-    for version, job, (top, left) in zip(versions, jobs, corners, strict=True):
-        rows, columns = (
-            padded_range(range(2 * start, 2 * (start + patch)), HALVING_MARGIN, length)
-            for start, length in ((top, job.frame.height), (left, job.frame.width))
+def _crop(
+    images: Tensor | Sequence[Tensor],
+    numbers: Tensor,
+    tops: Tensor,
+    lefts: Tensor,
+    height: int,
+    width: int,
+) -> Tensor:
+    """Cut ``(J, 3, height, width)``, the crop j from ``images[numbers[j]]``."""
+    if not bulk.is_bulk(numbers.device):
+        cuts = zip(numbers.tolist(), tops.tolist(), lefts.tolist(), strict=True)
+        return torch.stack(
+            [images[n][:, top : top + height, left : left + width] for n, top, left in cuts]
         )
-        parts.append(_region(version, job.frame, rows, columns))
-        places.append((top - rows.start // 2, left - columns.start // 2))
-    halves = tensors.half(torch.stack(parts).float().div_(255))
-    crops = [
-        half[:, top : top + patch, left : left + patch]
-        for half, (top, left) in zip(halves, places, strict=True)
-    ]
-    return torch.stack(crops)
-
-
-def _region(image: Tensor, frame: Frame, rows: range, columns: range) -> Tensor:
-    """Return rows and columns of the frame from an image at position ``frame``."""
-    top, left = rows.start - frame.top, columns.start - frame.left
-    return image[:, top : top + len(rows), left : left + len(columns)]
+    assert isinstance(images, Tensor)
+    return images.unfold(2, height, 1).unfold(3, width, 1)[numbers, :, tops, lefts]

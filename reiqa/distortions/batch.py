@@ -1,16 +1,18 @@
 """Distort a batch with an individual type, level and seed for each image."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
-from reiqa.distortions import LEVELS
+from reiqa import devices
+from reiqa.distortions import LEVELS, bulk, host
 from reiqa.distortions.frame import Frame
 from reiqa.distortions.registry import TYPES
 from reiqa.errors import BadInputError
-from reiqa.tensors import to_uint8
+from reiqa.tensors import to_float, to_uint8, upload
 
 
 def distort(
@@ -45,38 +47,61 @@ def distort(
     pixels = images if images.dtype == torch.uint8 else to_uint8(images)
     height, width = images.shape[-2:]
     positions = [Frame(height, width)] * len(images) if frames is None else frames
-    out = torch.empty_like(pixels)
-    for (name, level), members in _groups(types, levels, images.is_cuda):
-        distortion = TYPES[name]
-        single = slice(members[0], members[0] + 1) if len(members) == 1 else None
-        # Indexing with a slice avoids a copy, which costs half as much as a cheap distortion.
-        out[single or members] = distortion.apply(
-            pixels[single or members].contiguous(),
-            distortion.levels[level - 1],
-            [seeds[member] for member in members],
-            [positions[member] for member in members],
-        )
-    if images.dtype == torch.uint8:
+    if bulk.is_bulk(images.device):
+        with _exact_products(images.device):
+            out = _distort_bulk(pixels, types, levels, seeds, positions)
+    else:
+        out = torch.empty_like(pixels)
+        # On a CPU, one image fills the cache, and a batch would be memory bound.
+        for number, (name, level, seed) in enumerate(zip(types, levels, seeds, strict=True)):
+            one, kind = slice(number, number + 1), TYPES[name]
+            image = pixels[one].contiguous()
+            out[one] = kind.apply(image, [kind.levels[level - 1]], [seed], [positions[number]])
+    return out if images.dtype == torch.uint8 else to_float(out)
+
+
+def _distort_bulk(
+    pixels: Tensor,
+    types: Sequence[str],
+    levels: Sequence[int],
+    seeds: Sequence[int],
+    positions: Sequence[Frame],
+) -> Tensor:
+    """Distort all images of a type together: on a GPU, calls cost more than pixels."""
+    order = sorted(range(len(types)), key=lambda number: types[number])
+    sorted_already = order == [*range(len(order))]
+    if not sorted_already:
+        pixels = pixels.index_select(0, upload(order, pixels.device))
+    parts, first = [], 0
+    for name, group in groupby(order, lambda number: types[number]):
+        members = list(group)
+        images = pixels[first : first + len(members)].contiguous()
+        first += len(members)
+        kind = TYPES[name]
+        own_levels = [levels[member] for member in members]
+        own_seeds = [seeds[member] for member in members]
+        frames = [positions[member] for member in members]
+        if kind.on_host:
+            names = [name] * len(members)
+            coded = host.distort_all(images.cpu(), names, own_levels, own_seeds, frames)
+            parts.append(upload(coded, images.device))
+        else:
+            parameters = [kind.levels[level - 1] for level in own_levels]
+            parts.append(kind.apply(images, parameters, own_seeds, frames))
+    out = torch.cat(parts)
+    if sorted_already:
         return out
-    # Dividing by a scalar would multiply by the inverse on CUDA, which does not give k/255.
-    return out.float().div_(torch.tensor(255.0, device=images.device))
+    return torch.empty_like(out).index_copy_(0, upload(order, out.device), out)
 
 
-def _groups(
-    types: Sequence[str], levels: Sequence[int], together: bool
-) -> Iterator[tuple[tuple[str, int], list[int]]]:
-    """Yield groups to process together: equal type and level on a GPU, single images on a CPU.
-
-    On a CPU, one image fills the cache, and a batch would be memory bound.
-    """
-    kinds = list(zip(types, levels, strict=True))
-    if not together:
-        yield from ((kind, [number]) for number, kind in enumerate(kinds))
+@contextmanager
+def _exact_products(device: torch.device) -> Iterator[None]:
+    """Multiply in float32 proper, whatever the caller has set: the products are integers."""
+    if device.type != "cuda":
+        yield
         return
-    by_kind: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for number, kind in enumerate(kinds):
-        by_kind[kind].append(number)
-    yield from by_kind.items()
+    with devices.ieee_float32(device), torch.autocast("cuda", enabled=False):
+        yield
 
 
 def _check(

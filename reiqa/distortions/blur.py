@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from reiqa import seeds as project_seeds
-from reiqa.distortions import fixed_point
+from reiqa.distortions import bulk, fixed_point
 from reiqa.distortions.frame import Frame, extend
 
 #: The coverage of a pixel by the disk is sampled on a grid of 16 x 16 points.
 _SUBPIXELS = 16
 
 
+@lru_cache(maxsize=64)
 def gaussian_taps(sigma: float, reach: int | None = None) -> list[int]:
     """Return the integer taps of a Gaussian cut at 3.5 standard deviations, or at ``reach``."""
     radius = math.ceil(3.5 * sigma)
@@ -30,22 +31,35 @@ def gaussian_taps(sigma: float, reach: int | None = None) -> list[int]:
 
 
 def gaussian_blur(
-    images: Tensor, sigma: float, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, sigmas: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Blur with a Gaussian of standard deviation ``sigma`` pixels."""
-    return fixed_point.filter_images(images, gaussian_taps(sigma))
+    """Blur with a Gaussian of the standard deviation ``sigmas`` in pixels."""
+    return fixed_point.filter_images(images, [gaussian_taps(sigma) for sigma in sigmas])
 
 
 def lens_blur(
-    images: Tensor, radius: float, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, radii: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Blur with a disk of ``radius`` pixels, its rim weighted by the area it covers.
+    """Blur with a disk of ``radii`` pixels, its rim weighted by the area it covers."""
+    kernels = [disk(radius) for radius in radii]
+    if bulk.is_bulk(images.device):
+        padded = fixed_point.pad_edges(images, max(len(kernel) // 2 for kernel in kernels))
+        totals = bulk.convolve(padded, kernels)
+    else:
+        pairs = zip(images, kernels, strict=True)
+        totals = torch.cat([_disk_sums(image[None], kernel) for image, kernel in pairs])
+    # Multiplying by the inverse rounds equally on all devices.
+    inverses = bulk.per_image([1 / int(kernel.sum()) for kernel in kernels], images.device)
+    return fixed_point.round_to_uint8(totals.float().mul_(inverses))
+
+
+def _disk_sums(images: Tensor, kernel: npt.NDArray[np.int64]) -> Tensor:
+    """Return int32 sums weighted by the kernel.
 
     Each row of the disk is a sum of centred runs, and a run is a difference of two prefix sums.
     The cost is therefore linear in the radius. Prefix sums may overflow int32, but their
     differences do not.
     """
-    kernel = disk(radius)
     reach = len(kernel) // 2
     height, width = images.shape[-2:]
     padded = extend(extend(images.to(torch.int32), -2, reach, reach), -1, reach + 1, reach)
@@ -66,21 +80,23 @@ def lens_blur(
                 rows.add_(torch.add(above, below, out=pair), alpha=step)
         total.add_(rows.narrow(-1, reach + half + 1, width))
         total.sub_(rows.narrow(-1, reach - half, width))
-    # Multiplying by the inverse rounds equally on all devices.
-    return fixed_point.round_to_uint8(total.float().mul_(1 / int(kernel.sum())))
+    return total
 
 
 def motion_blur(
-    images: Tensor, length: float, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, lengths: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Blur along a straight line of ``length`` pixels, its angle drawn from the seed."""
-    blurred = [
-        _along_line(
-            image[None], line(length, project_seeds.generator("motion", seed).uniform(0, math.pi))
-        )
-        for image, seed in zip(images, seeds, strict=True)
+    """Blur along a straight line of ``lengths`` pixels, its angle drawn from the seed."""
+    kernels = [
+        line(length, project_seeds.generator("motion", seed).uniform(0, math.pi))
+        for length, seed in zip(lengths, seeds, strict=True)
     ]
-    return torch.cat(blurred)
+    if bulk.is_bulk(images.device):
+        padded = fixed_point.pad_edges(images, max(len(kernel) // 2 for kernel in kernels))
+        sums = bulk.convolve(padded, kernels)
+        return fixed_point.from_fixed_point(sums.bitwise_left_shift_(fixed_point.PLANE_BITS))
+    pairs = zip(images, kernels, strict=True)
+    return torch.cat([_along_line(image[None], kernel) for image, kernel in pairs])
 
 
 @lru_cache(maxsize=16)
@@ -94,8 +110,8 @@ def disk(radius: float) -> npt.NDArray[np.int64]:
     return counts
 
 
-def line(length: float, angle: float) -> dict[tuple[int, int], int]:
-    """Return integer taps by (row, column) of a centred line, spread bilinearly over pixels.
+def line(length: float, angle: float) -> npt.NDArray[np.int64]:
+    """Return a square kernel of integers: a centred line, spread bilinearly over pixels.
 
     Args:
         length: in pixels.
@@ -110,19 +126,15 @@ def line(length: float, angle: float) -> dict[tuple[int, int], int]:
         for right in (0, 1):
             share = np.abs(1 - down - (rows - top)) * np.abs(1 - right - (columns - left))
             np.add.at(kernel, (top + down + reach, left + right + reach), share)
-    taps = np.array(fixed_point.to_fixed_weights(kernel.ravel().tolist())).reshape(kernel.shape)
-    return {
-        (int(row) - reach, int(column) - reach): int(taps[row, column])
-        for row, column in zip(*np.nonzero(taps), strict=True)
-    }
+    return np.array(fixed_point.to_fixed_weights(kernel.ravel().tolist())).reshape(kernel.shape)
 
 
-def _along_line(image: Tensor, taps: dict[tuple[int, int], int]) -> Tensor:
-    reach = max(max(abs(row), abs(column)) for row, column in taps)
+def _along_line(image: Tensor, kernel: npt.NDArray[np.int64]) -> Tensor:
+    reach = len(kernel) // 2
     height, width = image.shape[-2:]
     padded = fixed_point.to_fixed_point(fixed_point.pad_edges(image, reach))
     total = torch.zeros_like(image, dtype=torch.int32)
-    for (row, column), tap in taps.items():
-        shifted = padded.narrow(-2, reach + row, height).narrow(-1, reach + column, width)
-        total.add_(shifted, alpha=tap)
+    for row, column in np.argwhere(kernel).tolist():
+        shifted = padded.narrow(-2, row, height).narrow(-1, column, width)
+        total.add_(shifted, alpha=int(kernel[row, column]))
     return fixed_point.from_fixed_point(total)

@@ -7,11 +7,14 @@ multiplications and lookups, which round equally on all devices.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from reiqa.tensors import device_table, upload
 
 #: Rec. 709 primaries to XYZ under D65, and D65's white (IEC 61966-2-1, 2 degree observer).
 _TO_XYZ = np.array(
@@ -44,16 +47,25 @@ def mix(planes: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
 
 
 def look_up(table: Tensor, index: Tensor) -> Tensor:
-    """Index ``table`` (1-D, any dtype) with every element of an integer tensor."""
+    """Index ``table`` (1-D, any dtype, on the same device) with every element of integers."""
     flat = index.reshape(-1).to(torch.int32)
-    return table.to(index.device).index_select(0, flat).view(index.shape)
+    return table.index_select(0, flat).view(index.shape)
+
+
+def look_up_each(tables: npt.NDArray[Any], images: Tensor) -> Tensor:
+    """Apply to each image its own of ``(N, 256)`` tables."""
+    table = upload(tables.ravel(), images.device)
+    if len(images) == 1:
+        return look_up(table, images)
+    starts = torch.arange(0, 256 * len(images), 256, dtype=torch.int32, device=images.device)
+    return look_up(table, images.to(torch.int32) + starts[:, None, None, None])
 
 
 def responses(images: Tensor) -> Tensor:
     """Convert ``(N, 3, H, W)`` uint8 sRGB to f(X), f(Y), f(Z), float32 of the same shape."""
     normalised = (_TO_XYZ / _WHITE[:, None]).tolist()
-    xyz = mix(look_up(_linear(), images), normalised)
-    return look_up(_compressed(), _index(xyz))
+    xyz = mix(look_up(device_table(_linear, images.device), images), normalised)
+    return look_up(device_table(_compressed, images.device), _index(xyz))
 
 
 def from_responses(compressed: Tensor) -> Tensor:
@@ -68,28 +80,25 @@ def from_responses(compressed: Tensor) -> Tensor:
     cube.mul_(floor)
     cube.add_(compressed.sub_(floor).mul_(3 * _DELTA**2))
     restored = (np.linalg.inv(_TO_XYZ) * _WHITE).tolist()
-    return look_up(_encoded(), _index(mix(cube, restored)))
+    return look_up(device_table(_encoded, cube.device), _index(mix(cube, restored)))
 
 
 def _index(values: Tensor) -> Tensor:
     return values.mul_(_STEPS).add_(0.5).clamp_(0, _STEPS).to(torch.int32)
 
 
-@lru_cache(maxsize=1)
 def _linear() -> Tensor:
     coded = np.arange(256) / 255
     linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
     return torch.from_numpy(linear.astype(np.float32))
 
 
-@lru_cache(maxsize=1)
 def _compressed() -> Tensor:
     share = np.arange(_STEPS + 1) / _STEPS
     root = np.where(share > _DELTA**3, np.cbrt(share), share / (3 * _DELTA**2) + 4 / 29)
     return torch.from_numpy(root.astype(np.float32))
 
 
-@lru_cache(maxsize=1)
 def _encoded() -> Tensor:
     linear = np.arange(_STEPS + 1) / _STEPS
     coded = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)

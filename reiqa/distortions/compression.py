@@ -5,69 +5,61 @@ Each type is a `Distortion.apply` (see the registry).
 
 import io
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 
-from reiqa import devices
-from reiqa.distortions.colourspace import look_up
+from reiqa.distortions.colourspace import look_up_each
 from reiqa.distortions.frame import Frame, align, unalign
 
 #: With 4:2:0 the codec's blocks are 16 pixels wide.
 JPEG_GRID = 16
-#: Number of threads to encode images from a GPU.
-_THREADS = min(16, devices.cpu_count())
-
-Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 
-def jpeg(images: Tensor, quality: int, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:
-    """Code and decode as JPEG of ``quality`` (libjpeg's scale), chroma 4:2:0.
+def jpeg(
+    images: Tensor, qualities: Sequence[int], seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Code and decode as JPEG of ``qualities`` (libjpeg's scale), chroma 4:2:0.
 
     The codec is Pillow's libjpeg on the CPU for images on any device, so that results are equal on
-    all devices. torchvision's codecs are deprecated since 0.29.
+    all devices. nvJPEG (torchvision's codec on a GPU, deprecated since 0.29) rounds otherwise.
     """
     height, width = images.shape[-2:]
     blocks = align(images, frames, JPEG_GRID)
-    coded = _through_pillow(blocks, lambda image: _through_jpeg(image, quality))
+    coded = _through_pillow(blocks, _through_jpeg, qualities)
     return unalign(coded, frames, JPEG_GRID, height, width)
 
 
-def jpeg2000(images: Tensor, ratio: float, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:
-    """Code and decode as JPEG 2000 (irreversible) at compression ``ratio``.
+def jpeg2000(
+    images: Tensor, ratios: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Code and decode as JPEG 2000 (irreversible) at compression ``ratios``.
 
     Not local: the codec allocates its bytes over the complete window.
     """
-    return _through_pillow(images, lambda image: _through_jpeg2000(image, ratio))
+    return _through_pillow(images, _through_jpeg2000, ratios)
 
 
 def colour_quantisation(
-    images: Tensor, colours: int, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, colours: Sequence[int], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
     """Reduce to ``colours`` colours with median cut, without dithering.
 
     Not local: the palette is computed for the window.
     """
-    return _through_pillow(
-        images,
-        lambda image: image.quantize(
-            colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
-        ).convert("RGB"),
-    )
+    return _through_pillow(images, _through_palette, colours)
 
 
 def quantisation(
-    images: Tensor, steps: int, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, steps: Sequence[int], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
     """Round each channel to ``steps`` equally spaced values."""
     greys = np.arange(256) / 255
-    table = np.rint(np.rint(greys * (steps - 1)) / (steps - 1) * 255).astype(np.uint8)
-    return look_up(torch.from_numpy(table), images)
+    tables = [np.rint(np.rint(greys * (n - 1)) / (n - 1) * 255).astype(np.uint8) for n in steps]
+    return look_up_each(np.stack(tables), images)
 
 
 def _through_jpeg(image: Image.Image, quality: int) -> Image.Image:
@@ -91,26 +83,18 @@ def _through_jpeg2000(image: Image.Image, ratio: float) -> Image.Image:
     return Image.open(stream, formats=["JPEG2000"]).convert("RGB")
 
 
-def _through_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
-    """Apply a Pillow function to each image; images from a GPU use several threads.
-
-    Pillow releases the GIL. On the CPU the caller controls the number of threads.
-    """
-    # One copy to the host for all of them.
-    pixels = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    done = changed([*pixels], change, _THREADS if images.is_cuda else 1)
-    return torch.from_numpy(np.stack(done)).to(images.device).permute(0, 3, 1, 2).contiguous()
+def _through_palette(image: Image.Image, colours: int) -> Image.Image:
+    method, dither = Image.Quantize.MEDIANCUT, Image.Dither.NONE
+    return image.quantize(colours, method=method, dither=dither).convert("RGB")
 
 
-def changed(
-    pixels: Sequence[Pixels], change: Callable[[Image.Image], Image.Image], threads: int
-) -> list[Pixels]:
-    """Apply ``change`` to each ``(H, W, 3)`` uint8 image, in order."""
-
-    def one(image: Pixels) -> Pixels:
-        return np.array(change(Image.fromarray(image)))
-
-    if threads == 1 or len(pixels) == 1:
-        return [one(image) for image in pixels]
-    with ThreadPoolExecutor(threads) as pool:
-        return [*pool.map(one, pixels)]
+def _through_pillow(
+    images: Tensor, change: Callable[[Image.Image, Any], Image.Image], parameters: Sequence[Any]
+) -> Tensor:
+    """Apply a Pillow function to each image on the CPU; Pillow releases the GIL."""
+    pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
+    done = [
+        np.array(change(Image.fromarray(image), parameter))
+        for image, parameter in zip(pixels, parameters, strict=True)
+    ]
+    return torch.from_numpy(np.stack(done)).permute(0, 3, 1, 2).contiguous()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from reiqa.distortions import bulk
 from reiqa.distortions.frame import extend
 
 #: Fractional bits of a weight.
@@ -57,28 +58,47 @@ def round_to_uint8(values: Tensor) -> Tensor:
     return values.round_().to(torch.int32).to(torch.uint8)
 
 
-def filter_images(images: Tensor, taps: Sequence[int]) -> Tensor:
-    """Correlate uint8 images with the same symmetric taps along rows and columns, edges extended.
+def filter_images(images: Tensor, taps: Sequence[Sequence[int]]) -> Tensor:
+    """Correlate uint8 images with symmetric taps along rows and columns, edges extended.
 
     Args:
         images: ``(N, C, H, W)`` uint8.
-        taps: an odd number of symmetric integers (see `to_fixed_weights`).
+        taps: of each image, an odd number of integers of at least 0 (see `to_fixed_weights`).
     """
-    return from_fixed_point(_separable(to_fixed_point(pad_edges(images, len(taps) // 2)), taps))
+    if bulk.is_bulk(images.device):
+        # The sum of the products is at most 2**12 * 255 * 2**4.
+        return from_fixed_point(_bulk_separable(to_fixed_point(images), taps, 24))
+    filtered = [
+        from_fixed_point(_separable(to_fixed_point(pad_edges(image[None], len(own) // 2)), own))
+        for image, own in zip(images, taps, strict=True)
+    ]
+    return torch.cat(filtered)
 
 
-def filter_fixed_point(planes: Tensor, taps: Sequence[int]) -> Tensor:
+def filter_fixed_point(planes: Tensor, taps: Sequence[Sequence[int]]) -> Tensor:
     """Correlate signed int32 planes of at most 15 bits like `filter_images`.
 
     Returns:
         int32 of the same shape with `WEIGHT_BITS` more fractional bits; the caller rounds once.
     """
-    return _separable(pad_edges(planes, len(taps) // 2), taps)
+    if bulk.is_bulk(planes.device):
+        return _bulk_separable(planes, taps, 15 + WEIGHT_BITS)
+    filtered = [
+        _separable(pad_edges(own_planes[None], len(own) // 2), own)
+        for own_planes, own in zip(planes, taps, strict=True)
+    ]
+    return torch.cat(filtered)
 
 
 def pad_edges(planes: Tensor, reach: int) -> Tensor:
     """Repeat the edges of ``(..., H, W)`` by ``reach`` pixels on all sides."""
     return extend(extend(planes, -2, reach, reach), -1, reach, reach)
+
+
+def _bulk_separable(planes: Tensor, taps: Sequence[Sequence[int]], bits: int) -> Tensor:
+    table = bulk.taps_table(taps, planes.device)
+    rows = rounded_shift(bulk.correlate(planes, table, -2, bits), WEIGHT_BITS)
+    return bulk.correlate(rows, table, -1, bits)
 
 
 def _separable(padded: Tensor, taps: Sequence[int]) -> Tensor:

@@ -39,6 +39,28 @@ def extend(planes: Tensor, dim: int, before: int, after: int) -> Tensor:
     return torch.cat(parts, dim)
 
 
+def pick(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return from each image its own rows and columns.
+
+    Args:
+        images: ``(N, C, H, W)``.
+        rows: ``(N, h)`` int64.
+        columns: ``(N, w)`` int64.
+
+    Returns:
+        ``(N, C, h, w)``.
+    """
+    if len(images) == 1:
+        return images.index_select(-1, columns[0]).index_select(-2, rows[0])
+    number, channel = (torch.arange(length, device=images.device) for length in images.shape[:2])
+    return images[
+        number[:, None, None, None],
+        channel[:, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None, :],
+    ]
+
+
 def align(images: Tensor, frames: Sequence[Frame], period: int) -> Tensor:
     """Extend windows by their edges to start and end on lines of the grid of the frame.
 

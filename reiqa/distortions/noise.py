@@ -5,6 +5,7 @@ Each type is a `Distortion.apply` (see the registry).
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from reiqa.distortions.blur import gaussian_taps
 from reiqa.distortions.colourspace import mix
 from reiqa.distortions.frame import Frame
 from reiqa.distortions.random_fields import hash_bits, normal_field
+from reiqa.tensors import upload
 
 #: YCbCr (studio range, Rec. 601) to RGB, for differences in units of the full 8-bit range.
 _FROM_YCBCR = np.linalg.inv(
@@ -25,43 +27,47 @@ _FROM_YCBCR = np.linalg.inv(
 
 
 def white_noise(
-    images: Tensor, variance: float, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, variances: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Add normal noise of ``variance`` (full range 1), independent in each channel."""
-    return _to_uint8(_field(images, variance, seeds, frames).add_(images))
+    """Add normal noise of ``variances`` (full range 1), independent in each channel."""
+    return _to_uint8(_field(images, variances, seeds, frames).add_(images))
 
 
 def colour_noise(
-    images: Tensor, variance: float, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, variances: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Add normal noise of ``variance`` (full range 1) to each of Y, Cb and Cr."""
-    field = mix(_field(images, variance, seeds, frames), _FROM_YCBCR)
+    """Add normal noise of ``variances`` (full range 1) to each of Y, Cb and Cr."""
+    field = mix(_field(images, variances, seeds, frames), _FROM_YCBCR)
     return _to_uint8(field.add_(images))
 
 
 def impulse_noise(
-    images: Tensor, share: float, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, shares: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Set a fraction ``share`` of the pixels to black or white with equal probability."""
+    """Set fractions ``shares`` of the pixels to black or white with equal probability."""
     drawn = hash_bits(_shape(images), seeds, frames, "impulse", images.device)
-    half = round(share / 2 * 2**32)
-    black, white = drawn < -(2**31) + half, drawn >= 2**31 - half
+    half = [round(share / 2 * 2**32) for share in shares]
+    bounds = [(-(2**31) + count, 2**31 - count) for count in half]
+    lowest, highest = upload(bounds, images.device, torch.int32).T[..., None, None]
+    black, white = drawn < lowest, drawn >= highest
     keep = (~black).to(torch.uint8).mul_(255)[:, None]
-    return (images & keep) | white.to(torch.uint8).mul_(255)[:, None]
+    struck: Tensor = (images & keep) | white.to(torch.uint8).mul_(255)[:, None]
+    return struck
 
 
 def multiplicative_noise(
-    images: Tensor, variance: float, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, variances: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Multiply each value by 1 + a normal number of ``variance``."""
+    """Multiply each value by 1 + a normal number of ``variances``."""
     values = images.float()
-    field = normal_field(3, math.sqrt(variance), _shape(images), seeds, frames, images.device)
+    scales = [math.sqrt(variance) for variance in variances]
+    field = normal_field(3, scales, _shape(images), seeds, frames, images.device)
     return _to_uint8(field.mul_(values).add_(values))
 
 
 def denoise(
     images: Tensor,
-    strength: tuple[float, float],
+    strengths: Sequence[tuple[float, float]],
     seeds: Sequence[int],
     frames: Sequence[Frame],
 ) -> Tensor:
@@ -69,19 +75,16 @@ def denoise(
 
     Args:
         images: ``(N, 3, H, W)`` uint8.
-        strength: variance of the noise (full range 1), sigma of the smoothing in pixels.
+        strengths: variance of the noise (full range 1), sigma of the smoothing in pixels.
         seeds: one seed per image.
         frames: position of each window.
     """
-    variance, sigma = strength
-    noisy = white_noise(images, variance, seeds, frames)
-    smoothed = [
-        fixed_point.filter_images(image[None], _smoother(sigma, seed))
-        for image, seed in zip(noisy, seeds, strict=True)
-    ]
-    return torch.cat(smoothed)
+    noisy = white_noise(images, [variance for variance, _ in strengths], seeds, frames)
+    pairs = zip(strengths, seeds, strict=True)
+    return fixed_point.filter_images(noisy, [_smoother(sigma, seed) for (_, sigma), seed in pairs])
 
 
+@lru_cache(maxsize=16)
 def box_taps(sigma: float) -> list[int]:
     """Return integer taps of the box of standard deviation ``sigma``, its ends weighted."""
     # A box of 2 r + 1 pixels and two ends of weight w has variance
@@ -98,10 +101,10 @@ def _smoother(sigma: float, seed: int) -> list[int]:
 
 
 def _field(
-    images: Tensor, variance: float, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, variances: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    scale = 255 * math.sqrt(variance)
-    return normal_field(3, scale, _shape(images), seeds, frames, images.device)
+    scales = [255 * math.sqrt(variance) for variance in variances]
+    return normal_field(3, scales, _shape(images), seeds, frames, images.device)
 
 
 def _shape(images: Tensor) -> tuple[int, int]:

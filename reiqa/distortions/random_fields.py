@@ -6,14 +6,15 @@ functions per pixel.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from reiqa import seeds as project_seeds
+from reiqa.distortions.bulk import per_image
 from reiqa.distortions.colourspace import look_up
 from reiqa.distortions.frame import Frame
+from reiqa.tensors import device_table, upload
 
 _ENTRIES = 1 << 16
 # Multipliers of a well-tested 32-bit integer hash (C. Wellons, "hash-prospector", 2018).
@@ -40,13 +41,15 @@ def hash_bits(
         ``(N, H, W)`` int32.
     """
     keys = [project_seeds.derive("field", stream, seed) for seed in seeds]
-    first = torch.tensor([_signed(key) for key in keys], dtype=torch.int32, device=device)
-    second = torch.tensor([_signed(key >> 31) for key in keys], dtype=torch.int32, device=device)
-    row = [[_signed((frame.top + i) << 16) for i in range(shape[0])] for frame in frames]
-    rows = torch.tensor(row, dtype=torch.int32, device=device)
-    lefts = torch.tensor([frame.left for frame in frames], dtype=torch.int32, device=device)
-    columns = torch.arange(shape[1], dtype=torch.int32, device=device) + lefts[:, None]
-    state = (rows + first[:, None])[:, :, None] + columns[:, None, :]
+    drawn = [
+        (_signed(key), _signed(key >> 31), _signed(frame.top << 16), frame.left)
+        for key, frame in zip(keys, frames, strict=True)
+    ]
+    first, second, tops, lefts = upload(drawn, device, torch.int32).T
+    # 32-bit integers wrap around.
+    rows = torch.arange(shape[0], dtype=torch.int32, device=device) * (1 << 16)
+    columns = torch.arange(shape[1], dtype=torch.int32, device=device)
+    state = (rows + (tops + first)[:, None])[:, :, None] + (columns + lefts[:, None])[:, None, :]
     spare = torch.empty_like(state)
     _fold(state, spare, 16).mul_(_signed(_FIRST)).bitwise_xor_(second[:, None, None])
     _fold(state, spare, 15).mul_(_signed(_SECOND))
@@ -55,17 +58,19 @@ def hash_bits(
 
 def normal_field(
     channels: int,
-    scale: float,
+    scales: Sequence[float],
     shape: tuple[int, int],
     seeds: Sequence[int],
     frames: Sequence[Frame],
     device: torch.device,
 ) -> Tensor:
-    """Return ``(N, channels, H, W)`` float32 normal numbers of standard deviation ``scale``.
+    """Return ``(N, channels, H, W)`` float32 normal numbers of the standard deviations ``scales``.
 
     Numbers have 16 bits; the tails end at 4.3 standard deviations.
     """
-    quantiles = _quantiles().to(device) * scale
+    quantiles = device_table(_quantiles, device)
+    if len(set(scales)) == 1:
+        quantiles = quantiles * scales[0]
     out = torch.empty((len(seeds), channels, *shape), device=device)
     for pair in range(0, channels, 2):
         drawn = hash_bits(shape, seeds, frames, f"normal{pair}", device)
@@ -73,10 +78,9 @@ def normal_field(
         if pair + 1 < channels:
             high = drawn.bitwise_right_shift_(16).bitwise_and_(0xFFFF)
             out[:, pair + 1] = look_up(quantiles, high)
-    return out
+    return out if len(set(scales)) == 1 else out.mul_(per_image(scales, device))
 
 
-@lru_cache(maxsize=1)
 def _quantiles() -> Tensor:
     """Return normal quantiles at the centres of 2**16 intervals, rounded for portability."""
     shares = (torch.arange(_ENTRIES, dtype=torch.float64) + 0.5) / _ENTRIES

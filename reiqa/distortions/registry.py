@@ -25,8 +25,8 @@ class Distortion:
         name: name in params.yaml.
         title: display name.
         family: blur, colour, compression, noise, brightness, resolution, contrast or spatial.
-        apply: function of ``(N, 3, H, W)`` uint8 on any device, the parameter of one level, and a
-            seed and a `Frame` for each of N windows; returns uint8 of the same shape.
+        apply: function of ``(N, 3, H, W)`` uint8 on any device, and a parameter (of one of the
+            levels), a seed and a `Frame` for each of N windows; returns uint8 of the same shape.
             Deterministic types ignore the seeds, pointwise types ignore the frames.
         levels: parameter at levels 1 to 5.
         parameter: meaning and unit of the parameter.
@@ -34,6 +34,7 @@ class Distortion:
         random: whether the seed matters.
         margin: required context on each side, in pixels, to match a render of the full photograph.
         local: False if no margin is sufficient.
+        on_host: whether ``apply`` is a codec that takes images on the CPU only.
         published: one of the paper's 25, or an extra.
     """
 
@@ -47,6 +48,7 @@ class Distortion:
     random: bool = False
     margin: int = 0
     local: bool = True
+    on_host: bool = False
     published: bool = True
 
 
@@ -68,7 +70,7 @@ _BANK = (
     Distortion("saturation", "Saturation", "colour", colour.saturation,
                (1.5, 2.0, 3.0, 6.0, 9.0), "factor on a and b of Lab", _FIXED),
     Distortion("jpeg", "JPEG", "compression", compression.jpeg,
-               (70, 43, 36, 24, 7), "quality", _CODE, margin=32),
+               (70, 43, 36, 24, 7), "quality", _CODE, margin=32, on_host=True),
     Distortion("white_noise", "White noise", "noise", noise.white_noise,
                (0.001, 0.002, 0.003, 0.005, 0.01), "variance", _CODE, random=True),
     Distortion("colour_noise", "Noise in YCbCr", "noise", noise.colour_noise,
@@ -115,10 +117,10 @@ _BANK = (
                margin=12, published=False),
     Distortion("jpeg2000", "JPEG 2000", "compression", compression.jpeg2000,
                (16.0, 32.0, 45.0, 120.0, 170.0), "compression ratio", "KADID-10k", local=False,
-               published=False),
+               on_host=True, published=False),
     Distortion("colour_quantisation", "Colour quantisation", "colour",
                compression.colour_quantisation, (64, 48, 32, 16, 8), "colours", "KADID-10k",
-               local=False, published=False),
+               local=False, on_host=True, published=False),
     Distortion("quantisation", "Quantisation", "contrast", compression.quantisation,
                (20, 16, 13, 10, 7), "levels a channel", "KADID-10k", published=False),
 )  # fmt: skip

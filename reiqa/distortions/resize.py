@@ -6,50 +6,60 @@ positions of the grid lines. Each type is a `Distortion.apply` (see the registry
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from reiqa.distortions import fixed_point
-from reiqa.distortions.frame import Frame, align, clip_cells, extend, unalign
+from reiqa.distortions import bulk, fixed_point
+from reiqa.distortions.frame import Frame, align, clip_cells, extend, pick, unalign
+from reiqa.tensors import upload
 
 Kernel = Callable[[float], float]
 
+#: Bits of sums of absolute products: planes of 13 bits, weights of negative lobes too.
+_BITS = 27
+
 
 def resize_bicubic(
-    images: Tensor, factor: int, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, factors: Sequence[int], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Shrink by ``factor`` and enlarge again, both by cubic convolution (a = -1/2)."""
-    return _down_and_up(images, factor, _cubic, 2, frames)
+    """Shrink by ``factors`` and enlarge again, both by cubic convolution (a = -1/2)."""
+    return _down_and_up(images, factors, _cubic, 2, frames)
 
 
 def resize_bilinear(
-    images: Tensor, factor: int, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, factors: Sequence[int], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Shrink by ``factor`` with a triangle and enlarge again linearly."""
-    return _down_and_up(images, factor, lambda x: max(0.0, 1 - abs(x)), 1, frames)
+    """Shrink by ``factors`` with a triangle and enlarge again linearly."""
+    return _down_and_up(images, factors, _triangle, 1, frames)
 
 
 def resize_lanczos(
-    images: Tensor, factor: int, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, factors: Sequence[int], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Shrink by ``factor`` and enlarge again, both by a sinc windowed over three lobes."""
-    return _down_and_up(images, factor, _lanczos, 3, frames)
+    """Shrink by ``factors`` and enlarge again, both by a sinc windowed over three lobes."""
+    return _down_and_up(images, factors, _lanczos, 3, frames)
 
 
 def resize_nearest(
-    images: Tensor, factor: int, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, factors: Sequence[int], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Keep one pixel in ``factor`` along each axis and repeat it."""
-    return _nearest(images, lambda side: max(1, side // factor), frames)
+    """Keep one pixel in ``factors`` along each axis and repeat it."""
+    return _nearest(images, lambda side, factor: side // factor, factors, frames)
 
 
-def pixelate(images: Tensor, share: float, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:
-    """Keep ``share`` of the rows and columns, the nearest ones, and repeat them."""
-    return _nearest(images, lambda side: max(1, int(side * share)), frames)
+def pixelate(
+    images: Tensor, shares: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Keep ``shares`` of the rows and columns, the nearest ones, and repeat them."""
+    return _nearest(images, lambda side, share: int(side * share), shares, frames)
 
 
-def nearest_index(side: int, kept: int, start: int, length: int) -> Tensor:
+def nearest_index(side: int, kept: int, start: int, length: int) -> npt.NDArray[np.int64]:
     """Return which of ``side`` pixels each shows after keeping ``kept`` and enlarging again.
 
     Args:
@@ -59,46 +69,91 @@ def nearest_index(side: int, kept: int, start: int, length: int) -> Tensor:
         length: pixels asked for.
 
     Returns:
-        ``(length,)`` int64, in the photograph's coordinates.
+        ``(length,)``, in the photograph's coordinates.
     """
-    pixel = torch.arange(start, start + length)
+    pixel = np.arange(start, start + length)
     small = (2 * pixel + 1) * kept // (2 * side)
-    return (2 * small + 1) * side // (2 * kept)
+    index: npt.NDArray[np.int64] = (2 * small + 1) * side // (2 * kept)
+    return index
 
 
-def _nearest(images: Tensor, kept: Callable[[int], int], frames: Sequence[Frame]) -> Tensor:
+def _nearest(
+    images: Tensor,
+    kept: Callable[[int, Any], int],
+    parameters: Sequence[float],
+    frames: Sequence[Frame],
+) -> Tensor:
     height, width = images.shape[-2:]
     shown = []
-    for image, frame in zip(images, frames, strict=True):
-        rows = nearest_index(frame.height, kept(frame.height), frame.top, height) - frame.top
-        columns = nearest_index(frame.width, kept(frame.width), frame.left, width) - frame.left
-        rows = rows.clamp(0, height - 1).to(images.device)
-        columns = columns.clamp(0, width - 1).to(images.device)
-        shown.append(image.index_select(-1, columns).index_select(-2, rows))
-    return torch.stack(shown)
+    for parameter, frame in zip(parameters, frames, strict=True):
+        small = [max(1, kept(side, parameter)) for side in (frame.height, frame.width)]
+        rows = nearest_index(frame.height, small[0], frame.top, height) - frame.top
+        columns = nearest_index(frame.width, small[1], frame.left, width) - frame.left
+        shown.append(np.concatenate([rows.clip(0, height - 1), columns.clip(0, width - 1)]))
+    rows_columns = upload(np.stack(shown), images.device)
+    return pick(images, rows_columns[:, :height], rows_columns[:, height:])
 
 
 def _down_and_up(
-    images: Tensor, factor: int, kernel: Kernel, reach: int, frames: Sequence[Frame]
+    images: Tensor, factors: Sequence[int], kernel: Kernel, reach: int, frames: Sequence[Frame]
 ) -> Tensor:
     """Resize by exactly 1/factor and back, extending the edges of the photograph to full cells.
 
     The small image is rounded to 8 bits, as if it was stored between the two steps.
     """
-    height, width = images.shape[-2:]
-    planes = fixed_point.to_fixed_point(align(images, frames, factor))
+    if bulk.is_bulk(images.device):
+        return _bulk_down_and_up(images, factors, kernel, reach, frames)
+    each = zip(images, factors, frames, strict=True)
+    return torch.cat(
+        [
+            _down_and_up_one(image[None], factor, kernel, reach, frame)
+            for image, factor, frame in each
+        ]
+    )
+
+
+def _down_and_up_one(
+    image: Tensor, factor: int, kernel: Kernel, reach: int, frame: Frame
+) -> Tensor:
+    height, width = image.shape[-2:]
+    planes = fixed_point.to_fixed_point(align(image, [frame], factor))
     taps = _down_taps(factor, kernel, reach)
     rows = fixed_point.rounded_shift(
         _shrink(planes, factor, taps, reach, -2), fixed_point.WEIGHT_BITS
     )
     small = fixed_point.from_fixed_point(_shrink(rows, factor, taps, reach, -1))
-    cells = fixed_point.to_fixed_point(clip_cells(small, frames, factor, height, width))
+    cells = fixed_point.to_fixed_point(clip_cells(small, [frame], factor, height, width))
     phases = _up_taps(factor, kernel, reach)
     columns = fixed_point.rounded_shift(_enlarge(cells, phases, reach, -1), fixed_point.WEIGHT_BITS)
     large = _enlarge(columns, phases, reach, -2)
-    return unalign(fixed_point.from_fixed_point(large), frames, factor, height, width)
+    return unalign(fixed_point.from_fixed_point(large), [frame], factor, height, width)
 
 
+def _bulk_down_and_up(
+    images: Tensor, factors: Sequence[int], kernel: Kernel, reach: int, frames: Sequence[Frame]
+) -> Tensor:
+    rows, columns = bulk.grids(frames, factors, images.shape[-2:], images.device)
+    largest, side = max(factors), 2 * reach + 1
+    down = np.zeros((len(images), 1, side * largest), np.float32)
+    up = np.zeros((len(images), largest, side), np.float32)
+    for own_down, own_up, factor in zip(down, up, factors, strict=True):
+        own_down[0, : side * factor] = _down_taps(factor, kernel, reach)
+        own_up[:factor] = _up_taps(factor, kernel, reach)
+    shrinking, enlarging = upload(down, images.device), upload(up, images.device)
+    before = reach * rows.factor
+    planes = fixed_point.to_fixed_point(images)
+    high = bulk.multiply(planes, *bulk.shrink(rows, shrinking, before), -2, _BITS)
+    high = fixed_point.rounded_shift(high, fixed_point.WEIGHT_BITS)
+    small = bulk.multiply(high, *bulk.shrink(columns, shrinking, before), -1, _BITS)
+    cells = fixed_point.to_fixed_point(fixed_point.from_fixed_point(small))
+    wide = bulk.multiply(cells, *bulk.enlarge(columns, enlarging), -1, _BITS)
+    wide = fixed_point.rounded_shift(wide, fixed_point.WEIGHT_BITS)
+    return fixed_point.from_fixed_point(
+        bulk.multiply(wide, *bulk.enlarge(rows, enlarging), -2, _BITS)
+    )
+
+
+@cache
 def _down_taps(factor: int, kernel: Kernel, reach: int) -> list[int]:
     """Taps over pixels -reach * factor .. (reach + 1) * factor - 1 about a cell's first pixel."""
     centre = (factor - 1) / 2
@@ -106,6 +161,7 @@ def _down_taps(factor: int, kernel: Kernel, reach: int) -> list[int]:
     return fixed_point.to_fixed_weights([kernel((offset - centre) / factor) for offset in offsets])
 
 
+@cache
 def _up_taps(factor: int, kernel: Kernel, reach: int) -> list[list[int]]:
     """For each pixel of a cell, taps over cells -reach .. reach about its own."""
     centres = [(phase + 0.5) / factor - 0.5 for phase in range(factor)]
@@ -142,6 +198,10 @@ def _enlarge(planes: Tensor, phases: list[list[int]], reach: int, dim: int) -> T
                 total.add_(padded.narrow(dim, cell, cells), alpha=tap)
         rows.append(total)
     return torch.stack(rows, dim).flatten(dim - 1, dim)
+
+
+def _triangle(x: float) -> float:
+    return max(0.0, 1 - abs(x))
 
 
 def _cubic(x: float) -> float:

@@ -3,57 +3,63 @@
 Each type is a `Distortion.apply` (see the registry).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from reiqa import seeds as project_seeds
 from reiqa.distortions import fixed_point
-from reiqa.distortions.colourspace import from_responses, look_up, responses
+from reiqa.distortions.bulk import per_image
+from reiqa.distortions.colourspace import from_responses, look_up_each, responses
 from reiqa.distortions.frame import Frame, extend
 
 Values: TypeAlias = npt.NDArray[np.float64]
 
 
 def brighten(
-    images: Tensor, amount: float, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, amounts: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
     """Lift the mid-tones by a parabola: two thirds on RGB, one third on lightness alone."""
-    middle = 0.5 + 0.5 * amount
-    lightened = from_responses(_relight(responses(images), lambda light: _lift(light, middle)))
-    curve = torch.from_numpy(np.rint(2 * 255 * parabola(_GREYS, middle)).astype(np.int32))
-    doubled = look_up(curve, images)
+    middles = [0.5 + 0.5 * amount for amount in amounts]
+    lightened = from_responses(_relight(responses(images), middles))
+    curves = [np.rint(2 * 255 * parabola(_GREYS, middle)).astype(np.int32) for middle in middles]
+    doubled = look_up_each(np.stack(curves), images)
     return fixed_point.round_to_uint8(doubled.add_(lightened).float().mul_(1 / 3))
 
 
-def darken(images: Tensor, amount: float, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:
+def darken(
+    images: Tensor, amounts: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
     """Lower the mid-tones of RGB by a parabola through (1/2, 1/2 - amount/2)."""
-    table = parabola(_GREYS, 0.5 - 0.5 * amount)
-    return _curves(images, [table] * len(images))
+    return _curves(images, [parabola(_GREYS, 0.5 - 0.5 * amount) for amount in amounts])
 
 
 def mean_shift(
-    images: Tensor, amount: float, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, amounts: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
-    """Add or subtract ``amount`` of the full range, the sign drawn from the seed; clips."""
-    tables = [_GREYS + amount * _sign("mean_shift", seed) for seed in seeds]
-    return _curves(images, tables)
+    """Add or subtract ``amounts`` of the full range, the sign drawn from the seed; clips."""
+    pairs = zip(amounts, seeds, strict=True)
+    return _curves(images, [_GREYS + amount * _sign("mean_shift", seed) for amount, seed in pairs])
 
 
 def contrast(
-    images: Tensor, amount: float, seeds: Sequence[int], frames: Sequence[Frame]
+    images: Tensor, amounts: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
 ) -> Tensor:
     """Steepen or flatten the mid-tones by an odd cubic, which of them drawn from the seed."""
-    tables = [cubic(_GREYS, amount * _sign("contrast", seed)) for seed in seeds]
-    return _curves(images, tables)
+    pairs = zip(amounts, seeds, strict=True)
+    return _curves(
+        images, [cubic(_GREYS, amount * _sign("contrast", seed)) for amount, seed in pairs]
+    )
 
 
-def sharpen(images: Tensor, amount: float, seeds: Sequence[int], frames: Sequence[Frame]) -> Tensor:
-    """Subtract ``amount`` times the Laplacian of lightness from lightness.
+def sharpen(
+    images: Tensor, amounts: Sequence[float], seeds: Sequence[int], frames: Sequence[Frame]
+) -> Tensor:
+    """Subtract ``amounts`` times the Laplacian of lightness from lightness.
 
     The Laplacian is the published one: the central difference of central differences.
     """
@@ -63,7 +69,8 @@ def sharpen(images: Tensor, amount: float, seeds: Sequence[int], frames: Sequenc
     rows, columns = extend(light, -2, 2, 2), extend(light, -1, 2, 2)
     laplacian = rows.narrow(-2, 0, height) + rows.narrow(-2, 4, height)
     laplacian.add_(columns.narrow(-1, 0, width)).add_(columns.narrow(-1, 4, width))
-    laplacian.sub_(light * 4).mul_(amount / 4)
+    quarters = per_image([amount / 4 for amount in amounts], images.device)[:, 0]
+    laplacian.sub_(light * 4).mul_(quarters)
     sharpened = (light - laplacian).clamp_(_BLACK, 1.0)
     return from_responses(_shifted(compressed, sharpened))
 
@@ -80,10 +87,16 @@ def parabola(values: Values, middle: float) -> Values:
 
 def cubic(values: Values, amount: float) -> Values:
     """Return the odd cubic about (1/2, 1/2) through (1, 1) and (0.7, 0.7 + amount / 4), clipped."""
-    steep, bend = np.linalg.solve([[0.2, 0.008], [0.5, 0.125]], [0.2 + amount / 4, 0.5])
+    steep, bend = _cubic_coefficients(amount)
     centred = values - 0.5
     curve: Values = 0.5 + steep * centred + bend * centred**3
     return curve.clip(0, 1)
+
+
+@lru_cache(maxsize=16)
+def _cubic_coefficients(amount: float) -> tuple[float, float]:
+    steep, bend = np.linalg.solve([[0.2, 0.008], [0.5, 0.125]], [0.2 + amount / 4, 0.5])
+    return float(steep), float(bend)
 
 
 def _sign(name: str, seed: int) -> int:
@@ -93,22 +106,16 @@ def _sign(name: str, seed: int) -> int:
 def _curves(images: Tensor, tables: Sequence[Values]) -> Tensor:
     """Apply an individual curve over the 256 values to each image."""
     stacked = np.rint(np.stack(tables).clip(0, 1) * 255).astype(np.uint8)
-    if len(images) == 1:
-        return look_up(torch.from_numpy(stacked[0]), images)
-    starts = torch.arange(0, 256 * len(images), 256, dtype=torch.int32, device=images.device)
-    index = images.to(torch.int32) + starts[:, None, None, None]
-    return look_up(torch.from_numpy(stacked.ravel()), index)
+    return look_up_each(stacked, images)
 
 
-def _lift(light: Tensor, middle: float) -> Tensor:
-    lifted = light.mul(2 - 4 * middle).add_(4 * middle - 1).mul_(light)
-    return lifted.clamp_(0, 1)
-
-
-def _relight(compressed: Tensor, curve: Callable[[Tensor], Tensor]) -> Tensor:
-    """Send lightness, as a share of 100, through ``curve``; a and b stay."""
-    share = compressed[:, 1].sub(_BLACK).mul_(1.16).clamp_(0, 1)
-    return _shifted(compressed, curve(share).mul_(1 / 1.16).add_(_BLACK))
+def _relight(compressed: Tensor, middles: Sequence[float]) -> Tensor:
+    """Send lightness, as a share of 100, through a parabola; a and b stay."""
+    light = compressed[:, 1].sub(_BLACK).mul_(1.16).clamp_(0, 1)
+    slopes = per_image([2 - 4 * middle for middle in middles], light.device)[:, 0]
+    offsets = per_image([4 * middle - 1 for middle in middles], light.device)[:, 0]
+    lifted = light.mul(slopes).add_(offsets).mul_(light).clamp_(0, 1)
+    return _shifted(compressed, lifted.mul_(1 / 1.16).add_(_BLACK))
 
 
 def _shifted(compressed: Tensor, light: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ _CPU_PIXELS = 150_000
 
 def to_batch(pixels: "Sequence[Pixels]", processor: torch.device) -> Tensor:
     """Return N images of one shape, ``(H, W, 3)`` uint8, as ``(N, 3, H, W)`` float in [0, 1]."""
-    batch = torch.from_numpy(np.stack(pixels)).to(processor)
-    return batch.permute(0, 3, 1, 2).float().div_(255)
+    batch = tensors.upload(np.stack(pixels), processor)
+    return tensors.to_float(batch.permute(0, 3, 1, 2))
 
 
 def scaled_views(batch: Tensor, scales: Sequence[float]) -> list[Tensor]:

@@ -28,6 +28,7 @@ from reiqa.features.row_store import RowStore
 from reiqa.params import ExpertName, Params
 from reiqa.progress import log, progress_bar
 from reiqa.stages import STAGES
+from reiqa.tensors import upload
 
 
 def extract(dataset: str, expert: ExpertName, params: Params, strict: bool = False) -> Path:
@@ -229,7 +230,10 @@ def _encode(
         missing = [at for at, (item, _) in enumerate(group) if item.job.digest not in run.rows]
         if not missing:
             continue
-        values = run.encoding.encode([view[missing] for view in seen])
+        # A list as index would be copied to the device, even one that selects everything.
+        rows = None if len(missing) == len(group) else upload(missing, processor)
+        views = seen if rows is None else [view.index_select(0, rows) for view in seen]
+        values = run.encoding.encode(views)
         valid = np.isfinite(values.sum(axis=1))
         items = [group[at][0] for at in missing]
         for item, finite in zip(items, valid, strict=True):

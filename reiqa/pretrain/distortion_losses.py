@@ -6,6 +6,7 @@ versions under the same distortion as positives across photographs, CONTRIQUE (T
 loss of Khosla et al. (NeurIPS 2020); a full-reference measure as target, DeepFL-IQA (2020).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ from reiqa.chunks.recipe import ChunkRecipe
 from reiqa.chunks.render import RenderedPairs
 from reiqa.distortions import LEVELS
 from reiqa.params import DistortionLossParams
+from reiqa.tensors import device_table, upload
 
 #: Outputs of the linear head besides one logit per type and one for undistorted images.
 REGRESSED = 2
@@ -57,28 +59,74 @@ def label_pairs(pairs: RenderedPairs, recipes: Sequence[ChunkRecipe]) -> Distort
     types = [[len(number), *(number[name] for name in recipe.types)] for recipe in recipes]
     levels = [[0, *recipe.levels] for recipe in recipes]
     scales = range(len(plan.scales))
-    moved = torch.tensor(
+    moved = upload(
         [[recipes[0].swapped(s, v) != recipes[0].swapped(s, 0) for v in range(plan.versions)]
          for s in scales],
-        device=device,
+        device,
     )  # fmt: skip
     clean = torch.where(
         moved[None, :, :, None, None, None], pairs.key[:, :, :1], pairs.query[:, :, :1]
     )
     severity = _severity(pairs.query.flatten(0, 2), clean.flatten(0, 2))
     return DistortionLabels(
-        torch.tensor(types, device=device).repeat_interleave(len(scales), 0),
-        torch.tensor(levels, device=device).repeat_interleave(len(scales), 0),
+        upload(types, device).repeat_interleave(len(scales), 0),
+        upload(levels, device).repeat_interleave(len(scales), 0),
         severity.view(-1, plan.versions),
     )
 
 
 def _severity(distorted: Tensor, clean: Tensor) -> Tensor:
     """Return MDSI ``(N,)`` of ``(N, 3, P, P)`` crops against the undistorted ones."""
+    if distorted.device.type != "cpu":
+        # piq checks the range of its arguments, for which the host waits for the device.
+        return mdsi_on_device(distorted, clean)
     from piq import mdsi
 
     measured: Tensor = mdsi(distorted, clean, data_range=1.0, reduction="none")
     return measured
+
+
+def mdsi_on_device(distorted: Tensor, clean: Tensor) -> Tensor:
+    """Return MDSI (Nafchi et al., 2016) ``(N,)``; the values of ``piq.mdsi`` up to rounding.
+
+    Args:
+        distorted: ``(N, 3, H, W)`` in [0, 1].
+        clean: of the same shape.
+    """
+    size = max(1, round(min(clean.shape[-2:]) / 256))
+    margins = [(size - 1) // 2, size // 2] * 2
+    # Luminance and two chromatic channels, at full range 255.
+    mixing, prewitt = (device_table(build, clean.device) for build in (_lhm, _prewitt))
+    light, chroma = [], []
+    for images in (distorted, clean):
+        averaged = functional.avg_pool2d(functional.pad(images * 255, margins), size)
+        planes = torch.einsum("ij,njhw->nihw", mixing, averaged)
+        light.append(planes[:, :1])
+        chroma.append(planes[:, 1:])
+    one, two, both = (
+        functional.conv2d(plane, prewitt, padding=1).square().sum(1).sqrt()
+        for plane in (*light, (light[0] + light[1]) / 2)
+    )
+    gradients = _dice(one, two, 140) + _dice(one, both, 55) - _dice(two, both, 55)
+    products = 2 * (chroma[0] * chroma[1]).sum(1) + 550
+    colours = products / ((chroma[0].square() + chroma[1].square()).sum(1) + 550)
+    similarity = 0.6 * gradients + 0.4 * colours
+    # The fourth root of a negative number is complex.
+    roots = torch.polar(similarity.abs() ** 0.25, (similarity < 0) * (math.pi / 4))
+    return (roots - roots.mean((1, 2), keepdim=True)).abs().mean((1, 2)) ** 0.25
+
+
+def _dice(one: Tensor, two: Tensor, constant: float) -> Tensor:
+    return (2 * one * two + constant) / (one.square() + two.square() + constant)
+
+
+def _lhm() -> Tensor:
+    return torch.tensor([[0.2989, 0.587, 0.114], [0.3, 0.04, -0.35], [0.34, -0.6, 0.17]])
+
+
+def _prewitt() -> Tensor:
+    across = torch.tensor([[-1.0, 0.0, 1.0]] * 3) / 3
+    return torch.stack([across, across.T])[:, None]
 
 
 def head_width(types: int) -> int:

@@ -18,6 +18,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from reiqa.tensors import upload
+
 
 @dataclass(frozen=True)
 class DistContext:
@@ -78,7 +80,7 @@ def encode_shuffled(
     """
     gathered = ranks.all_gather(images)
     draw = torch.Generator().manual_seed(seed)
-    permutation = torch.randperm(len(gathered), generator=draw).to(images.device)
+    permutation = upload(torch.randperm(len(gathered), generator=draw), images.device)
     encoded = ranks.all_gather(encode(ranks.local_shard(gathered[permutation])))
     return encoded[permutation.argsort()]
 

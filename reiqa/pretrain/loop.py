@@ -65,6 +65,15 @@ class _StepMetrics:
     spread: Tensor
 
 
+@dataclass(frozen=True)
+class _LaunchedStep:
+    """Metrics of a step that may not be finished: names, ``(M,)`` on the device, learning rate."""
+
+    names: list[str]
+    values: Tensor
+    rate: float
+
+
 class PretrainingRun:
     """One pretraining run: models, optimizer, schedule and checkpoints."""
 
@@ -118,8 +127,9 @@ class PretrainingRun:
         with progress.progress_bar(
             f"pretrain {self.expert}", self.total * images, "images", self.step * images
         ) as bar:
-            for item_data in self.load_batches():
-                measures = self.train_step(self.source.render(item_data, self.device))
+
+            def complete(launched: _LaunchedStep) -> None:
+                measures = self.read_metrics(launched)
                 if self.curve.add(self.step, self.epoch, measures) and live:
                     rate = (self.step - first) * images / (time.monotonic() - start)
                     live.row(self.curve.last(), images_per_s=rate)
@@ -128,6 +138,18 @@ class PretrainingRun:
                     bar.update(images)
                     if self.step % self.settings.checkpoint_every == 0 or self.step == self.total:
                         self.checkpoints.write(self.step, self._state())
+
+            launched = None
+            for item_data in self.load_batches():
+                views = self.source.render(item_data, self.device)
+                # Metrics are read after the views of the next step are launched, so that a GPU has
+                # work while the host waits.
+                if launched:
+                    complete(launched)
+                launched = self.launch_step(views)
+                del views
+            if launched:
+                complete(launched)
         if live:
             live.close()
 
@@ -137,28 +159,30 @@ class PretrainingRun:
         return -(-self.step // self.sampler.steps_per_epoch)
 
     def train_step(self, views: Views) -> dict[str, float]:
-        """Run one training step.
+        """Run one training step; see `launch_step` and `read_metrics`."""
+        return self.read_metrics(self.launch_step(views))
 
-        Args:
-            views: the views of the step.
-
-        Returns:
-            Metrics of the step, averaged over processes.
-
-        Raises:
-            WorkFailedError: the loss is not finite, or the embedding has collapsed.
-        """
+    def launch_step(self, views: Views) -> "_LaunchedStep":
+        """Start one training step; a GPU may still be at work afterwards."""
         torch.manual_seed(seeds.derive("step", self._seed, self.step, self.ranks.rank))
         rate = optimizers.lr_at(self.step, self._rate, self._warmup, self.total)
         optimizers.set_lr(self.optimizer, rate)
         measured = self._update(views)
         self.step += 1
         values = self.ranks.all_reduce_mean(torch.stack(list(vars(measured).values())))
-        measures = dict(zip(vars(measured), values.tolist(), strict=True))
+        return _LaunchedStep([*vars(measured)], values, rate)
+
+    def read_metrics(self, launched: "_LaunchedStep") -> dict[str, float]:
+        """Wait for the latest step and return its metrics, averaged over processes.
+
+        Raises:
+            WorkFailedError: the loss is not finite, or the embedding has collapsed.
+        """
+        measures = dict(zip(launched.names, launched.values.cpu().tolist(), strict=True))
         training_log.check_divergence(
             self.step, measures["loss"], measures["spread"], self.checkpoints.last()
         )
-        return {**measures, "learning_rate": rate}
+        return {**measures, "learning_rate": launched.rate}
 
     def _update(self, views: Views) -> _StepMetrics:
         groups, settings = views.query.shape[:2], self.settings
@@ -239,6 +263,7 @@ class PretrainingRun:
             batch_sampler=self.sampler.since(self.step, self.total),
             collate_fn=list,
             num_workers=workers,
+            pin_memory=self.device.type == "cuda",
         )
 
     def _state(self) -> dict[str, Any]:

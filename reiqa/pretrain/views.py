@@ -6,7 +6,6 @@ photograph with MoCo-v2's augmentation.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -20,12 +19,10 @@ from reiqa.chunks.render import render
 from reiqa.chunks.shards import ShardReader
 from reiqa.data.index import read_corpus
 from reiqa.params import ExpertName, Params
+from reiqa.pretrain import augmentation
+from reiqa.pretrain.augmentation import ViewDraw, draw_view, make_view, make_views
 from reiqa.pretrain.distortion_losses import DistortionLabels, label_pairs, share_distortions
 from reiqa.stages import STAGES
-
-# Minimum area fraction of a content view, and range of its aspect ratio.
-_MIN_AREA = 0.2
-_RATIOS = (3 / 4, 4 / 3)
 
 # Number of cached decoded photographs; photographs of small corpora repeat after a few steps.
 _CACHE_SIZE = 16
@@ -97,12 +94,11 @@ class QualityViews:
         return Views(pairs.query.flatten(0, 1), pairs.key.flatten(0, 1), labels)
 
 
-@dataclass(frozen=True)
-class DecodedPhotograph:
-    """A decoded photograph and the seed of its two views."""
+class DecodedPhotograph(NamedTuple):
+    """A decoded photograph and the draws of its two views."""
 
     pixels: Tensor
-    seed: int
+    draws: tuple[ViewDraw, ViewDraw]
 
 
 class ContentViews:
@@ -125,43 +121,28 @@ class ContentViews:
         return len(self._photographs)
 
     def read(self, item: int, repeat: int) -> DecodedPhotograph:
-        """Decode a photograph."""
+        """Decode a photograph and draw its views."""
         corpus, image = self._photographs[item]
         pixels = _decoded(layout.image_folder(corpus) / image, self._side)
-        return DecodedPhotograph(pixels, seeds.derive("view", self._seed, repeat, corpus, image))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeds.derive("view", self._seed, repeat, corpus, image))
+            draws = (draw_view(pixels, self._side), draw_view(pixels, self._side))
+        return DecodedPhotograph(pixels, draws)
 
     def render(self, read: Sequence[DecodedPhotograph], device: torch.device) -> Views:
         """Render two views of each photograph; a group is a single pair."""
-        augment = augmentation(self._side)
-        views = []
-        with torch.random.fork_rng(devices=[]):
-            for photograph in read:
-                torch.manual_seed(photograph.seed)
-                pixels = photograph.pixels.to(device, non_blocking=True)
-                views.append(torch.stack([augment(pixels), augment(pixels)]))
+        if device.type == "cpu":
+            views = [
+                torch.stack([make_view(pixels, drawn, self._side) for drawn in draws])
+                for pixels, draws in read
+            ]
+            rendered = torch.stack(views)
+        else:
+            pixels, draws = zip(*read, strict=True)
+            rendered = make_views(pixels, draws, self._side, device)
         # Blurring a white area may round to a value slightly above one.
-        query, key = torch.stack(views, dim=1).clamp_(0, 1)
+        query, key = rendered.clamp_(0, 1).unbind(1)
         return Views(query[:, None], key[:, None])
-
-
-def augmentation(side: int) -> Any:
-    """Return MoCo-v2's augmentation: ``(3, H, W)`` uint8 to ``(3, side, side)`` in [0, 1].
-
-    Random numbers come from torch's CPU generator on every device. The blur kernel size is a tenth
-    of the side, which is 23 at 224 as in SimCLR.
-    """
-    from torchvision.transforms import v2
-
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop(side, scale=(_MIN_AREA, 1.0), ratio=_RATIOS, antialias=True),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
-            v2.RandomGrayscale(0.2),
-            v2.RandomApply([v2.GaussianBlur(side // 10 | 1, sigma=(0.1, 2.0))], p=0.5),
-            v2.RandomHorizontalFlip(),
-        ]
-    )
 
 
 def view_source(expert: ExpertName, params: Params) -> ViewSource:
@@ -177,7 +158,7 @@ def view_source(expert: ExpertName, params: Params) -> ViewSource:
 def _decoded(path: Path, side: int) -> Tensor:
     """Return a photograph ``(3, H, W)``, large enough that no view is upsampled."""
     height, width = images.read_size(path)
-    smallest = math.sqrt(height * width * _MIN_AREA * _RATIOS[0])
+    smallest = math.sqrt(height * width * augmentation.MIN_AREA * augmentation.RATIOS[0])
     enough = min(1.0, side / smallest)
     least = (math.ceil(height * enough), math.ceil(width * enough))
     return torch.from_numpy(images.read_rgb(path, least).copy()).permute(2, 0, 1)

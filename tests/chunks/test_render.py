@@ -10,9 +10,10 @@ from torch import Tensor
 from reiqa import tensors
 from reiqa.chunks import render as module
 from reiqa.chunks.geometry import even_margin
+from reiqa.chunks.jobs import plan_jobs
 from reiqa.chunks.recipe import ChunkRecipe, draw_recipe, redraw_recipe
 from reiqa.chunks.render import render
-from reiqa.distortions import TYPES, Frame, distort, resolve
+from reiqa.distortions import TYPES, Frame, bulk, distort, resolve
 from reiqa.params import BankParams, ChunkParams
 
 PUBLISHED = resolve(BankParams())
@@ -99,7 +100,7 @@ def test_the_bytes_do_not_depend_on_company_order_or_group_size(chunks, monkeypa
     backwards = render(windows[::-1], recipes[::-1])
     assert torch.equal(together.query, backwards.query.flip(0))
     assert torch.equal(together.key, backwards.key.flip(0))
-    monkeypatch.setitem(module._PIXELS_AT_ONCE, "cpu", 1)
+    monkeypatch.setattr(module, "_PIXELS_AT_ONCE", 1)
     alone = [render([window], [recipe]) for window, recipe in zip(windows, recipes, strict=True)]
     assert torch.equal(together.query, torch.cat([pairs.query for pairs in alone]))
     assert torch.equal(together.key, torch.cat([pairs.key for pairs in alone]))
@@ -108,20 +109,25 @@ def test_the_bytes_do_not_depend_on_company_order_or_group_size(chunks, monkeypa
 def test_the_whole_content_gives_the_same_chunks_as_what_the_crops_need(chunks, monkeypatch):
     """As on a GPU, where all windows are distorted alike."""
     windows, recipes = chunks
-    batches, shapes = module._batches, set()
-
-    def uniform(recipes, pixels, _):
-        for jobs in batches(recipes, pixels, True):
-            shapes.add((len(jobs[0].rows), len(jobs[0].columns)))
-            yield jobs
-
     needed = render(windows, recipes)
-    monkeypatch.setattr(module, "_batches", uniform)
+    seen = []
+
+    def uniform(recipes, _uniform, pixels):
+        jobs = plan_jobs(recipes, True, pixels)
+        seen.extend(jobs.groups)
+        return replace(jobs, groups=[replace(group, on_host=False) for group in jobs.groups])
+
+    monkeypatch.setattr(module, "plan_jobs", uniform)
     whole = render(windows, recipes)
-    assert min(min(shape) for shape in shapes) >= recipes[0].plan.content
+    assert min(min(group.height, group.width) for group in seen) >= recipes[0].plan.content
     for ours, theirs in ((needed.query, whole.query), (needed.key, whole.key)):
         apart = (ours - theirs).abs()
         assert apart.max() <= 1.01 / 255 and (apart > 1e-6).float().mean() < 1e-3
+    # The calls that a GPU makes, in other sizes: the same bytes.
+    monkeypatch.setattr(bulk, "is_bulk", lambda device: True)
+    monkeypatch.setattr(module, "plan_jobs", plan_jobs)
+    together = render(windows, recipes)
+    assert torch.equal(together.query, whole.query) and torch.equal(together.key, whole.key)
 
 
 def test_two_threads_make_the_same_bytes_as_one(chunks):

@@ -5,9 +5,7 @@ import random
 import subprocess
 import sys
 import threading
-from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from reiqa.distortions import TYPES, Frame, distort
-from reiqa.distortions.compression import changed
+from reiqa import devices
+from reiqa.distortions import TYPES, Frame, bulk, compression, distort, host
 from reiqa.distortions.frame import align, unalign
 from reiqa.distortions.random_fields import hash_bits, normal_field
 
@@ -55,15 +53,51 @@ def test_an_image_is_the_same_bytes_in_batches_of_1_3_and_16(name: str, small: T
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_images_worked_on_together_as_on_a_gpu_are_the_same_bytes(name: str, small: Tensor) -> None:
-    # On a CPU `distort` takes one image at a time; a GPU hands a type all of its images at once.
-    photos = torch.cat([small, small.roll(40, -1), small.roll(9, -2)])
-    seeds, frames = [3, 4, 5], [Frame(400, 400, 7 * n, 13 * n) for n in range(3)]
-    for level in (1, 4):
-        parameter = TYPES[name].levels[level - 1]
-        together = TYPES[name].apply(photos, parameter, seeds, frames)
-        alone = distort(photos, [name] * 3, [level] * 3, seeds, frames)
+def test_images_worked_on_together_as_on_a_gpu_are_the_same_bytes(
+    name: str, small: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A GPU hands a type all of its images at once, whatever their levels and places.
+    photos = torch.cat([small.roll(shift, -1) for shift in (0, 40, 9, 77, 5)])
+    frames = [Frame(400, 400, 7 * n, 13 * n) for n in range(4)] + [Frame(97, 131)]
+    seeds = [3, 4, 5, 6, 7]
+    for levels in ([1, 2, 3, 4, 5], [5, 5, 1, 1, 4]):
+        alone = distort(photos, [name] * 5, levels, seeds, frames)
+        parameters = [TYPES[name].levels[level - 1] for level in levels]
+        with monkeypatch.context() as patch:
+            patch.setattr(bulk, "is_bulk", lambda device: True)
+            together = TYPES[name].apply(photos, parameters, seeds, frames)
         assert torch.equal(together, alone)
+
+
+def test_a_batch_of_all_types_in_any_order_is_the_same_bytes_as_on_a_gpu(
+    small: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = random.Random(1).sample(
+        [(name, level) for name in ALL for level in (2, 4)], 2 * len(ALL)
+    )
+    types, levels = zip(*items, strict=True)
+    photos = torch.cat([small[..., :40, :50].roll(shift, -1) for shift in range(len(items))])
+    seeds = [*range(len(items))]
+    alone = distort(photos, types, levels, seeds)
+    monkeypatch.setattr(bulk, "is_bulk", lambda device: True)
+    assert torch.equal(distort(photos, types, levels, seeds), alone)
+
+
+@pytest.mark.parametrize("bits", [24, 30])
+def test_sums_of_products_on_a_gpu_are_exact(bits: int) -> None:
+    draw = torch.Generator().manual_seed(bits)
+    planes = torch.randint(-(2**14), 2**14, (2, 3, 20, 30), generator=draw, dtype=torch.int32)
+    weights = torch.randint(-(2**9), 2**9, (2, 7, 5), generator=draw)
+    if bits == 24:
+        planes, weights = planes >> 8, weights.abs()
+    for dim, length in ((-2, 20), (-1, 30)):
+        index = torch.randint(0, length, (2, 7, 5), generator=draw)
+        found = bulk.multiply(planes, index, weights.float(), dim, bits)
+        lines = planes.long().movedim(dim, -1)
+        expected = torch.stack(
+            [(lines[n][..., index[n]] * weights[n]).sum(-1) for n in range(2)]
+        ).movedim(-1, dim)
+        assert torch.equal(found.long(), expected)
 
 
 def test_order_and_company_do_not_matter(small: Tensor) -> None:
@@ -88,19 +122,26 @@ def test_two_threads_make_the_same_bytes(name: str, image: Tensor) -> None:
         assert torch.equal(before, after)
 
 
-def test_a_codec_of_several_threads_gives_the_same_bytes_in_order(small: Tensor) -> None:
-    pixels = [small.roll(9 * n, -1)[0].permute(1, 2, 0).numpy() for n in range(4)]
+def test_codecs_of_several_threads_give_the_same_bytes_in_order(
+    small: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = torch.cat([small.roll(9 * n, -1) for n in range(4)])
+    alone = distort(photos, ["jpeg"] * 4, [1, 2, 3, 4], [0] * 4)
     # Passes only when two images are worked on at once.
     both = threading.Barrier(2, timeout=20)
+    code = compression._through_jpeg
 
-    def code(image: Image.Image, meet: bool) -> Image.Image:
-        if meet:
-            both.wait()
-        return image.resize((64, 48)).quantize(16).convert("RGB")
+    def meet(image: Image.Image, quality: int) -> Image.Image:
+        both.wait()
+        return code(image, quality)
 
-    alone = changed(pixels, partial(code, meet=False), 1)
-    together = changed(pixels, partial(code, meet=True), 2)
-    assert all(map(np.array_equal, alone, together))
+    monkeypatch.setattr(compression, "_through_jpeg", meet)
+    monkeypatch.setattr(devices, "cpu_count", lambda: 2)
+    host._pool.cache_clear()
+    frames = [Frame(97, 131)] * 4
+    together = host.distort_all(photos, ["jpeg"] * 4, [1, 2, 3, 4], [0] * 4, frames)
+    host._pool.cache_clear()
+    assert torch.equal(together, alone)
 
 
 def test_another_process_makes_the_same_bytes(small: Tensor) -> None:
@@ -196,7 +237,7 @@ def test_a_field_depends_on_seed_and_place_alone(top: int, left: int, seed: int,
 
 
 def test_normal_fields_are_normal_and_independent() -> None:
-    drawn = normal_field(3, 2.0, (512, 512), [5], [Frame(512, 512)], torch.device("cpu"))[
+    drawn = normal_field(3, [2.0], (512, 512), [5], [Frame(512, 512)], torch.device("cpu"))[
         0
     ].double()
     assert drawn.mean().abs() < 0.01

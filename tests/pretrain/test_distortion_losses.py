@@ -14,7 +14,7 @@ from reiqa.chunks.recipe import draw_recipe
 from reiqa.chunks.render import render
 from reiqa.distortions import LEVELS, resolve
 from reiqa.pretrain import distortion_losses as losses
-from reiqa.pretrain.distortion_losses import DistortionLabels
+from reiqa.pretrain.distortion_losses import DistortionLabels, mdsi_on_device
 
 TYPES = resolve(params.BankParams())
 
@@ -133,3 +133,16 @@ def test_shared_distortions_are_those_of_the_first_recipe_with_own_seeds_and_cro
         assert (recipe.types, recipe.levels) == (first.types, first.levels)
         assert recipe == replace(recipes[place], types=first.types, levels=first.levels)
     assert all(0 < level <= LEVELS for recipe in shared for level in recipe.levels)
+
+
+def test_severity_on_a_gpu_is_piqs():
+    draw = torch.Generator().manual_seed(0)
+    clean = torch.rand(3, 3, 40, 50, generator=draw)
+    distorted = (clean + torch.rand(3, 3, 40, 50, generator=draw) * 0.5).clamp(0, 1)
+    distorted[1] = 1 - clean[1]
+    for one, two in (
+        (distorted, clean),
+        (distorted.repeat(1, 1, 12, 12), clean.repeat(1, 1, 12, 12)),
+    ):
+        expected = piq.mdsi(one, two, data_range=1.0, reduction="none")
+        torch.testing.assert_close(mdsi_on_device(one, two), expected, atol=1e-5, rtol=1e-5)

@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional
+from torchvision.transforms import v2
 
 from reiqa import layout, params, store
 from reiqa.errors import BadInputError
-from reiqa.pretrain import views
+from reiqa.pretrain import augmentation, views
+from reiqa.pretrain.augmentation import draw_view, make_view, make_views
 
 CPU = torch.device("cpu")
 
@@ -75,6 +78,81 @@ def test_a_large_jpeg_is_read_no_larger_than_its_smallest_view_needs(corpus, set
     pixels = views.view_source("content", settings).read(3, 0).pixels
     least = 0.2 * pixels.shape[1] * pixels.shape[2]
     assert pixels.shape == (3, 150, 200) and np.sqrt(least * 3 / 4) >= 32
+
+
+def reference(side):
+    """MoCo-v2's augmentation as torchvision composes it."""
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(side, scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3), antialias=True),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
+            v2.RandomGrayscale(0.2),
+            v2.RandomApply([v2.GaussianBlur(side // 10 | 1, sigma=(0.1, 2.0))], p=0.5),
+            v2.RandomHorizontalFlip(),
+        ]
+    )
+
+
+def test_a_view_is_what_torchvisions_transforms_make(photographs):
+    for seed, pixels in enumerate(photographs * 8):
+        torch.manual_seed(seed)
+        expected = reference(32)(pixels)
+        torch.manual_seed(seed)
+        assert torch.equal(make_view(pixels, draw_view(pixels, 32), 32), expected)
+
+
+def test_views_made_at_once_as_on_a_gpu_are_those_made_one_by_one(photographs, monkeypatch):
+    torch.manual_seed(0)
+    photographs = photographs * 6
+    draws = [(draw_view(pixels, 32), draw_view(pixels, 32)) for pixels in photographs]
+    # Resizing apart: to a grey level, which brightness or saturation may double.
+    crops = augmentation._resized_crops
+    together = make_views(photographs, draws, 32, CPU)
+    alone = [
+        [make_view(p, drawn, 32) for drawn in own]
+        for p, own in zip(photographs, draws, strict=True)
+    ]
+    alone = torch.stack([torch.stack(own) for own in alone])
+    assert together.shape == alone.shape == (len(photographs), 2, 3, 32, 32)
+    apart = (together - alone).abs()
+    assert apart.max() < 6 / 255 and apart.mean() < 0.3 / 255
+
+    def resized(canvas, flat, side):
+        return torch.stack(
+            [
+                v2.functional.resized_crop(photographs[at // 2], *drawn.box, size=[side, side])
+                for at, drawn in enumerate(flat)
+            ]
+        )
+
+    assert (
+        crops(stacked(photographs), sum(draws, ()), 32).int()
+        - resized(None, sum(draws, ()), 32).int()
+    ).abs().max() <= 1
+    monkeypatch.setattr(augmentation, "_resized_crops", resized)
+    together = make_views(photographs, draws, 32, CPU)
+    torch.testing.assert_close(together, alone, atol=3e-6, rtol=0)
+
+
+def stacked(photographs):
+    height, width = (max(p.shape[axis] for p in photographs) for axis in (1, 2))
+    padded = torch.zeros(len(photographs), 3, height, width, dtype=torch.uint8)
+    for place, photograph in zip(padded, photographs, strict=True):
+        place[:, : photograph.shape[1], : photograph.shape[2]] = photograph
+    return padded
+
+
+@pytest.fixture
+def photographs():
+    """Smooth noise of several sizes, uint8."""
+    draw = torch.Generator().manual_seed(1)
+    sizes = [(120, 150), (64, 40), (33, 200)]
+    noise = [torch.rand(1, 3, h // 4 + 1, w // 4 + 1, generator=draw) for h, w in sizes]
+    return [
+        functional.interpolate(each, size=size, mode="bilinear")[0].mul(255).to(torch.uint8)
+        for each, size in zip(noise, sizes, strict=True)
+    ]
 
 
 def test_making_views_leaves_the_callers_randomness(corpus, settings):
