@@ -16,12 +16,16 @@ from PIL import Image
 from reiqa import seeds, store, text
 from reiqa.data.packaged import absence_named, read_photograph
 from reiqa.distortions import LEVELS
-from reiqa.images import Pixels
+from reiqa.images import Pixels, read_rgb
 
 #: MS-SSIM needs more than 160 pixels on the shorter side; a small image keeps features cheap.
 LONGER_SIDE = 320
 
 COLUMNS = ("dis_img_path", "dis_type", "ref_img_path", "score")
+
+
+#: Small copies of photographs of gb82 and Kodak; README.md there names sources and licences.
+FOLDER = Path(__file__).parent / "photographs"
 
 
 def _stereo(eye: int) -> Callable[[], Pixels]:
@@ -34,23 +38,40 @@ def _stereo(eye: int) -> Callable[[], Pixels]:
     return load
 
 
+def _copies(*names: str) -> dict[str, Callable[[], Pixels]]:
+    return {name: partial(read_rgb, FOLDER / f"{name}.jpg") for name in names}
+
+
+def _kodak(numbers: range) -> dict[str, Callable[[], Pixels]]:
+    return _copies(*(f"kodak_{number:02d}" for number in numbers))
+
+
+def _gb82(*names: str) -> dict[str, Callable[[], Pixels]]:
+    return _copies(*(f"gb82_{name}" for name in names))
+
+
 #: Photographs of each dataset. The datasets share no photograph.
 PHOTOGRAPHS: dict[str, dict[str, Callable[[], Pixels]]] = {
     "demo_corpus": {
         "hubble_deep_field": partial(read_photograph, "skimage", "hubble_deep_field"),
         "motorcycle_left": _stereo(0),
         "motorcycle_right": _stereo(1),
+        **_gb82("mies", "night", "nyc", "path", "pixel", "prudential", "rain", "reflect"),
+        **_gb82("sand", "sumac", "sunset", "waves"),
+        **_kodak(range(17, 25)),
     },
     "demo": {
         "chelsea": partial(read_photograph, "skimage", "chelsea"),
         "china": partial(read_photograph, "sklearn", "china.jpg"),
         "coffee": partial(read_photograph, "skimage", "coffee"),
         "flower": partial(read_photograph, "sklearn", "flower.jpg"),
+        **_kodak(range(1, 17)),
     },
     "demo_mixed": {
         "astronaut": partial(read_photograph, "skimage", "astronaut"),
         "grace_hopper": partial(read_photograph, "matplotlib", "grace_hopper.jpg"),
         "rocket": partial(read_photograph, "skimage", "rocket"),
+        **_gb82("baby", "bulb", "city", "dog", "flowers", "girl", "grass", "guitar", "haze"),
     },
 }
 
@@ -105,7 +126,7 @@ def make_demo(name: str, folder: Path) -> dict[str, Any]:
     images.mkdir()
     rows: list[tuple[str, str, str, str]] = []
     for title, pixels in photographs.items():
-        original = _shrink(pixels)
+        original = shrink(pixels)
         path = f"images/{title}.png"
         Image.fromarray(original).save(folder / path, compress_level=3)
         rows.append((path, "", path, "100.0000"))
@@ -177,7 +198,7 @@ def _photograph(title: str, load: Callable[[], Pixels]) -> Pixels:
         return load()
 
 
-def _shrink(pixels: Pixels) -> Pixels:
+def shrink(pixels: Pixels) -> Pixels:
     height, width = pixels.shape[:2]
     scale = LONGER_SIDE / max(height, width)
     size = (round(width * scale), round(height * scale))
