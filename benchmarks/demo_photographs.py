@@ -16,7 +16,8 @@ from reiqa.data import demo
 from reiqa.images import read_rgb
 
 FOLDER = demo.FOLDER
-LONGER_SIDE, QUALITY = 512, 92
+LONGER_SIDE = 512
+SAVED = {"quality": 92, "optimize": True}
 # Renderings of a game, not photographs.
 LEFT_OUT = {"house", "mc1", "mc2", "mc3"}
 
@@ -47,7 +48,7 @@ def main() -> None:
     sums = ""
     for name, original in find_photographs(pristine).items():
         path = FOLDER / f"{name}.jpg"
-        shrink(original).save(path, quality=QUALITY, optimize=True)
+        shrink(original).save(path, **SAVED)
         sums += f"{store.file_digest(path)}  {path.name}\n"
     store.write_text(FOLDER / "SHA256SUMS", sums)
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
 
 from reiqa import encoders, layout, seeds, store
-from reiqa.data.demo import LONGER_SIDE, shrink
+from reiqa.data.demo import shrink
 from reiqa.distortions import LEVELS, distort
 from reiqa.distortions.registry import published
 from reiqa.features.encoding import FrozenEncoder, scaled_views

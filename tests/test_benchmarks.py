@@ -26,7 +26,7 @@ BENCHMARKS = ROOT / "benchmarks"
 #: Scripts that measure nothing by themselves.
 NO_BENCHMARK = {
     *("plain", "ratios", "usage", "pretended", "course", "control"),
-    *("stages", "authentic", "chart_files"),
+    *("stages", "authentic", "chart_files", "demo_photographs", "demo_proxy"),
 }
 
 

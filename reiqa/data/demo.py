@@ -91,7 +91,10 @@ STRUCTURAL = (
     "jitter",
 )
 
-_MIXED_PER_REFERENCE = 50
+#: Levels of each type for one reference of ``demo``; over the references they are equally frequent.
+_LEVELS_PER_TYPE = 2
+
+_MIXED_PER_REFERENCE = 16
 
 
 @dataclass(frozen=True)
@@ -125,12 +128,12 @@ def make_demo(name: str, folder: Path) -> dict[str, Any]:
     images = folder / "images"
     images.mkdir()
     rows: list[tuple[str, str, str, str]] = []
-    for title, pixels in photographs.items():
+    for place, (title, pixels) in enumerate(photographs.items()):
         original = shrink(pixels)
         path = f"images/{title}.png"
         Image.fromarray(original).save(folder / path, compress_level=3)
         rows.append((path, "", path, "100.0000"))
-        plan = _single() if name == "demo" else _mixed(title)
+        plan = _single(place) if name == "demo" else _mixed(title)
         for degradation, distorted_pixels, rating in _degraded(title, original, plan):
             distorted = f"images/{title}_{degradation.name}.png"
             Image.fromarray(distorted_pixels).save(folder / distorted, compress_level=3)
@@ -140,13 +143,18 @@ def make_demo(name: str, folder: Path) -> dict[str, Any]:
     return {"photographs": sorted(photographs), "bank_version": VERSION}
 
 
-def _single() -> list[Degradation]:
-    """Return one degradation for each level of each type in `STRUCTURAL`."""
+def _single(place: int) -> list[Degradation]:
+    """Return some levels of each type in `STRUCTURAL` for the reference at a place."""
     return [
         Degradation(f"{kind}_l{level}", ((kind, level),))
-        for kind in STRUCTURAL
-        for level in range(1, LEVELS + 1)
+        for number, kind in enumerate(STRUCTURAL)
+        for level in levels_in_turn(place + number, _LEVELS_PER_TYPE)
     ]
+
+
+def levels_in_turn(place: int, count: int) -> list[int]:
+    """Return ``count`` of the five levels, each equally often at five consecutive places."""
+    return [1 + (place + 2 * number) % LEVELS for number in range(count)]
 
 
 def _mixed(title: str) -> list[Degradation]:
@@ -199,6 +207,7 @@ def _photograph(title: str, load: Callable[[], Pixels]) -> Pixels:
 
 
 def shrink(pixels: Pixels) -> Pixels:
+    """Return a photograph at `LONGER_SIDE`."""
     height, width = pixels.shape[:2]
     scale = LONGER_SIDE / max(height, width)
     size = (round(width * scale), round(height * scale))
