@@ -26,8 +26,8 @@ from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
 
 from reiqa import encoders, layout, seeds, store
-from reiqa.data.demo import shrink
-from reiqa.distortions import LEVELS, distort
+from reiqa.data.demo import levels_in_turn, shrink
+from reiqa.distortions import distort
 from reiqa.distortions.registry import published
 from reiqa.features.encoding import FrozenEncoder, scaled_views
 from reiqa.images import read_rgb
@@ -48,11 +48,6 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 FOLDS = 6
 
 
-def drawn_levels(place: int) -> list[int]:
-    """Return two of the five levels; five consecutive places have each level twice."""
-    return [1 + place % LEVELS, 1 + (place + 2) % LEVELS]
-
-
 def measure_photographs(
     photographs: Sequence[Path], types: Sequence[str], bundle: str
 ) -> dict[str, npt.NDArray[np.generic]]:
@@ -71,7 +66,7 @@ def measure_photographs(
     for place, photograph in enumerate(track(photographs, "photographs", unit="photographs")):
         reference = to_tensor(shrink(read_rgb(photograph)))[None]
         for number, kind in enumerate(types):
-            levels = drawn_levels(place + number)
+            levels = levels_in_turn(place + number, 2)
             drawn = [seeds.derive("proxy", photograph.name, kind, level) for level in levels]
             images = distort(
                 reference.expand(len(levels), -1, -1, -1), [kind] * len(levels), levels, drawn
