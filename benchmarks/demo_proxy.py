@@ -1,11 +1,11 @@
 """Which proxy measure and which distortions the experts of a bundle can predict.
 
-    python benchmarks/demo_proxy.py --mirror DIR                    every type, photographs of cid22
-    python benchmarks/demo_proxy.py --mirror DIR --table proxy.md   and writes the table
+    python benchmarks/demo_proxy.py --mirror DIR                    photographs of cid22
+    python benchmarks/demo_proxy.py --mirror DIR --table proxy.md   and writes the tables
 
-The demo's measure and types are chosen by this table, on photographs that the demo does not have.
-Each type and level is one row, rated against its original by every measure. A ridge regressor on
-the features of both experts is tested on photographs that it was not fitted to.
+The demo's measure and types are chosen by these tables, on photographs that the demo does not have.
+Each photograph is distorted by every type at two levels and rated against its original by every
+measure. The demo's regressor is tested on photographs that it was not fitted to, in six folds.
 """
 
 import argparse
@@ -17,26 +17,27 @@ import numpy as np
 import numpy.typing as npt
 import piq
 import torch
-from scipy.stats import spearmanr
-from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import GroupKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
 
-from reiqa import encoders, layout, seeds, store
-from reiqa.data.demo import levels_in_turn, shrink
+from reiqa import encoders, layout, params, seeds, store
+from reiqa.data.demo import STRUCTURAL, levels_in_turn, shrink
 from reiqa.distortions import distort
 from reiqa.distortions.registry import published
 from reiqa.features.encoding import FrozenEncoder, scaled_views
 from reiqa.images import read_rgb
-from reiqa.params import EXPERTS
+from reiqa.params import EXPERTS, VARIANTS, Variant
 from reiqa.progress import track
+from reiqa.regression import metrics
+from reiqa.regression.protocol import run_split
+from reiqa.regression.regressor import EXPERTS_OF
+from reiqa.regression.ridge_path import penalty_grid
+from reiqa.regression.splits import Split
 from reiqa.report.tables import to_markdown
 from reiqa.tensors import to_tensor
 
 Values = npt.NDArray[np.float64]
+Rows = dict[str, npt.NDArray[np.generic]]
 
 #: Higher is better.
 MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -45,22 +46,24 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "1 - GMSD": lambda one, two: 1 - piq.gmsd(one, two, data_range=1.0),
     "1 - MDSI": lambda one, two: 1 - piq.mdsi(one, two, data_range=1.0),
 }
+#: The types of the demo before this measurement.
+BEFORE = (
+    *("gaussian_blur", "lens_blur", "jpeg", "white_noise", "impulse_noise", "multiplicative_noise"),
+    *("denoise", "resize_bicubic", "resize_nearest", "pixelate", "displaced_patches", "jitter"),
+)
 FOLDS = 6
 
 
-def measure_photographs(
-    photographs: Sequence[Path], types: Sequence[str], bundle: str
-) -> dict[str, npt.NDArray[np.generic]]:
-    """Return features and ratings of every level of every type, one row each."""
-    cpu = torch.device("cpu")
-    experts = [
-        FrozenEncoder(
+def measure_photographs(photographs: Sequence[Path], types: Sequence[str], bundle: str) -> Rows:
+    """Return name, type, level, ratings and features of two levels of every type."""
+    experts = {
+        name: FrozenEncoder(
             encoders.load_encoder(layout.checkpoint(f"bundles/{bundle}/{name}.safetensors")),
-            (1, 0.5), cpu, pooling="stages",
+            (1, 0.5), torch.device("cpu"), pooling="stages",
         )
         for name in EXPERTS
-    ]  # fmt: skip
-    features: dict[str, list[Values]] = {name: [] for name in EXPERTS}
+    }  # fmt: skip
+    features: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in EXPERTS}
     rows: list[tuple[str, str, int]] = []
     ratings: list[list[float]] = []
     for place, photograph in enumerate(track(photographs, "photographs", unit="photographs")):
@@ -75,9 +78,8 @@ def measure_photographs(
                 rows.append((photograph.name, kind, level))
                 with torch.inference_mode():
                     ratings.append([float(m(image[None], reference)) for m in MEASURES.values()])
-            views = scaled_views(images, (1, 0.5))
-            for name, expert in zip(EXPERTS, experts, strict=True):
-                features[name].append(expert.encode(views).astype(np.float64))
+            for name, expert in experts.items():
+                features[name].append(expert.encode(scaled_views(images, (1, 0.5))))
     names, kinds, levels_of = map(np.array, zip(*rows, strict=True))
     return {
         "photograph": names, "kind": kinds, "level": levels_of, "ratings": np.array(ratings),
@@ -85,13 +87,46 @@ def measure_photographs(
     }  # fmt: skip
 
 
-def predict(features: Values, ratings: Values, photographs: npt.NDArray[np.generic]) -> Values:
-    """Return the prediction of each row by a regressor that has not seen its photograph."""
-    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(1, 6, 11)))
-    found: Values = cross_val_predict(
-        model, features, ratings, groups=photographs, cv=GroupKFold(FOLDS)
-    )
-    return found
+def predict(
+    rows: Rows, types: Sequence[str], measure: int, variant: Variant
+) -> tuple[Values, Values, npt.NDArray[np.intp], npt.NDArray[np.generic]]:
+    """Return prediction, rating, fold and type of each row of some types.
+
+    A prediction is by the demo's regressor, fitted without the photographs of the row's fold.
+    """
+    used = np.flatnonzero(np.isin(rows["kind"], types))
+    settings = params.load_params(Path(params.__file__).parent / "presets/demo.yaml").regression
+    _, number = np.unique(rows["photograph"][used], return_inverse=True)
+    fold, at = number % FOLDS, np.arange(len(used))
+    ratings = rows["ratings"][used, measure].astype(np.float64)
+    values = np.concatenate([rows[name][used] for name in EXPERTS_OF[variant]], axis=1)
+    values, predicted = values.astype(np.float32), np.empty(len(used))
+    for test in range(FOLDS):
+        val = (test + 1) % FOLDS
+        train = at[(fold != test) & (fold != val)]
+        split = Split(train, at[fold == val], at[fold == test], at[:0])
+        result = run_split(values, ratings, split, penalty_grid(settings), settings)
+        predicted[split.test] = result.predictions
+    return predicted, ratings, fold, rows["kind"][used]
+
+
+def fold_srcc(rows: Rows, types: Sequence[str], measure: int) -> list[str]:
+    """Return the median SRCC over the folds for each variant."""
+    cells = []
+    for variant in VARIANTS:
+        predicted, ratings, fold, _ = predict(rows, types, measure, variant)
+        found = [metrics.srcc(predicted[fold == n], ratings[fold == n]) for n in range(FOLDS)]
+        cells.append(f"{np.median(found):.2f}")
+    return cells
+
+
+def type_srcc(rows: Rows, measure: int) -> dict[str, str]:
+    """Return the SRCC within each type, of both experts fitted to all types."""
+    predicted, ratings, _, kind = predict(rows, published(), measure, "both")
+    return {
+        name: f"{metrics.srcc(predicted[kind == name], ratings[kind == name]):.2f}"
+        for name in published()
+    }
 
 
 def main() -> None:
@@ -105,7 +140,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.rows and given.rows.exists():
-        made = dict(np.load(given.rows))
+        rows: Rows = dict(np.load(given.rows))
     else:
         found = [
             path
@@ -113,32 +148,26 @@ def main() -> None:
             if path.suffix in layout.IMAGE_SUFFIXES
         ]
         order = sorted(found, key=lambda path: seeds.derive("proxy", path.name))
-        made = measure_photographs(order[: given.photographs], published(), given.bundle)
+        rows = measure_photographs(order[: given.photographs], published(), given.bundle)
         if given.rows:
-            np.savez(given.rows, **made)
-    blocks = {**{name: made[name] for name in EXPERTS}}
-    blocks["both"] = np.concatenate([made[name] for name in EXPERTS], axis=1)
-    lines = []
-    best = {}
-    for at, name in enumerate(MEASURES):
-        ratings = made["ratings"][:, at]
-        predicted = {k: predict(v, ratings, made["photograph"]) for k, v in blocks.items()}
-        best[name] = predicted["both"]
-        lines.append([name, *(f"{spearmanr(p, ratings)[0]:.3f}" for p in predicted.values())])
-        print(lines[-1], flush=True)
-    table = to_markdown(["measure", *blocks], lines)
-    kinds = []
-    for kind in dict.fromkeys(made["kind"]):
-        own = made["kind"] == kind
-        cells = [
-            f"{spearmanr(best[name][own], made['ratings'][own, at])[0]:.2f}"
-            for at, name in enumerate(MEASURES)
+            np.savez(given.rows, **rows)
+    sets = {"all 25": published(), "the twelve before": BEFORE, "the demo's six": STRUCTURAL}
+    lines = [
+        [label, measure, *fold_srcc(rows, types, at)]
+        for label, types in sets.items()
+        for at, measure in enumerate(MEASURES)
+    ]
+    within = [type_srcc(rows, at) for at in range(len(MEASURES))]
+    by_type = [[kind, *(cells[kind] for cells in within)] for kind in published()]
+    text = "\n\n".join(
+        [
+            to_markdown(["types", "measure", *VARIANTS], lines),
+            to_markdown(["type", *MEASURES], by_type),
         ]
-        kinds.append([kind, *cells])
-    table += "\n" + to_markdown(["type", *MEASURES], kinds)
-    print(table)
+    )
+    print(text)
     if given.table:
-        store.write_text(given.table, table)
+        store.write_text(given.table, text + "\n")
 
 
 if __name__ == "__main__":
