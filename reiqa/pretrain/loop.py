@@ -79,7 +79,6 @@ class PretrainingRun:
         section = params.expert(expert)
         assert section.training is not None  # params checks it
         self.expert, self.source = expert, source
-        self._init = section.init
         self.settings: TrainingParams = section.training
         self.device, self.ranks = device, ranks
         self._seed = seeds.derive("pretrain", expert, params.seed)
@@ -263,7 +262,6 @@ class PretrainingRun:
         self.curve.write(layout.companion(path, "curve.csv"))
         card = {
             "source": "pretrain",
-            "initial_weights": self._init,
             "epochs": self.settings.epochs,
             "steps": self.total,
             "pairs_per_step": self.settings.batch_size * self.source.pairs,

@@ -281,8 +281,7 @@ def expert_section(name: ExpertName, lineage: Mapping[Path, Provenance]) -> Expe
 
 def _expert_facts(card: Mapping[str, Any]) -> Facts:
     """Return the most important facts of an expert; its card contains the rest."""
-    shown = ("source", "initial_weights", "backbone", "width")
-    shown += ("epochs", "steps", "pairs_per_step", "weights")
+    shown = ("source", "backbone", "width", "epochs", "steps", "pairs_per_step", "weights")
     return [(key.replace("_", " "), _short(card[key])) for key in shown if key in card]
 
 
