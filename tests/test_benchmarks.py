@@ -27,7 +27,7 @@ BENCHMARKS = ROOT / "benchmarks"
 NO_BENCHMARK = {
     *("plain", "ratios", "usage", "pretended", "course", "control"),
     *("engines", "index", "memory", "severity", "ranking"),
-    *("stages", "authentic", "chart_files"),
+    *("stages", "authentic", "chart_files", "demo_photographs", "demo_proxy"),
 }
 
 

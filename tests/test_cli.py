@@ -91,7 +91,7 @@ def test_a_missing_parameter_file_is_one_line(tmp_path: Path) -> None:
         ("seed: 0", "seed: [", ("not readable as YAML",)),
         ("extras: []", "extras: [fog]", ("bank.extras: unknown name 'fog'", "motion_blur")),
         ("types: published", "types: 3", ("bank.types", "'published' or", "list")),
-        ("learning_rate: 0.001", "learning_rate: fast", ("number or", "'auto'", "'fast'")),
+        ("learning_rate: 0.0001", "learning_rate: fast", ("number or", "'auto'", "'fast'")),
         ("scales: [1.0, 0.5]", "scales: [0.5, 0.5]", ("chunks.scales", "duplicate values")),
         ("corpora: [demo_corpus]\n  view", "corpora: []\n  view", ("content.corpora: required",)),
     ],

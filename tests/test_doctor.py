@@ -73,9 +73,15 @@ def test_the_doctor_reports_requirements_of_late_stages(
     started = {"source": "pretrain", "init": "package", "backbone": "efficientnet_lite0"}
     found = list(doctor._missing_requirements(chosen(quality=started | {"training": training})))
     assert [line.partition(":")[0] for line in found] == ["content.source", "quality.init"]
+    from_file = chosen(quality=started | {"init": "a.pth", "training": training})
+    assert "quality.init: a.pth: file not found" in "\n".join(
+        doctor._missing_requirements(from_file)
+    )
     Path("a.pth").write_bytes(b"weights")
     monkeypatch.setattr(doctor, "_installed", lambda name: True)
     assert list(doctor._missing_requirements(chosen(quality=imported))) == []
+    shipped = imported | {"file": "bundles/lite/quality.safetensors"}
+    assert list(doctor._missing_requirements(chosen(quality=shipped))) == []
 
 
 def test_the_doctor_fails_if_a_requirement_is_missing(

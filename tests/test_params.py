@@ -89,7 +89,6 @@ def test_every_preset_is_sound_and_survives_being_written_again(tmp_path, name):
         ("quality.training.temperature", 0, "quality.training.temperature: "),
         ("quality.training", None, "quality: training: required because source is pretrain"),
         ("content.source", "import", "content: file: required because source is import"),
-        ("content.source", "package", "content: backbone: no package ships mobilenet"),
         (
             "content",
             {"source": "package", "backbone": "efficientnet_lite0", "init": "package"},
@@ -110,6 +109,12 @@ def test_every_preset_is_sound_and_survives_being_written_again(tmp_path, name):
 )
 def test_a_wrong_value_is_one_line_with_the_key_and_what_is_allowed(tmp_path, key, value, words):
     assert fault(tmp_path, put(preset(), key, value)).startswith(words)
+
+
+def test_a_backbone_that_no_package_ships_cannot_come_from_one(tmp_path):
+    tree = put(preset(), "content.backbone", "mobilenet_v3_small")
+    said = fault(tmp_path, put(tree, "content.source", "package"))
+    assert said.startswith("content: backbone: no package ships mobilenet_v3_small weights")
 
 
 def test_a_ranking_term_is_refused_for_svr(tmp_path):
@@ -226,7 +231,7 @@ OTHER = {
     "data.allow_missing": True,
     "bank.extras": ["motion_blur"],
     "chunks.n_aug": 2,
-    "content.view": 96,
+    "content.view": 64,
     "quality.training.epochs": 77,
     "features.max_pixels": 70_000,
     "regression.bootstrap": 5,
@@ -300,7 +305,7 @@ def test_a_timm_model_is_accepted_without_importing_timm(tmp_path):
 
 @pytest.mark.parametrize("expert", params.EXPERTS)
 def test_a_backbone_without_stages_is_refused_before_it_is_trained(tmp_path, expert):
-    tree = put(preset(), f"{expert}.backbone", "vgg11")
+    tree = put(put(preset(), f"{expert}.backbone", "vgg11"), "features.pooling", "last")
     assert load(tmp_path, tree)
     said = fault(tmp_path, put(tree, "features.pooling", "stages"))
     assert said.startswith("features.pooling: the stages of vgg11 cannot be identified")

@@ -2,6 +2,7 @@
 
 from reiqa.encoders.backbones import NORMALIZATION, Encoder, build_encoder
 from reiqa.encoders.import_weights import (
+    bundle_card,
     import_expert,
     import_weights,
     initial_encoder,
@@ -16,6 +17,7 @@ __all__ = [
     "Encoder",
     "StagePooledEncoder",
     "build_encoder",
+    "bundle_card",
     "check_backbone",
     "import_expert",
     "import_weights",

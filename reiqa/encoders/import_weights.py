@@ -212,7 +212,7 @@ def import_expert(expert: ExpertName, params: Params) -> Path:
             "file": file.name,
             "file_digest": store.file_digest(file),
             "licence": f"that of {file.name}",
-            **_bundle_card(file),
+            **bundle_card(file),
         }
     else:
         encoder = load_packaged(expert, section.backbone)
@@ -225,7 +225,7 @@ def import_expert(expert: ExpertName, params: Params) -> Path:
     return layout.model(expert)
 
 
-def _bundle_card(file: Path) -> dict[str, str]:
+def bundle_card(file: Path) -> dict[str, str]:
     """Return name of the bundle and licence of an expert that belongs to a bundle."""
     manifest = file.with_name("bundle.json")
     if file.suffix != ".safetensors" or not manifest.is_file():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save as to_bytes
 
-from reiqa import catalog, images, layout, stages, store
+from reiqa import catalog, encoders, images, layout, stages, store
 from reiqa.backbone_names import PACKAGED_LICENCE
 from reiqa.data.index import read_index
 from reiqa.errors import BadInputError
@@ -197,7 +197,11 @@ def _trained_licence(expert: ExpertName) -> str:
     init = recorded.get("init", "random")
     if init == "random":
         return "MIT, with reiqa"
-    origin = PACKAGED_LICENCE if init == "package" else f"that of {Path(init).name}"
+    if init == "package":
+        origin = PACKAGED_LICENCE
+    else:
+        expert_card = encoders.bundle_card(layout.checkpoint(init))
+        origin = expert_card.get("licence", f"that of {Path(init).name}")
     return f"initial weights: {origin}; training: MIT, with reiqa"
 
 

@@ -1,16 +1,23 @@
 """The embedded sets: whole, deterministic, apart from each other, and never taken for human."""
 
 import csv
+import io
+import runpy
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from reiqa import catalog, layout
+from reiqa import catalog, layout, params
 from reiqa.data import demo, fetch, index
 from reiqa.errors import WorkFailedError
+from reiqa.params import read_yaml
+from reiqa.scoring.bundle import load_bundle
+from reiqa.store import file_digest
 
+COPIES = sorted(demo.FOLDER.glob("*.jpg"))
 TITLES = {name: list(photographs) for name, photographs in demo.PHOTOGRAPHS.items()}
 
 
@@ -18,8 +25,8 @@ TITLES = {name: list(photographs) for name, photographs in demo.PHOTOGRAPHS.item
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """One photograph a set, small, and every twentieth distortion: the code, not the minutes."""
     single, mixed = demo._single, demo._mixed
-    monkeypatch.setattr(demo, "_single", lambda: single()[::20])
-    monkeypatch.setattr(demo, "_mixed", lambda title: mixed(title)[::20])
+    monkeypatch.setattr(demo, "_single", lambda place: single(place)[::5])
+    monkeypatch.setattr(demo, "_mixed", lambda title: mixed(title)[::5])
     monkeypatch.setattr(demo, "LONGER_SIDE", 264)
     for name, titles in TITLES.items():
         first = {titles[0]: demo.PHOTOGRAPHS[name][titles[0]]}
@@ -53,11 +60,10 @@ def test_a_rated_set_is_images_and_ratings(name: str, tmp_path: Path) -> None:
 
 
 def test_the_plan_covers_its_types_and_fits_the_catalog() -> None:
-    single = demo._single()
-    assert {step for item in single for step in item.steps} == {
-        (kind, level) for kind in demo.STRUCTURAL for level in range(1, 6)
-    }
-    plans = [single for _ in TITLES["demo"]]
+    plans = [demo._single(place) for place, _ in enumerate(TITLES["demo"])]
+    drawn = Counter(step for plan in plans for item in plan for step in item.steps)
+    assert set(drawn) == {(kind, level) for kind in demo.STRUCTURAL for level in range(1, 6)}
+    assert len({*drawn.values()}) == 1, "each level of each type as often as any other"
     mixed = [demo._mixed(title) for title in TITLES["demo_mixed"]]
     assert all(item.steps[0][0] != item.steps[1][0] for plan in mixed for item in plan)
     for name, all_plans in (("demo", plans), ("demo_mixed", mixed)):
@@ -69,6 +75,40 @@ def test_the_plan_covers_its_types_and_fits_the_catalog() -> None:
 def test_no_photograph_is_both_learned_from_and_tested_on() -> None:
     everything = [title for titles in TITLES.values() for title in titles]
     assert len(everything) == len(set(everything))
+    assert {path.stem for path in COPIES} <= set(everything), "each copy has a role"
+    assert len(TITLES["demo"]) >= 20 and len(TITLES["demo_mixed"]) >= 12
+
+
+def test_the_weights_that_the_demo_starts_from_have_seen_none_of_its_photographs() -> None:
+    tree = read_yaml(Path(params.__file__).parent / "presets" / "demo.yaml")
+    bundle = load_bundle("lite")
+    for expert in ("content", "quality"):
+        file = bundle.folder / f"{expert}.safetensors"
+        assert layout.checkpoint(tree[expert]["init"]).samefile(file)
+    made = bundle.manifest.provenance
+    assert made["content"]["card"]["source"] == "package", "ImageNet's weights"
+    learnt = {Path(name).parts[2] for name in made["quality"]["card"]["inputs"]}
+    assert learnt == {"biq2021_photos", "cid22"}
+
+
+def test_the_copies_are_those_of_the_list() -> None:
+    listed = dict(
+        reversed(line.split("  ")) for line in (demo.FOLDER / "SHA256SUMS").read_text().splitlines()
+    )
+    assert listed == {path.name: file_digest(path) for path in COPIES}
+    assert sum(path.stat().st_size for path in COPIES) < 5_000_000
+    assert all(max(Image.open(path).size) <= 512 for path in COPIES)
+
+
+@pytest.mark.mirror
+def test_the_script_makes_the_copies_from_the_originals(mirror: Path) -> None:
+    script = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/demo_photographs.py"))
+    originals = script["find_photographs"](mirror / "pristine")
+    assert set(originals) == {path.stem for path in COPIES}
+    for name in ("gb82_dog", "kodak_04"):
+        stream = io.BytesIO()
+        script["shrink"](originals[name]).save(stream, "JPEG", **script["SAVED"])
+        assert stream.getvalue() == (demo.FOLDER / f"{name}.jpg").read_bytes()
 
 
 @pytest.mark.usefixtures("few")
@@ -83,12 +123,15 @@ def test_the_index_of_a_demo_set_says_that_its_ratings_are_a_proxy(project: Path
 
 
 def test_the_photographs_to_pretrain_on_are_written_as_they_are(project: Path) -> None:
+    corpus = TITLES["demo_corpus"]
+    assert len(corpus) == catalog.get_entry("demo_corpus").images
     fetch.fetch("demo_corpus")
     rows = index.read_corpus(index.build_index("demo_corpus"))
     assert {(Path(row.image).stem, row.width, row.height) for row in rows} == {
         ("hubble_deep_field", 1000, 872),
         ("motorcycle_left", 741, 500),
         ("motorcycle_right", 741, 500),
+        *((path.stem, *Image.open(path).size) for path in COPIES if path.stem in corpus),
     }
     assert layout.receipt("demo_corpus").exists()
 

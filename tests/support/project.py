@@ -25,15 +25,24 @@ _WORKFLOW = (
 
 
 def tiny_parameters() -> dict[str, Any]:
-    """The demo preset with the least of everything that still is the whole job."""
+    """The demo preset with the least of everything that still is the whole job.
+
+    The experts are small and start from random weights.
+    """
     tree: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
     tree["preset"] = "tiny"
-    tree["chunks"].update(n_aug=2, patch=32, windows_per_image=2)
+    tree["chunks"].update(n_aug=2, patch=32, windows_per_image=1)
     for expert in ("content", "quality"):
-        tree[expert]["training"].update(epochs=1, batch_size=4, queue_size=64, checkpoint_every=5)
+        tree[expert].update(backbone="mobilenet_v3_small", init="random")
+        tree[expert]["training"].update(
+            epochs=1, batch_size=4, queue_size=64, checkpoint_every=5,
+            batchnorm="shuffle", distortion_losses=None,
+        )  # fmt: skip
     tree["content"]["view"] = 32
-    tree["features"].update(scales=[0.5])
-    tree["regression"].update(splits=2, bootstrap=20, alphas=[0.01, 100.0, 3])
+    tree["features"].update(scales=[0.5], pooling="last")
+    tree["regression"].update(
+        splits=2, bootstrap=20, alphas=[0.01, 100.0, 3], target="ratings", clip=None
+    )
     tree["report"].update(thumbnails=1)
     return tree
 
