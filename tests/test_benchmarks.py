@@ -26,7 +26,7 @@ BENCHMARKS = ROOT / "benchmarks"
 #: Scripts that compare with nothing: helpers, limits of time and memory, and studies of experts.
 NO_BENCHMARK = {
     *("plain", "ratios", "usage", "pretended", "course", "control"),
-    *("engines", "index", "memory", "severity", "ranking"),
+    *("engines", "index", "memory", "severity", "ranking", "feed", "gpu"),
     *("stages", "authentic", "chart_files", "demo_photographs", "demo_proxy"),
 }
 
