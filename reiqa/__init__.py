@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reiqa.scoring import Score, Scorer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Score", "Scorer", "__version__"]
 
 
