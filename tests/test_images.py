@@ -273,6 +273,20 @@ def test_an_image_is_complete_if_and_only_if_it_can_be_read(
     assert "no end of the JPEG, as after an interrupted copy" in refusal(images.check_complete)
 
 
+def test_the_end_of_a_preview_in_exif_is_not_that_of_the_image(tmp_path: Path) -> None:
+    preview = b"Exif\0\0" + jpeg()
+    segment = b"\xff\xe1" + struct.pack(">H", len(preview) + 2) + preview
+    path = tmp_path / "photograph.jpg"
+    for kept in (None, -40, 1500):
+        path.write_bytes(jpeg()[:2] + segment + jpeg()[2:][:kept])
+        assert images.read_size(path) == (64, 64)
+        if kept is None:
+            images.check_complete(path)
+            continue
+        with pytest.raises(BadInputError, match="no end of the JPEG"):
+            images.check_complete(path)
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "gone.png", tmp_path):
         with pytest.raises(BadInputError, match=path.name):

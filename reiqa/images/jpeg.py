@@ -13,7 +13,8 @@ from reiqa.images.parts import Part, Stripped, joined
 SIGNATURE = b"\xff\xd8\xff"
 
 _COMMENT = 0xFE
-_SCAN, _END = b"\xff\xda", b"\xff\xd9"
+_SCAN = 0xDA
+_END = b"\xff\xd9"
 #: Codes that end the parsing: start and end of an image, start of a scan.
 _LAST = frozenset({0xD8, 0xD9, 0xDA})
 #: Codes without a length field: stuffing, TEM, RST0 to RST7.
@@ -62,11 +63,19 @@ def stripped(file: IO[bytes]) -> Stripped:
 def is_ended(file: IO[bytes]) -> bool:
     """Return whether a file has an end marker, which pixels cannot contain.
 
-    Bytes may follow it, such as a film or padding.
+    Bytes may follow it, such as a film or padding. Segments before the scan are skipped: a preview
+    in EXIF has an end marker of its own.
     """
-    file.seek(0)
-    _, _, scans = file.read().partition(_SCAN)
-    return _END in scans
+    file.seek(2)
+    code: int | None = None
+    for _ in range(_MAX_SEGMENTS):
+        code = _next_marker(file)
+        if code is None or code in _LAST:
+            break
+        if code not in _BARE:
+            length = int.from_bytes(file.read(2), "big")
+            file.seek(max(0, length - 2), io.SEEK_CUR)
+    return code == _SCAN and _END in file.read()
 
 
 def _next_marker(file: IO[bytes]) -> int | None:
