@@ -112,7 +112,7 @@ def make_views(
     for turn in range(len(adjust)):
         for step, function in enumerate(adjust):
             chosen = [
-                at for at, drawn in enumerate(flat) if drawn.order[turn : turn + 1] == (step,)
+                at for at, drawn in enumerate(flat) if drawn.order and drawn.order[turn] == step
             ]
             if chosen:
                 at = upload(chosen, device)

@@ -135,6 +135,17 @@ def test_views_made_at_once_as_on_a_gpu_are_those_made_one_by_one(photographs, m
     torch.testing.assert_close(together, alone, atol=3e-6, rtol=0)
 
 
+def test_draws_that_a_loader_has_copied_as_lists_make_the_same_views(photographs):
+    """torch's loaders with ``pin_memory`` have turned tuples into lists."""
+    torch.manual_seed(0)
+    draws = [(draw_view(pixels, 32), draw_view(pixels, 32)) for pixels in photographs]
+    assert any(drawn.order for own in draws for drawn in own)
+    lists = [[drawn._replace(order=[*drawn.order]) for drawn in own] for own in draws]
+    assert torch.equal(
+        make_views(photographs, lists, 32, CPU), make_views(photographs, draws, 32, CPU)
+    )
+
+
 def stacked(photographs):
     height, width = (max(p.shape[axis] for p in photographs) for axis in (1, 2))
     padded = torch.zeros(len(photographs), 3, height, width, dtype=torch.uint8)
