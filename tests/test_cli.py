@@ -75,6 +75,12 @@ def test_a_preset_does_not_overwrite_changes_of_ones_own(tmp_path: Path) -> None
     assert _reiqa(tmp_path, "preset", "paper", "--force").returncode == 0
 
 
+def test_a_preset_reads_neither_a_device_nor_text_in_another_encoding(tmp_path: Path) -> None:
+    _assert_refused(_reiqa(tmp_path, "preset", "demo", "--out", "/dev/null"), "is a device")
+    (tmp_path / "params.yaml").write_bytes("seed: 7".encode("utf-16"))
+    _assert_refused(_reiqa(tmp_path, "preset", "demo"), "has been modified", "--force")
+
+
 def test_a_missing_parameter_file_is_one_line(tmp_path: Path) -> None:
     _assert_refused(_reiqa(tmp_path, "cross"), "params.yaml: not found", "reiqa preset demo")
 

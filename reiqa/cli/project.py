@@ -47,7 +47,9 @@ def preset(
         remarks = presets.resize_remarks(found, datasets)
     elif bundle or dataset:
         raise BadInputError(f"preset {name}: --bundle and --dataset are for: reiqa preset bundle")
-    if out.exists() and not force and out.read_text(encoding="utf-8") not in texts.values():
+    store.check_target(out)
+    ours = {each.encode() for each in texts.values()}
+    if out.exists() and not force and out.read_bytes() not in ours:
         raise BadInputError(f"{out}: the file has been modified; pass --force to overwrite it")
     store.write_text(store.link_target(out), texts[name])
     log(f"{out}: preset {name} written")
