@@ -152,7 +152,7 @@ def levels_in_turn(place: int, count: int) -> list[int]:
 
 
 def _mixed(title: str) -> list[Degradation]:
-    """Return 50 random ordered pairs of distinct types at random levels."""
+    """Return some random ordered pairs of distinct types at random levels."""
     types = STRUCTURAL
     plan = []
     for number in range(_MIXED_PER_REFERENCE):
