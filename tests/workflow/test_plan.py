@@ -135,3 +135,9 @@ def test_no_output_of_a_stage_is_tracked_by_git(project: Project) -> None:
     ignored = project.must("git", "check-ignore", *outs).split()
     assert ignored == outs
     assert str(layout.ALL_SRCC) in outs
+
+
+def test_a_bundle_of_ones_own_is_ignored_and_dvc_may_track_it(project: Project) -> None:
+    """DVC refuses to write a .dvc file that git ignores."""
+    files = ["bundles/mine/bundle.json", "bundles/mine.dvc", "bundles/lite/bundle.json"]
+    assert project.run("git", "check-ignore", *files).stdout.split() == files[:1]
