@@ -287,6 +287,22 @@ def test_the_end_of_a_preview_in_exif_is_not_that_of_the_image(tmp_path: Path) -
             images.check_complete(path)
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_the_end_of_an_image_is_found_without_reading_it(form: str) -> None:
+    class Counted(io.BytesIO):
+        count = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(size)
+            self.count += len(data)
+            return data
+
+    is_ended = images._IS_ENDED[form]
+    file = Counted(coded(form))
+    assert is_ended(file) and file.count <= 12
+    assert is_ended(Counted(coded(form) + bytes(64))) and not is_ended(Counted(coded(form)[:-12]))
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "gone.png", tmp_path):
         with pytest.raises(BadInputError, match=path.name):

@@ -8,7 +8,7 @@ import io
 from typing import IO
 
 from reiqa.images.metadata import parse_orientation
-from reiqa.images.parts import Part, Stripped, joined
+from reiqa.images.parts import Part, Stripped, joined, tail
 
 SIGNATURE = b"\xff\xd8\xff"
 
@@ -66,6 +66,9 @@ def is_ended(file: IO[bytes]) -> bool:
     Bytes may follow it, such as a film or padding. Segments before the scan are skipped: a preview
     in EXIF has an end marker of its own.
     """
+    # Almost all files end with it; the others are read to find it.
+    if tail(file, 2) == _END:
+        return True
     file.seek(2)
     code: int | None = None
     for _ in range(_MAX_SEGMENTS):

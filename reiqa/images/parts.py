@@ -1,4 +1,4 @@
-"""A virtual file that consists of parts of another file."""
+"""Parts of a file: its end, and a virtual file that consists of parts of another file."""
 
 import io
 from bisect import bisect
@@ -31,6 +31,12 @@ class Stripped:
 def joined(file: IO[bytes], parts: list[Part]) -> IO[bytes]:
     """Return a virtual file of parts, which reads the underlying file lazily."""
     return io.BufferedReader(_Parts(file, parts), _BUFFER)
+
+
+def tail(file: IO[bytes], count: int) -> bytes:
+    """Return the last ``count`` bytes of a file, or fewer of a shorter one."""
+    file.seek(max(0, file.seek(0, io.SEEK_END) - count))
+    return file.read()
 
 
 class _Parts(io.RawIOBase):

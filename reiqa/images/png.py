@@ -10,9 +10,11 @@ import zlib
 from typing import IO
 
 from reiqa.images.metadata import parse_orientation
-from reiqa.images.parts import Part, Stripped, joined
+from reiqa.images.parts import Part, Stripped, joined, tail
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_END = b"\0\0\0\0IEND"
 
 #: Maximum size of EXIF, and of a compressed or decompressed profile; larger ones are ignored.
 _MAX_EXIF, _MAX_PROFILE = 1 << 16, 1 << 23
@@ -58,8 +60,10 @@ def stripped(file: IO[bytes]) -> Stripped:
 
 def is_ended(file: IO[bytes]) -> bool:
     """Return whether a file has an end chunk."""
+    if tail(file, 12).startswith(_END):
+        return True
     file.seek(0)
-    return b"\0\0\0\0IEND" in file.read()
+    return _END in file.read()
 
 
 def _is_valid_chunk(file: IO[bytes], kind: bytes, length: int, least: int) -> bool:
