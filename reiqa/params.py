@@ -544,7 +544,10 @@ def load_params(
     try:
         tree = read_yaml(path)
     except FileNotFoundError:
-        raise BadInputError(f"{path}: not found; create it with: reiqa preset demo") from None
+        raise BadInputError(
+            f"{path}: not found; create it with: reiqa preset demo, or for the datasets of"
+            " datasets.yaml: reiqa preset bundle"
+        ) from None
     except UnicodeDecodeError:
         raise BadInputError(f"{path}: is not UTF-8 text; save the file as UTF-8") from None
     except (OSError, yaml.YAMLError) as error:

@@ -86,10 +86,7 @@ NOT_COMMANDS = {
         "docs/explanation/architecture.md",
         "pretraining   photograph -> window + recipe (chunks/recipe, shards)",
     ): "a drawing",
-    (
-        "docs/how-to/add-a-distortion.md",
-        "def posterize(images: Tensor, levels: Levels, seeds: Seeds, frames: Frames) -> Tensor:",
-    ): "an example without a body",
+    ("docs/how-to/add-a-distortion.md", "def posterize("): "an example without a body",
     (
         "docs/how-to/add-a-stage.md",
         "def summarize(dataset: str, params: Params) -> None:",

@@ -46,7 +46,8 @@ def bundle(
     from reiqa.scoring import build
 
     with store.locked(out):
-        typer.echo(build.build_bundle(dataset, out, notes, also or []).identity)
+        made = build.build_bundle(dataset, out, notes, also or [])
+    typer.echo(f"{made.identity}; score with: reiqa score FOLDER --bundle {out}")
 
 
 def bundles(

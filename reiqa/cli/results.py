@@ -69,6 +69,8 @@ def fit(
         f"{name} {'undefined' if srcc is None else f'{srcc:.3f}'}" for name, srcc in medians
     )
     typer.echo(f"{dataset}: median SRCC {shown} over {result['protocol']['text']}")
+    if any(srcc is None for _, srcc in medians):
+        typer.echo("undefined: a test part needs two images with different scores")
     typer.echo(f"Result: {layout.result(dataset)}")
 
 

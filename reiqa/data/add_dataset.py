@@ -323,8 +323,8 @@ def _check_rows(
         findings["matched"] += f"; {unrated:,} images without a rating will be left out"
     if str(matched.faults):
         findings["warning"] = (
-            f"{matched.faults}: correct the table or the files before reiqa index, or use"
-            " --allow-missing"
+            f"{matched.faults}: correct the table or the files before reiqa index, or leave the"
+            " images out: data.allow_missing: true in params.yaml"
         )
     return findings
 

@@ -111,7 +111,8 @@ def build_index(name: str, allow_missing: bool = False, verify: bool = False) ->
     if str(faults) and not allow_missing:
         raise BadInputError(
             f"{_named(entry, folder)}: {faults}. {_remedy(entry)}, or "
-            "index the images that exist with --allow-missing"
+            "leave the images out: data.allow_missing: true in params.yaml (only for this verb:"
+            " --allow-missing)"
         )
     if not rows:
         raise BadInputError(

@@ -19,7 +19,7 @@ _COMMERCIAL_USE = (
     " be used. If the ratings are for research only: use the bundle for research, teaching and"
     " evaluation. For a product, keep the experts, whose licences are above, and fit a regressor to"
     " ratings that you may use: a folder and a table of ratings are enough"
-    " (docs/how-to/add-a-dataset.md). This is how the authors of reiqa read the terms; it is not"
+    " (docs/how-to/own-data.md). This is how the authors of reiqa read the terms; it is not"
     " legal advice."
 )
 
