@@ -288,7 +288,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "an image that is not there": (
         lambda p: (p / "4.bmp").unlink(),
         r"^mine: photos: 1 missing \(first: 4\.bmp \(line 6\)\)\. Correct the lines of"
-        r" photos/ratings\.csv, or the files, or index .* --allow-missing",
+        r" photos/ratings\.csv, or the files, or leave .* --allow-missing",
     ),
     "an image of another folder": (
         lambda p: (
