@@ -100,7 +100,7 @@ def offer(mirror: Path, count: int, scale: float, folder: Path) -> None:
         if scale == 1:
             shutil.copy(images[place], out)
             continue
-        with Image.open(images[place]) as image:
+        with Image.open(images[place], formats=["JPEG"]) as image:
             size = (round(image.width * scale), round(image.height * scale))
             image.resize(size).save(out / images[place].name, quality=95)
     for path in (mirror / "BIQ2021").glob("*.csv"):

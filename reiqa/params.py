@@ -291,10 +291,11 @@ class ExpertParams(ParamsSection):
             raise ValueError("training: required because source is pretrain")
         if self.source == "import" and self.file is None:
             raise ValueError("file: required because source is import")
-        if self.init == "random" and self.training and self.training.batchnorm == "frozen":
+        frozen = self.training is not None and self.training.batchnorm == "frozen"
+        if self.source == "pretrain" and self.init == "random" and frozen:
             raise ValueError("training.batchnorm: frozen needs initial weights; set init")
         # Statistics of the one network do not fit the weights of the other.
-        if self.interpolation < 1 and not (self.training and self.training.batchnorm == "frozen"):
+        if self.interpolation < 1 and not frozen:
             raise ValueError("interpolation: below 1 needs training.batchnorm: frozen")
         if "package" in (self.source, self.init) and self.backbone not in PACKAGED:
             raise ValueError(

@@ -213,8 +213,8 @@ def _markdown(
             f"- {name}: {line}" for name, tree in found.items() for line in _dataset_lines(tree)
         ),
     ]
+    ratings = {row.dataset: row.ratings for row in rows}
     if crossings:
-        ratings = {row.dataset: row.ratings for row in rows}
         head, lines = tables.cross_table(crossings)
         kinds = [ratings.get(each.test, "") for each in crossings]
         parts += [
@@ -229,9 +229,13 @@ def _markdown(
             "## The two experts' shares",
             "Share of each expert in the variance of the predictions of both.",
             tables.to_markdown(
-                ("dataset", *EXPERTS),
+                ("dataset", *EXPERTS, "ratings"),
                 [
-                    (each.dataset, *(f"{each.percent[expert]} %" for expert in EXPERTS))
+                    (
+                        each.dataset,
+                        *(f"{each.percent[expert]} %" for expert in EXPERTS),
+                        ratings.get(each.dataset, ""),
+                    )
                     for each in shares
                 ],
             ),

@@ -122,8 +122,11 @@ def _json_readers() -> Iterator[Reader]:
     yield Reader("receipt", ".json", (told,), receipts.read_receipt)
 
     def digests(path: Path) -> object:
-        receipts.DIGESTS = path
-        return receipts.known_digest("demo", "a.zip")
+        kept, receipts.DIGESTS = receipts.DIGESTS, path
+        try:
+            return receipts.known_digest("demo", "a.zip")
+        finally:
+            receipts.DIGESTS = kept
 
     known = b'{"demo/a.zip": {"bytes": 5, "sha256": "' + b"0" * 64 + b'"}, "x/y": {}}\n'
     yield Reader("table of digests", ".json", (known,), digests)

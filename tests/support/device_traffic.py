@@ -108,6 +108,9 @@ def fake_cuda() -> Iterator[Traffic]:
         mock.patch.object(nn.Module, "_apply", _apply),
         mock.patch.object(Tensor, "numpy", _numpy),
         mock.patch.object(Tensor, "backward", _backward),
+        # Otherwise autocast switches itself off without a card.
+        mock.patch("torch.cuda.amp.common.amp_definitely_not_available", lambda: False),
+        mock.patch("torch.cuda.is_bf16_supported", lambda: True),
         FakeTensorMode(allow_non_fake_inputs=True),
         Traffic() as traffic,
     ):
