@@ -295,8 +295,10 @@ class ExpertParams(ParamsSection):
         if self.source == "pretrain" and self.init == "random" and frozen:
             raise ValueError("training.batchnorm: frozen needs initial weights; set init")
         # Statistics of the one network do not fit the weights of the other.
-        if self.interpolation < 1 and not frozen:
-            raise ValueError("interpolation: below 1 needs training.batchnorm: frozen")
+        if self.interpolation < 1 and not (self.source == "pretrain" and frozen):
+            raise ValueError(
+                "interpolation: below 1 needs training.batchnorm: frozen and source: pretrain"
+            )
         if "package" in (self.source, self.init) and self.backbone not in PACKAGED:
             raise ValueError(
                 f"backbone: no package ships {self.backbone} weights;"

@@ -61,7 +61,7 @@ features:
   pooling: {pooling}
   batch: 8
   max_pixels: {max_pixels}
-  precision: {precision}
+  precision: float32
 
 # As the bundle's own regressor was fitted. A ranking term needs degraded copies of the datasets.
 regression:
@@ -117,7 +117,6 @@ def bundle_preset(bundle: Bundle, datasets: Sequence[str]) -> str:
     text = _BUNDLE_PRESET.format(
         name=bundle.manifest.name,
         datasets=flow_yaml(list(datasets)),
-        precision=recipe.precision,
         **{expert: _expert(bundle, expert) for expert in EXPERTS},
         scales=flow_yaml(list(recipe.scales)),
         pooling=recipe.pooling,

@@ -18,6 +18,7 @@ from reiqa.params import ExpertName, Variant
 from reiqa.regression.kernel import kernel_sums
 from reiqa.regression.ridge_path import Penalty, ScaledRows
 from reiqa.regression.scaler import FeatureScaler, Matrix, RawFeatures, RowNumbers, Vector
+from reiqa.regression.shapley import shapley_values
 
 Values = TypeVar("Values", Matrix, Vector)
 
@@ -113,9 +114,8 @@ class Regressor:
     def expert_shares(self, values: RawFeatures, rows: RowNumbers, content: int) -> Matrix:
         """Return the points by which each expert moves the scores, ``(N, 2)``: content, quality.
 
-        An expert that is absent contributes its mean. The calibration bends, so a share is the mean
-        over both orders of adding the experts (Shapley value), as in a bundle. Both shares and the
-        score of mean features sum to the score.
+        The calibration is nonlinear, so these are `shapley_values`, as in a bundle. Both shares and
+        the score of mean features sum to the score.
 
         Args:
             values: ``(N, D)`` float32, content first.
@@ -129,10 +129,9 @@ class Regressor:
         apart[:content, 0], apart[content:, 1] = self.weights[:content], self.weights[content:]
         parts = _scaled(values, rows, self.scaling).matmul(apart)
         mean = self.link(np.array([self.intercept]))
-        alone = self.link(parts + self.intercept)
+        content_alone, quality_alone = (self.link(part + self.intercept) for part in parts.T)
         both = self.link(parts.sum(axis=1) + self.intercept)
-        shares: Matrix = (alone - mean + both[:, None] - alone[:, ::-1]) / 2
-        return shares
+        return np.stack(shapley_values(mean, content_alone, quality_alone, both), axis=1)
 
 
 @dataclass(frozen=True)

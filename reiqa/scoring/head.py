@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, ExpertName
 from reiqa.regression.scaler import Vector
+from reiqa.regression.shapley import shapley_values
 from reiqa.scoring.bundle import REGRESSOR, Bundle
 
 #: Features ``(N, D)`` float32.
@@ -71,15 +72,13 @@ class RegressionHead:
     def shares(self, outputs: Mapping[ExpertName, Vector]) -> dict[ExpertName, Vector]:
         """Return the contribution of each expert in points, ``(N,)``.
 
-        The curve is nonlinear, so a contribution is the mean over both orders of adding the experts
-        (Shapley value). The contributions and the points of the mean photograph sum to the score.
+        The curve is nonlinear, so these are `shapley_values`. The contributions and the points of
+        the mean photograph sum to the score.
         """
         both, mean = self.points(outputs), self.points({})
         content, quality = (self.points({name: outputs[name]}) for name in EXPERTS)
-        return {
-            "content": (content - mean + both - quality) / 2,
-            "quality": (quality - mean + both - content) / 2,
-        }
+        shares = shapley_values(mean, content, quality, both)
+        return dict(zip(EXPERTS, shares, strict=True))
 
 
 def read_head(bundle: Bundle) -> RegressionHead:
