@@ -129,7 +129,8 @@ class Regressor:
         apart[:content, 0], apart[content:, 1] = self.weights[:content], self.weights[content:]
         parts = _scaled(values, rows, self.scaling).matmul(apart)
         mean = self.link(np.array([self.intercept]))
-        content_alone, quality_alone = (self.link(part + self.intercept) for part in parts.T)
+        content_alone = self.link(parts[:, 0] + self.intercept)
+        quality_alone = self.link(parts[:, 1] + self.intercept)
         both = self.link(parts.sum(axis=1) + self.intercept)
         return np.stack(shapley_values(mean, content_alone, quality_alone, both), axis=1)
 

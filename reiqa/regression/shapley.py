@@ -1,11 +1,14 @@
 """Shares of the two experts in a score that is a nonlinear function of their sum."""
 
-from reiqa.regression.scaler import Vector
+import numpy as np
+import numpy.typing as npt
+
+Scores = npt.NDArray[np.float64]
 
 
 def shapley_values(
-    mean: Vector, content: Vector, quality: Vector, both: Vector
-) -> tuple[Vector, Vector]:
+    mean: Scores, content: Scores, quality: Scores, both: Scores
+) -> tuple[Scores, Scores]:
     """Return the shares of content and quality: means over both orders of adding the experts.
 
     An expert that is absent contributes its mean. Both shares and ``mean`` sum to ``both``.
