@@ -418,18 +418,13 @@ def lookup(params: Params) -> ParametersOf:
     return lambda stage, item: stage_parameters(params, stage, item)
 
 
-def is_same(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
-    """Return whether recorded parameters match the current ones.
+def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Return the dotted keys in which recorded parameters differ from the current ones.
 
     Provenance records the device that ``auto`` was resolved to. A current ``auto`` accepts any
     device; otherwise artifacts from a GPU node would be stale on a CPU node. Likewise, files of a
     local dataset that do not exist here are not compared.
     """
-    return not differences(recorded, current)
-
-
-def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """Return the dotted keys in which parameters differ (see `is_same`)."""
     if current.get("compute", {}).get("device") == "auto":
         device = recorded.get("compute", {}).get("device")
         current = {**current, "compute": {**current["compute"], "device": device}}
@@ -437,15 +432,20 @@ def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list
         earlier = recorded.get("catalog", {}).get("content", {})
         content = {key: digest or earlier.get(key) for key, digest in content.items()}
         current = {**current, "catalog": {**current["catalog"], "content": content}}
-    return list(_differing(recorded, current, ()))
+    return differing_keys(recorded, current)
 
 
-def _differing(one: Any, other: Any, keys: Sequence[str]) -> Iterable[str]:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for key in dict.fromkeys([*one, *other]):
-            yield from _differing(one.get(key), other.get(key), [*keys, str(key)])
-    elif one != other:
-        yield ".".join(keys)
+def differing_keys(one: Any, other: Any, prefix: str = "") -> list[str]:
+    """Return the dotted keys in which two mappings differ."""
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return [] if one == other else [prefix]
+    return [
+        found
+        for key in dict.fromkeys([*one, *other])
+        for found in differing_keys(
+            one.get(key), other.get(key), f"{prefix}.{key}" if prefix else str(key)
+        )
+    ]
 
 
 def _file_digest(file: str | None) -> str | None:

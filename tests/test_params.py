@@ -269,10 +269,12 @@ def test_a_free_choice_is_seen_by_no_stage(key, value):
 def test_auto_accepts_whatever_device_it_was_resolved_to():
     made = {"compute": {"device": "cuda", "precision": "bf16"}, "seed": 1}
     auto = {"compute": {"device": "auto", "precision": "bf16"}, "seed": 1}
-    assert stages.is_same(made, auto)
-    assert not stages.is_same(made, {**auto, "seed": 2})
-    assert not stages.is_same(made, {**auto, "compute": {"device": "cpu", "precision": "bf16"}})
-    assert not stages.is_same(made, {**auto, "compute": {"device": "auto", "precision": "float32"}})
+    cpu = {**auto, "compute": {"device": "cpu", "precision": "bf16"}}
+    exact = {**auto, "compute": {"device": "auto", "precision": "float32"}}
+    assert stages.differences(made, auto) == []
+    assert stages.differences(made, {**auto, "seed": 2}) == ["seed"]
+    assert stages.differences(made, cpu) == ["compute.device"]
+    assert stages.differences(made, exact) == ["compute.precision"]
 
 
 REFUSED_EARLY = {

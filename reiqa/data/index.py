@@ -194,18 +194,6 @@ def read_header(path: Path) -> dict[str, Any]:
     return _header(path, _lines(path))[0]
 
 
-def subsample(path: Path, count: int) -> str:
-    """Return the text of a rated index reduced to at most ``count`` evenly spaced rows.
-
-    Raises:
-        BadInputError: the file is missing or not a valid index.
-    """
-    header, rows = _read_rows(path, RATED_COLUMNS)
-    if count < len(rows):
-        rows = [rows[number * len(rows) // count] for number in range(count)]
-    return _as_csv(header, RATED_COLUMNS, map(tuple, rows))
-
-
 def _as_csv(
     header: dict[str, Any], columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]
 ) -> str:

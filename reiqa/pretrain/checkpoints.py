@@ -17,7 +17,7 @@ from reiqa import params as parameters
 from reiqa.encoders.serialization import load_checkpoint
 from reiqa.errors import BadInputError, WorkFailedError
 from reiqa.params import ExpertName, Params
-from reiqa.stages import stage_parameters
+from reiqa.stages import differing_keys, stage_parameters
 
 #: Version of the checkpoint format.
 FORMAT = 1
@@ -117,16 +117,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         return load_checkpoint(path)
     except BadInputError as error:
         raise BadInputError(f"{error}. Delete it and rerun.") from None
-
-
-def differing_keys(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
-    """Return the dotted keys in which two JSON objects differ."""
-    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
-        return [] if ours == theirs else [prefix]
-    return [
-        found
-        for key in sorted({*ours, *theirs})
-        for found in differing_keys(
-            ours.get(key), theirs.get(key), f"{prefix}.{key}" if prefix else str(key)
-        )
-    ]
