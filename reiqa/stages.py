@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -441,7 +441,7 @@ def differing_keys(one: Any, other: Any, prefix: str = "") -> list[str]:
         return [] if one == other else [prefix]
     return [
         found
-        for key in dict.fromkeys([*one, *other])
+        for key in sorted({*one, *other})
         for found in differing_keys(
             one.get(key), other.get(key), f"{prefix}.{key}" if prefix else str(key)
         )
