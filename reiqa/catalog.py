@@ -462,7 +462,9 @@ def get_entry(name: str) -> DatasetEntry:
     """
     entries = load_catalog()
     if name not in entries:
-        near = "".join(f"did you mean {each}? " for each in get_close_matches(name, entries, 1))
+        near = "".join(
+            f"did you mean {each}? " for each in get_close_matches(name.lower(), entries, 1)
+        )
         raise BadInputError(f"{name}: no such dataset; {near}allowed: {', '.join(entries)}")
     return entries[name]
 

@@ -200,7 +200,7 @@ def test_a_damaged_photograph_gives_one_line_and_no_library_output(
         (("datasets", "add"), "datasets add", ("missing argument 'folder'",)),
         (("datasets", "--format", "xml"), "datasets", ("'xml' is not one of 'table', 'json'",)),
         (("index", "--dataset", "csiq", "spaq"), "index", ("unexpected extra argument (spaq)",)),
-        (("distort", "--seed", "often"), "distort", ("'--seed'", "valid integer")),
+        (("distort", "--seed", "often"), "distort", ("'--seed': must be a valid integer (see",)),
         (("export",), "export", ("missing option '--out'",)),
         (("export", "lite", "b", "-o", "a"), "export", ("unexpected extra argument (b)",)),
         (("bundles", "lite"), "bundles", ("unexpected extra argument (lite)",)),

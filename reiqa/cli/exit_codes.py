@@ -61,4 +61,5 @@ def _usage(error: Any) -> str:
     command = error.ctx.command_path if error.ctx else " ".join(["reiqa", *sys.argv[1:2]])
     verb = command.removeprefix("reiqa").strip()
     what = error.format_message().replace("Value error, ", "").replace("(s)", "").rstrip(".")
+    what = what.replace("Input should be", "must be").partition(", unable to parse")[0]
     return f"{verb}{': ' * bool(verb)}{what[:1].lower()}{what[1:]} (see: {command} --help)"

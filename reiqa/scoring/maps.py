@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from reiqa import store
+from reiqa.errors import BadInputError
 from reiqa.features.batching import Pixels
 from reiqa.scoring.find_images import ImageItem
 from reiqa.scoring.inputs import PreparedImage
@@ -75,6 +76,10 @@ class MapWriter:
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise BadInputError(
+                f"{folder}: maps need a folder, and this path has a file in it; name another folder"
+            ) from None
         except OSError as error:
             raise store.unwritable(folder, error) from None
         self._scorer = scorer
