@@ -1,6 +1,8 @@
 """The scorer in onnxruntime gives the points of the bundle in torch, for images of every kind."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -42,7 +44,10 @@ def test_200_images_have_the_points_of_the_torch_module() -> None:
     assert max(differences) < 1e-3
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+
+
+@FORKS
 def test_a_process_forked_after_a_score_can_score() -> None:
     scorer, image = Scorer.load("lite"), Image.fromarray(data.chelsea()[:64, :64])
     expected = float(scorer([image, image.copy()])[0])
@@ -55,3 +60,27 @@ def test_a_process_forked_after_a_score_can_score() -> None:
     with os.fdopen(reader) as stream:
         assert float(stream.read()) == expected
     assert os.waitpid(child, 0)[1] == 0
+
+
+@FORKS
+def test_processes_forked_while_threads_score_can_score() -> None:
+    scorer = Scorer.load("lite")
+    small, large = (Image.fromarray(data.chelsea()[:side, :side]) for side in (64, 256))
+    expected, done = float(scorer(small)), threading.Event()
+
+    def keep_scoring() -> None:
+        while not done.is_set():
+            scorer([large, large.copy(), large.copy()])
+
+    thread = threading.Thread(target=keep_scoring)
+    thread.start()
+    try:
+        for _ in range(10):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(60)  # ends a child that hangs
+                os._exit(float(scorer([small, small.copy()])[1]) != expected)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        done.set()
+        thread.join()
