@@ -10,7 +10,8 @@ LEAST_SIDE = 32
 
 #: Suffixes of image files, in lower case.
 IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
+    | {".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 
 

@@ -19,9 +19,9 @@ from reiqa.progress import log
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
-#: Suffixes of images to report. Some of them cannot be read on every machine, but an error is
-#: better than skipping an image silently.
-REPORTED_SUFFIXES = IMAGE_SUFFIXES | {".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe"}
+#: Suffixes of images to report. HEIC cannot be read, but an error is better than skipping an image
+#: silently.
+REPORTED_SUFFIXES = IMAGE_SUFFIXES | {".heic", ".heif"}
 
 
 #: Suffixes of images that are never read. In a folder they are counted instead of reported one by

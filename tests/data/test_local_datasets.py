@@ -165,6 +165,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str | None]] = {
     "a rating": (lambda _: rate([("0.bmp", 1), ("1.bmp", 2)]), "ratings"),
     "the pixels of an image, same size": (lambda p: save(p / "0.bmp", 99), "images"),
     "a further image": (lambda p: save(p / "new.bmp", 7), "images"),
+    "a further image of a rarer format": (lambda p: save(p / "new.jp2", 7), "images"),
     "an image renamed": (lambda p: (p / "0.bmp").rename(p / "00.bmp"), "images"),
     "an image removed": (lambda p: (p / "5.bmp").unlink(), "images"),
     "times only": (lambda p: [os.utime(path) for path in p.iterdir()], None),
