@@ -240,12 +240,14 @@ def _describe_ratings(
             " with --score"
         )
     spec["low"], spec["high"] = _scale(low, high)
+    usual = (spec["low"], spec["high"]) in _SCALES
+    where = "" if usual else " (of these ratings; if it is wider, edit datasets.yaml)"
     lower_is_better = "dmos" in spec["score"].lower()
     if lower_is_better:
         spec |= {"higher_is_better": False, "measure": "DMOS"}
     findings["ratings"] = (
         f"column {spec['score']}, {low:g} to {high:g}: a scale of {spec['low']:g} to"
-        f" {spec['high']:g}, {'lower' if lower_is_better else 'higher'} is better"
+        f" {spec['high']:g}{where}, {'lower' if lower_is_better else 'higher'} is better"
     )
     return spec
 

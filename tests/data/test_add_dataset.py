@@ -58,6 +58,14 @@ def test_a_folder_and_a_table_are_an_entry_that_indexes(photos: Path) -> None:
     assert made.mos.tolist() == [1.2, 2.0, 3.0, 4.8]
 
 
+def test_a_scale_taken_from_the_ratings_is_said_to_be(photos: Path) -> None:
+    assert (
+        "3.1 to 3.4 (of these ratings; if it is wider, edit datasets.yaml)"
+        in (described(rated(3.1, 3.2, 3.4)).findings["ratings"])
+    )
+    assert "(" not in described(rated(1, 3, 5)).findings["ratings"]
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
