@@ -148,14 +148,13 @@ def row_srcc(features: Floats, rows: Floats) -> float:
 
 
 def probe_stages(encoder: Encoder, images: ProbeImages) -> Stages:
-    """Return the metrics of each stage, and of the output, of an encoder in evaluation mode."""
-    pooled = StagePooledEncoder(encoder)
+    """Return the metrics of each stage, and of the output, of an encoder."""
     windows, pairs, crops = (
-        probe.encode(pooled, pixels)
+        probe.encode(encoder, pixels, pooling="stages")
         for pixels in (images.windows.pixels, images.pairs, images.crops)
     )
     found: Stages = {}
-    for name, columns in pooled.columns.items():
+    for name, columns in StagePooledEncoder(encoder).columns.items():
         values = linear.probe_features(
             windows[..., columns].double().numpy(), images.windows.photograph
         )

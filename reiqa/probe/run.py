@@ -4,15 +4,17 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from reiqa import devices, encoders, images, layout, progress, store
+from reiqa import devices, encoders, images, layout, progress, store, tensors
 from reiqa.data.index import read_corpus
 from reiqa.distortions import resolve
-from reiqa.encoders import Encoder, StagePooledEncoder
+from reiqa.encoders import Encoder
+from reiqa.features.encoding import FrozenEncoder
 from reiqa.images import Pixels
-from reiqa.params import EXPERTS, BankParams, Params
+from reiqa.params import EXPERTS, BankParams, Params, Pooling
 from reiqa.probe import linear, retrieval
 from reiqa.probe.photographs import load_photographs
 
@@ -25,7 +27,7 @@ _WINDOWS_PER_PHOTOGRAPH = 2
 # Maximum number of corpus photographs for retrieval.
 _MAX_CORPUS_PHOTOGRAPHS = 200
 
-# Batch size of the encoder.
+# Images converted to float at a time.
 _BATCH = 100
 
 
@@ -79,7 +81,7 @@ def compare_with_random(
     """Probe an encoder and the same network with random weights.
 
     Args:
-        trained: encoder in evaluation mode.
+        trained: encoder.
         windows: from `probe_windows`.
         pairs: from `retrieval.cut_crop_pairs`; None skips retrieval.
 
@@ -108,12 +110,11 @@ def random_encoder(trained: Encoder) -> Encoder:
     ).eval()
 
 
-@torch.no_grad()
-def encode(encoder: Encoder | StagePooledEncoder, pixels: Tensor) -> Tensor:
-    """Encode ``(W, V, 3, S, S)`` uint8 to ``(W, V, width)``."""
-    parts = [encoder(part.float().div(255)) for part in pixels.flatten(0, 1).split(_BATCH)]
-    features: Tensor = torch.cat(parts).unflatten(0, pixels.shape[:2])
-    return features
+def encode(encoder: Encoder, pixels: Tensor, pooling: Pooling = "last") -> Tensor:
+    """Encode ``(W, V, 3, S, S)`` uint8 to ``(W, V, width)``, as the stage `features` does."""
+    frozen = FrozenEncoder(encoder, [1.0], pixels.device, pooling=pooling)
+    parts = [frozen.encode([tensors.to_float(part)]) for part in pixels.flatten(0, 1).split(_BATCH)]
+    return torch.from_numpy(np.concatenate(parts)).reshape(*pixels.shape[:2], -1)
 
 
 def _corpus_photographs(params: Params) -> Iterator[Pixels]:

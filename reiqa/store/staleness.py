@@ -160,7 +160,8 @@ def write_stamp(folder: Path, path: Path, fresh: bool) -> Path:
         path: the artifact.
         fresh: result of `Freshness.is_fresh`.
     """
-    stamp = folder / f"{path.as_posix()}.stamp"
+    # A folder for each: Snakemake lists a folder once, and takes for absent what is added later.
+    stamp = folder / path / f"{path.name}.stamp"
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.touch()
     if fresh:

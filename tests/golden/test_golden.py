@@ -5,6 +5,9 @@ import json
 import pytest
 from support import golden
 
+# One worker runs the stages for all of these.
+pytestmark = pytest.mark.xdist_group("golden")
+
 PINNED = json.loads(golden.PINNED.read_text())
 
 

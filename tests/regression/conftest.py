@@ -12,6 +12,7 @@ import pytest
 from reiqa import layout, store
 from reiqa.features import cache
 from reiqa.params import EXPERTS, Params
+from reiqa.store import hdf5
 
 BASE: dict[str, Any] = {
     "preset": "test",
@@ -31,6 +32,12 @@ class Made:
     images: list[str]
     ratings: np.ndarray
     values: dict[str, np.ndarray]
+
+
+@pytest.fixture(autouse=True)
+def own_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process reads each cache first: tests/store and tests/features have that."""
+    monkeypatch.setattr(hdf5, "find_fault", lambda _path: "")
 
 
 @pytest.fixture

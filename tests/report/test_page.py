@@ -14,6 +14,9 @@ import pytest
 from reiqa import layout, params, report
 from reiqa.report import figures
 
+# One worker writes the report that these read.
+pytestmark = pytest.mark.xdist_group("report")
+
 VOID = {"meta", "link", "img", "br", "use", "path", "image", "rect", "circle", "line", "stop"}
 MADE = (
     *("report.html", "report.md", "all_srcc.csv", "summary.json", "plots/predictions.csv"),

@@ -13,6 +13,9 @@ from reiqa.chunks.sample import sample_chunk
 from reiqa.report import chunk_pictures, results, story, thumbnails
 from reiqa.stages import STAGES, stage_parameters
 
+# One worker writes the report that these read.
+pytestmark = pytest.mark.xdist_group("report")
+
 STORY = ["chunk", "bank", "pretraining", "predictions", "shares"]
 
 

@@ -15,6 +15,9 @@ from reiqa.errors import BadInputError
 from reiqa.params import VARIANTS
 from reiqa.report import results, tables
 
+# One worker writes the report that these read.
+pytestmark = pytest.mark.xdist_group("report")
+
 METRICS = ("srcc", "plcc", "plcc_raw", "krcc", "rmse")
 NUMBERS = (
     *METRICS,

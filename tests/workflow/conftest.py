@@ -19,10 +19,15 @@ def by_snakemake(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="session")
-def by_dvc(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project that DVC ran from nothing, its outputs pushed to a folder beside it."""
+def by_dvc(by_snakemake: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that DVC ran, its outputs pushed to a folder beside it.
+
+    Data and experts are there beforehand; on a stub, DVC makes them from nothing.
+    """
     folder = tmp_path_factory.mktemp("dvc")
     project = Project.new(folder / "project")
+    for name in ("data", "models"):
+        shutil.copytree(by_snakemake.folder / name, project.folder / name)
     project.must("dvc", "repro")
     project.commit("The results")
     project.must("dvc", "remote", "add", "--local", "-d", "shelf", str(folder / "shelf"))

@@ -92,6 +92,12 @@ def test_an_expert_from_a_package_needs_neither_chunks_nor_corpora(project: Proj
     assert jobs["index_dataset"] == 2
 
 
+def test_several_artifacts_of_a_folder_can_be_named(project: Project) -> None:
+    models = [f"models/{name}.safetensors" for name in params.EXPERTS]
+    assert "Nothing to be done" not in (planned := project.must("snakemake", "-n", "--", *models))
+    assert all(f"output: {model}" in planned for model in models)
+
+
 def test_a_bad_parameter_stops_the_engine_with_the_line_that_reiqa_prints(project: Project) -> None:
     project.set_parameter("chunks", "n_agu", 3)
     refused = project.run("snakemake", "-n")

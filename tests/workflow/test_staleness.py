@@ -23,7 +23,7 @@ from support.project import Project
 from reiqa import layout, params, store
 from reiqa.stages import lookup
 
-pytestmark = [pytest.mark.engine]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("staleness")]
 
 TABLE = "results/all_srcc.csv"
 
