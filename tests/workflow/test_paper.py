@@ -31,8 +31,8 @@ datasets, one photograph of each archive of the five corpora, four of ImageNet; 
 11 distortions per chunk, crops of 160 px, one step of each training, four fake GPUs. It shows that
 the commands run to the end, from archives to tables; the numbers that come out mean nothing.
 Recorded by `REIQA_ACCEPTANCE=docs/log/acceptance.md pytest -m slow tests/workflow/test_paper.py` at
-revision {store.revision()}, on {os.cpu_count()} cores shared with other work; processor time is that of a
-command and all its jobs.
+revision {store.revision()}, on {os.cpu_count()} cores shared with other work. Processor time is
+that of a command and all its jobs.
 
 ```
 """
