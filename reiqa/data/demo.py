@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from reiqa import seeds, store, text
+from reiqa import devices, seeds, store, text
 from reiqa.data.packaged import absence_named, read_photograph
 from reiqa.distortions import LEVELS
 from reiqa.images import Pixels, read_rgb
@@ -176,6 +176,7 @@ def _degraded(
     from reiqa.distortions import distort
     from reiqa.tensors import to_tensor, to_uint8
 
+    devices.keep_freed_memory()
     reference = to_tensor(original)[None]
     results = []
     # One thread makes the summation order, and thus the ratings, the same on every machine.
