@@ -24,7 +24,13 @@ class PixelBudget:
 
     @contextmanager
     def reserve(self, pixels: int) -> Iterator[None]:
-        """Wait until the pixels fit into the budget and reserve them while the block runs."""
+        """Wait until the pixels fit into the budget and reserve them while the block runs.
+
+        In a block of the same thread it does nothing: the pixels are those of the outer block.
+        """
+        if getattr(self._holder, "pixels", 0):
+            yield
+            return
         with self._changed:
             self._changed.wait_for(lambda: self._fits(pixels))
             self._reserved += pixels

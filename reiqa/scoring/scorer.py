@@ -212,8 +212,9 @@ class Scorer:
 
     def score_prepared(self, prepared: PreparedImage) -> Score:
         """Score a prepared image."""
-        views = self._views(prepared.batch)
-        outputs = {name: self._output(name, views) for name in EXPERTS}
+        with self.budget.reserve(prepared.height * prepared.width):
+            views = self._views(prepared.batch)
+            outputs = {name: self._output(name, views) for name in EXPERTS}
         points, shares = float(self._head.points(outputs)[0]), self._head.shares(outputs)
         return Score(
             points,
@@ -245,7 +246,8 @@ class Scorer:
             expert: name of the expert.
             batch: ``(N, 3, H, W)`` in [0, 1], after resizing.
         """
-        output = self._output(expert, self._views(batch))
+        with self.budget.reserve(batch.size // batch.shape[1]):
+            output = self._output(expert, self._views(batch))
         added: Vector = self._head.points({expert: output}) - self._head.points({})
         return added
 

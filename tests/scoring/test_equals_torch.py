@@ -63,17 +63,25 @@ def test_a_process_forked_after_a_score_can_score() -> None:
 
 
 @FORKS
-def test_processes_forked_while_threads_score_can_score() -> None:
+@pytest.mark.parametrize("call", ["list", "prepared", "expert"])
+def test_processes_forked_while_threads_score_can_score(call: str) -> None:
     scorer = Scorer.load("lite")
     small, large = (Image.fromarray(data.chelsea()[:side, :side]) for side in (64, 256))
     expected, done = float(scorer(small)), threading.Event()
+    prepared = scorer.prepare(large)
+    calls = {
+        "list": lambda: scorer([large, large.copy(), large.copy()]),
+        "prepared": lambda: scorer.score_prepared(prepared),
+        "expert": lambda: scorer.expert_points("quality", prepared.batch),
+    }
 
     def keep_scoring() -> None:
         while not done.is_set():
-            scorer([large, large.copy(), large.copy()])
+            calls[call]()
 
-    thread = threading.Thread(target=keep_scoring)
-    thread.start()
+    threads = [threading.Thread(target=keep_scoring) for _ in range(2)]
+    for thread in threads:
+        thread.start()
     try:
         for _ in range(10):
             child = os.fork()
@@ -83,4 +91,5 @@ def test_processes_forked_while_threads_score_can_score() -> None:
             assert os.waitpid(child, 0)[1] == 0
     finally:
         done.set()
-        thread.join()
+        for thread in threads:
+            thread.join()

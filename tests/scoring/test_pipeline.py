@@ -112,3 +112,14 @@ def test_room_is_never_exceeded_but_by_one_alone() -> None:
         list(pool.map(work, [30, 40, 250, 60, 10, 90, 250, 5] * 5))
     assert all(total <= 100 or total == pixels for total, pixels in most)
     assert max(total for total, _ in most) == 250
+
+
+def test_a_block_within_a_block_of_the_same_thread_takes_no_room() -> None:
+    room, entered = PixelBudget(100), threading.Event()
+
+    def work() -> None:
+        with room.reserve(80), room.reserve(80):
+            entered.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert entered.wait(60)
