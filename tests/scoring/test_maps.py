@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from reiqa.errors import BadInputError
 from reiqa.scoring import Scorer, maps
 from reiqa.scoring.find_images import ImageItem
 from reiqa.scoring.sliding_windows import WindowGrid, interpolate_grid
@@ -131,11 +130,3 @@ def test_any_shape_leaves_room_for_the_colour_scale(scorer, size, tmp_path: Path
     redder = right[..., 0] - right[..., 2]
     rows = (redder[:, 0] > 100) & (redder[:, -1] < -40)
     assert rows.sum() >= 16
-
-
-@pytest.mark.parametrize("inside", ["", "deeper"])
-def test_a_file_in_place_of_the_folder_is_refused_by_its_path(tmp_path: Path, inside: str) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"photograph")
-    with pytest.raises(BadInputError, match=r"a\.jpg.*: maps need a folder"):
-        maps.MapWriter(None, tmp_path / "a.jpg" / inside, [])
-    assert (tmp_path / "a.jpg").read_bytes() == b"photograph"

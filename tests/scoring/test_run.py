@@ -266,8 +266,10 @@ def test_each_map_is_drawn_once(run, photos) -> None:
 
 def test_a_folder_of_maps_that_cannot_be_is_refused_before_any_image(run, photos, loads) -> None:
     Path("file").write_text("mine")
-    for folder in ("file", "file/maps", "/proc/maps"):
-        with pytest.raises(BadInputError, match=rf"^{folder}: cannot be written"):
+    a_file = "maps need a folder, and this path has a file in it"
+    refusals = {"file": a_file, "file/maps": a_file, "/proc/maps": "cannot be written"}
+    for folder, reason in refusals.items():
+        with pytest.raises(BadInputError, match=f"^{folder}: {reason}"):
             score(run, "photos", maps=Path(folder))
     assert loads == [] and Path("file").read_text() == "mine"
 
