@@ -387,11 +387,14 @@ class RegressionParams(ParamsSection):
 
     Attributes:
         model: regressor; ``svr`` has its grid in ``svr``, the others in ``alphas``.
+            ``kernel_ridge`` adds a radial basis function kernel of each expert to ``ridge``.
         alphas: grid of penalties: minimum, maximum and number (log-spaced).
         l1_ratios: L1 ratios of the elastic net.
         svr: kernel and grid of support vector regression; no other model depends on it.
+        components: number of principal components of an expert's features that the kernel of
+            ``kernel_ridge`` sees; no other model depends on it.
         target: ``ratings``, or ``normal_scores`` with a monotone calibration curve.
-        ranking: ranking term on degraded copies; ridge only.
+        ranking: ranking term on degraded copies; ridge and kernel_ridge only.
         clip: features are clipped at this many standard deviations; None disables clipping.
         splits: number of random splits per dataset.
         fractions: fractions of the references for training, validation and test.
@@ -399,10 +402,11 @@ class RegressionParams(ParamsSection):
         bootstrap: number of resamples for confidence intervals.
     """
 
-    model: Literal["ridge", "elasticnet", "svr"] = "ridge"
+    model: Literal["ridge", "kernel_ridge", "elasticnet", "svr"] = "ridge"
     alphas: Annotated[Grid, AfterValidator(_check_grid)] = (1e-3, 1e6, 25)
     l1_ratios: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] = [0.5]
     svr: SVRParams = SVRParams()
+    components: Positive = 128
     target: Literal["ratings", "normal_scores"] = "ratings"
     clip: Annotated[float, Field(gt=0)] | None = None
     ranking: RankingParams | None = None
@@ -415,16 +419,20 @@ class RegressionParams(ParamsSection):
     def _check_values(self) -> "RegressionParams":
         if abs(sum(self.fractions) - 1) > 1e-9:
             raise ValueError(f"fractions: must add up to 1, not {sum(self.fractions):g}")
-        if self.ranking and self.model != "ridge":
-            raise ValueError("ranking: only supported with model ridge; set it to null")
+        if self.ranking and self.model not in ("ridge", "kernel_ridge"):
+            raise ValueError(
+                "ranking: only supported with model ridge or kernel_ridge; set it to null"
+            )
         return self
 
     @model_serializer(mode="wrap")
     def _without_other_models(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out ``svr`` where it decides nothing, so that it is not part of any identity."""
+        """Leave out what decides nothing for this model, so that it is not part of any identity."""
         tree: dict[str, Any] = serialize(self)
         if self.model != "svr":
             tree.pop("svr", None)
+        if self.model != "kernel_ridge":
+            tree.pop("components", None)
         return tree
 
 

@@ -87,7 +87,7 @@ def cross_validate(
         number, variant = place
         pairs = degraded.pairs_of(variant) if degraded else None
         values, ratings = sample.features_of(variant), sample.ratings
-        content = sample.widths["content"] if variant == "both" else None
+        content = _content(sample, variant)
         return run_split(values, ratings, local[number], penalties, settings, pairs, content)
 
     notes = SplitWarnings()
@@ -162,9 +162,13 @@ def fit_final(evaluated: EvaluatedDataset) -> dict[Variant, AnyRegressor]:
 def _refit(evaluated: EvaluatedDataset, variant: Variant) -> AnyRegressor:
     sample, penalty = evaluated.sample, evaluated.evaluation.final_penalty(variant)
     pairs = evaluated.degraded.pairs_of(variant) if evaluated.degraded else None
-    return refit_all(
-        sample.features_of(variant), sample.ratings, penalty, evaluated.settings, pairs
-    )
+    values, content = sample.features_of(variant), _content(sample, variant)
+    return refit_all(values, sample.ratings, penalty, evaluated.settings, pairs, content)
+
+
+def _content(sample: RatedFeatures, variant: Variant) -> int | None:
+    """Return the number of content features of a variant of two experts, else None."""
+    return sample.widths["content"] if variant == "both" else None
 
 
 def regressor_key(sample: RatedFeatures, params: Params, splits_file: Path | None = None) -> str:

@@ -5,20 +5,32 @@ from dataclasses import replace
 import numpy as np
 
 from reiqa.regression.ridge_path import ScaledRows
-from reiqa.regression.scaler import Matrix, row_blocks
+from reiqa.regression.scaler import Matrix, Vector, row_blocks
 
 
 def rbf_kernel(first: ScaledRows, second: ScaledRows, gamma: float) -> Matrix:
     """Return ``exp(-gamma |x - y|²)`` of each pair of rows, ``(rows, rows of second)``."""
-    kernel = first.inner_products(second)
-    kernel *= -2
-    kernel += first.squared_norms()[:, None]
-    kernel += second.squared_norms()
+    norms = first.squared_norms(), second.squared_norms()
+    return rbf_from_products(first.inner_products(second), *norms, gamma)
+
+
+def rbf_from_products(products: Matrix, first: Vector, second: Vector, gamma: float) -> Matrix:
+    """Return the kernel of pairs of rows from their inner products, which are overwritten.
+
+    Args:
+        products: ``(N, M)`` inner products.
+        first: ``(N,)`` squared norms.
+        second: ``(M,)`` squared norms.
+        gamma: width of the kernel.
+    """
+    products *= -2
+    products += first[:, None]
+    products += second
     # Rounding may leave a tiny negative distance between equal rows.
-    np.maximum(kernel, 0, out=kernel)
-    kernel *= -gamma
-    np.exp(kernel, out=kernel)
-    return kernel
+    np.maximum(products, 0, out=products)
+    products *= -gamma
+    np.exp(products, out=products)
+    return products
 
 
 def kernel_sums(

@@ -6,12 +6,14 @@ needs only one factorisation.
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from reiqa.errors import BadInputError
 from reiqa.params import RegressionParams
 from reiqa.regression import metrics
+from reiqa.regression.kernel_ridge import KernelRidgePath, fit_kernel_ridge
 from reiqa.regression.ranking import RankedPairs
 from reiqa.regression.regressor import (
     IDENTITY,
@@ -61,7 +63,7 @@ class SplitResult:
         in_order: fraction of pairs of degraded test copies with scores in the right order; None
             without pairs.
         shares: points of each expert in the predictions (`Regressor.expert_shares`); None for one
-            expert alone, and for a regressor that is not linear.
+            expert alone, and for an SVR with RBF kernel.
     """
 
     penalty: Penalty
@@ -88,14 +90,14 @@ def run_split(
         ratings: ``(N,)``.
         split: row numbers of train, val and test.
         penalties: penalties to choose from.
-        settings: uses ``model``, ``svr``, ``clip``, ``target`` and ``ranking``.
+        settings: uses ``model``, ``svr``, ``components``, ``clip``, ``target`` and ``ranking``.
         pairs: pairs of degraded copies, from photographs of any part.
         content: number of features of the content expert, which come first; None if ``values`` are
             of one expert.
     """
     target = _target(ratings[split.train], settings)
     scaling = FeatureScaler.fit(values, split.train, settings.clip)
-    path = _path(values, split.train, scaling, target, penalties, settings, pairs)
+    path = _path(values, split.train, scaling, target, penalties, settings, pairs, content)
     fitted = path.predict(ScaledRows(values, split.val, scaling))
     predicted = target.link(fitted * target.deviation + target.mean)
     choice = choose_alpha(predicted, ratings[split.val], penalties)
@@ -120,12 +122,13 @@ def refit_all(
     penalty: Penalty,
     settings: RegressionParams = DEFAULT_SETTINGS,
     pairs: RankedPairs | None = None,
+    content: int | None = None,
 ) -> AnyRegressor:
-    """Fit the final regressor on all rows with one penalty."""
+    """Fit the final regressor on all rows with one penalty; see `run_split`."""
     rows: RowNumbers = np.arange(len(values))
     target = _target(ratings, settings)
     scaling = FeatureScaler.fit(values, rows, settings.clip)
-    path = _path(values, rows, scaling, target, [penalty], settings, pairs)
+    path = _path(values, rows, scaling, target, [penalty], settings, pairs, content)
     return target.regressor(path, 0, scaling)
 
 
@@ -185,20 +188,27 @@ def _path(
     penalties: list[Penalty],
     settings: RegressionParams,
     pairs: RankedPairs | None,
+    content: int | None,
 ) -> RegularizationPath | KernelPath:
     """Fit the rated photographs and, if enabled, the ranking of their degraded copies."""
     ranking = settings.ranking
+    training, fitted, mixing = ScaledRows(values, rows, scaling), target.standardised, None
     if settings.model == "svr":
-        features = ScaledRows(values, rows, scaling)
-        return fit_svr(features, target.standardised, penalties, settings.svr)
-    if ranking is None or pairs is None:
-        return fit_path(ScaledRows(values, rows, scaling), target.standardised, penalties)
-    known = pairs.restrict_to(rows)
-    both = np.concatenate([values[rows], known.values])
-    margin = ranking.margin * np.sqrt(ranking.weight)
-    fitted = np.concatenate([target.standardised, np.full(len(known.better), -margin)])
-    training = ScaledRows(both, np.arange(len(both)), scaling)
-    return fit_path(training, fitted, penalties, known.difference_matrix(len(rows), ranking.weight))
+        return fit_svr(training, fitted, penalties, settings.svr)
+    if ranking is not None and pairs is not None:
+        known = pairs.restrict_to(rows)
+        together = np.concatenate([values[rows], known.values])
+        training = ScaledRows(together, np.arange(len(together)), scaling)
+        margin = ranking.margin * np.sqrt(ranking.weight)
+        fitted = np.concatenate([fitted, np.full(len(known.better), -margin)])
+        mixing = known.difference_matrix(len(rows), ranking.weight)
+    if settings.model == "kernel_ridge":
+        cuts = [0, values.shape[1]] if content is None else [0, content, values.shape[1]]
+        experts = [slice(*ends) for ends in pairwise(cuts)]
+        return fit_kernel_ridge(
+            training, experts, len(rows), fitted, penalties, settings.components, mixing
+        )
+    return fit_path(training, fitted, penalties, mixing)
 
 
 @dataclass(frozen=True)
@@ -219,7 +229,12 @@ class Target:
         intercept = self.mean + self.deviation * offset
         if isinstance(path, RegularizationPath):
             weights = path.weights[:, at] * self.deviation
-            return Regressor(scaling, weights, intercept, penalty, self.link)
+            terms = [
+                replace(term, coefficients=term.coefficients[:, [at]] * self.deviation)
+                for term in (path.terms if isinstance(path, KernelRidgePath) else ())
+            ]
+            intercept += sum(float(term.at_mean()[0]) for term in terms)
+            return Regressor(scaling, weights, intercept, penalty, self.link, terms)
         used = np.flatnonzero(path.coefficients[:, at])
         support = replace(path.training, rows=path.training.rows[used])
         coefficients = path.coefficients[used, at] * self.deviation

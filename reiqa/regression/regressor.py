@@ -1,7 +1,7 @@
 """The regressors from features to scores on the rating scale, and their file format."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -16,11 +16,15 @@ from reiqa import store
 from reiqa.errors import BadInputError
 from reiqa.params import ExpertName, Variant
 from reiqa.regression.kernel import kernel_sums
+from reiqa.regression.kernel_ridge import KernelTerm
 from reiqa.regression.ridge_path import Penalty, ScaledRows
 from reiqa.regression.scaler import FeatureScaler, Matrix, RawFeatures, RowNumbers, Vector
 from reiqa.regression.shapley import shapley_values
 
 Values = TypeVar("Values", Matrix, Vector)
+
+#: Arrays of a kernel term in the file.
+_TERM_TENSORS = ("axes", "centres", "coefficients")
 
 #: Knots of the curve in normal scores, a quarter of a standard deviation apart. The curve is
 #: extrapolated linearly, as the few ratings beyond the last knot would only add noise.
@@ -81,14 +85,15 @@ EXPERTS_OF: dict[Variant, tuple[ExpertName, ...]] = {
 
 @dataclass(frozen=True)
 class Regressor:
-    """A linear model on standardised features.
+    """A linear model on standardised features, and kernel terms if it is of ``kernel_ridge``.
 
     Attributes:
         scaling: standardisation of the features, ``(D,)`` each.
         weights: ``(D,)`` for standardised features, on the fitted scale.
-        intercept: mean of the training target on the fitted scale.
+        intercept: value for mean features on the fitted scale.
         penalty: chosen on the validation part.
         link: maps the fitted scale to the rating scale.
+        terms: kernel term of each expert, with one column of coefficients.
     """
 
     scaling: FeatureScaler
@@ -96,6 +101,7 @@ class Regressor:
     intercept: float
     penalty: Penalty
     link: PiecewiseLinearCalibration = IDENTITY
+    terms: Sequence[KernelTerm] = ()
 
     def predict(self, values: RawFeatures, rows: RowNumbers | None = None) -> Vector:
         """Return scores ``(N,)`` float64, higher is better.
@@ -109,7 +115,7 @@ class Regressor:
         """
         part = _scaled(values, rows, self.scaling)
         fitted = part.matmul(self.weights[:, None])[:, 0] + self.intercept
-        return self.link(fitted)
+        return self.link(sum((_bend(term, part) for term in self.terms), fitted))
 
     def expert_shares(self, values: RawFeatures, rows: RowNumbers, content: int) -> Matrix:
         """Return the points by which each expert moves the scores, ``(N, 2)``: content, quality.
@@ -127,7 +133,10 @@ class Regressor:
         """
         apart = np.zeros((len(self.weights), 2))
         apart[:content, 0], apart[content:, 1] = self.weights[:content], self.weights[content:]
-        parts = _scaled(values, rows, self.scaling).matmul(apart)
+        part = _scaled(values, rows, self.scaling)
+        parts = part.matmul(apart)
+        for term in self.terms:
+            parts[:, int(term.columns.start >= content)] += _bend(term, part)
         mean = self.link(np.array([self.intercept]))
         content_alone = self.link(parts[:, 0] + self.intercept)
         quality_alone = self.link(parts[:, 1] + self.intercept)
@@ -174,6 +183,12 @@ class KernelRegressor:
 AnyRegressor: TypeAlias = Regressor | KernelRegressor
 
 
+def _bend(term: KernelTerm, rows: ScaledRows) -> Vector:
+    """Return what a kernel term adds relative to mean features, ``(rows,)``."""
+    added: Vector = (term(rows) - term.at_mean())[:, 0]
+    return added
+
+
 def _scaled(values: RawFeatures, rows: RowNumbers | None, scaling: FeatureScaler) -> ScaledRows:
     """Return some rows of features, or all, in the units of a regressor.
 
@@ -200,13 +215,16 @@ def save_regressors(
         regressors: regressors by variant.
         card: metadata such as the rating scale and the weights of the experts.
     """
-    tensors: dict[str, Vector | RowNumbers] = {}
+    tensors: dict[str, np.ndarray] = {}
     for variant, regressor in regressors.items():
         if isinstance(regressor, KernelRegressor):
             tensors[f"{variant}.support"] = regressor.support.rows
             tensors[f"{variant}.coefficients"] = regressor.coefficients
         else:
             tensors[f"{variant}.weights"] = regressor.weights
+            for at, term in enumerate(regressor.terms):
+                for name in _TERM_TENSORS:
+                    tensors[f"{variant}.{at}.{name}"] = getattr(term, name)
         tensors[f"{variant}.mean"] = regressor.scaling.mean
         tensors[f"{variant}.inverse_deviation"] = regressor.scaling.inverse
         tensors[f"{variant}.link_at"] = regressor.link.at
@@ -233,27 +251,32 @@ def save_regressors(
 
 
 def _kernel_fields(regressor: AnyRegressor) -> dict[str, Any]:
-    """Return the fields of a card that only support vector regressors have."""
+    """Return the fields of a card that only regressors with a kernel or SVR have."""
     fields: dict[str, Any] = {}
     if regressor.penalty.epsilon:
         fields["epsilon"] = regressor.penalty.epsilon
     if isinstance(regressor, KernelRegressor):
         fields |= {"kernel": "rbf", "gamma": regressor.gamma}
+    elif regressor.terms:
+        fields["terms"] = [
+            {"columns": [term.columns.start, term.columns.stop], "gamma": term.gamma}
+            for term in regressor.terms
+        ]
     return fields
 
 
 def load_regressor(path: Path, variant: Variant) -> Regressor:
-    """Load the linear regressor of one variant.
+    """Load the regressor of one variant, to be part of a bundle.
 
     Raises:
         BadInputError: the file or its card is missing or damaged, they do not match, or the
-            regressor is not linear.
+            regressor is an SVR with RBF kernel.
     """
     loaded = _load(path, variant, None)
     if isinstance(loaded, KernelRegressor):
         raise BadInputError(
-            f"{path}: a bundle needs a linear regressor, not an SVR with RBF kernel. Set"
-            " regression.model to ridge, or regression.svr.kernel to linear, and run: reiqa fit"
+            f"{path}: a bundle cannot hold an SVR with RBF kernel. Set regression.model to ridge"
+            " or kernel_ridge, or regression.svr.kernel to linear, and run: reiqa fit"
         )
     return loaded
 
@@ -295,7 +318,15 @@ def _load(
         link = PiecewiseLinearCalibration(tensors["link_at"], tensors["link_to"])
         intercept = float(fields["intercept"])
         if "weights" in tensors:
-            return Regressor(scaling, tensors["weights"], intercept, penalty, link)
+            terms = [
+                KernelTerm(
+                    columns=slice(*each["columns"]),
+                    gamma=float(each["gamma"]),
+                    **{name: tensors[f"{at}.{name}"] for name in _TERM_TENSORS},
+                )
+                for at, each in enumerate(fields.get("terms", []))
+            ]
+            return Regressor(scaling, tensors["weights"], intercept, penalty, link, terms)
         none = np.empty((0, len(scaling.mean)), dtype=np.float32)
         values = features_of(variant) if features_of else none
         support = ScaledRows(values, tensors["support"], scaling)

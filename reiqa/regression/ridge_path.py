@@ -117,6 +117,13 @@ class ScaledRows:
             norms[block] = np.square(part).sum(axis=1)
         return norms
 
+    def columns(self, columns: slice) -> "ScaledRows":
+        """Return the same rows of some features."""
+        scaling = FeatureScaler(
+            self.scaling.mean[columns], self.scaling.inverse[columns], self.scaling.clip
+        )
+        return ScaledRows(self.values[:, columns], self.rows, scaling)
+
 
 @dataclass(frozen=True)
 class RegularizationPath:
@@ -155,7 +162,7 @@ def penalty_grid(settings: RegressionParams) -> list[Penalty]:
     if settings.model == "svr":
         widths = sorted(settings.svr.epsilon)
         return [Penalty(alpha, 0.0, width) for width in widths for alpha in alpha_grid(settings)]
-    ratios = [0.0] if settings.model == "ridge" else sorted(settings.l1_ratios)
+    ratios = sorted(settings.l1_ratios) if settings.model == "elasticnet" else [0.0]
     return [Penalty(alpha, ratio) for ratio in ratios for alpha in alpha_grid(settings)]
 
 
