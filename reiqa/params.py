@@ -406,7 +406,7 @@ class RegressionParams(ParamsSection):
     alphas: Annotated[Grid, AfterValidator(_check_grid)] = (1e-3, 1e6, 25)
     l1_ratios: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)] = [0.5]
     svr: SVRParams = SVRParams()
-    components: Positive = 128
+    components: Positive = 64
     target: Literal["ratings", "normal_scores"] = "ratings"
     clip: Annotated[float, Field(gt=0)] | None = None
     ranking: RankingParams | None = None

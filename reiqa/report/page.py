@@ -35,6 +35,7 @@ _MAX_TILES = 4
 #: What `regression.model` is called in a sentence.
 _MODELS = {
     "ridge": "A ridge regression",
+    "kernel_ridge": "A kernel ridge regression",
     "elasticnet": "An elastic net",
     "svr": "A support vector regressor",
 }

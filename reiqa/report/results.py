@@ -25,8 +25,8 @@ class Predictions:
         images: sorted paths relative to the raw folder of the dataset.
         rated: ``(N,)`` ratings.
         predicted: ``(N,)`` by variant: mean over the splits with the image in the test part.
-        shares: ``(N,)`` by expert: points by which it moves the prediction of both; None if the
-            regressor is not linear.
+        shares: ``(N,)`` by expert: points by which it moves the prediction of both; None for
+            an SVR with RBF kernel.
     """
 
     images: list[str]

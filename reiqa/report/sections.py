@@ -33,7 +33,7 @@ class Photo:
     Attributes:
         image: path relative to the folder of the dataset.
         name: file name.
-        shares: points of each expert in the prediction; empty if the regressor is not linear.
+        shares: points of each expert in the prediction; empty for an SVR with RBF kernel.
         uri: thumbnail as a data URI; None if the file does not exist.
     """
 

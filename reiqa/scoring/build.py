@@ -83,7 +83,7 @@ def build_bundle(
             *_left_out(layout.companion(layout.result(dataset), "predictions.csv")), fitted
         ),
         metrics=(_metrics(result), *(_same_experts(other, result) for other in others)),
-        parts=_write_parts(out, _head(fitted_regressor, fitted), recipe.pooling),
+        parts=_write_parts(out, head_tensors(fitted_regressor, fitted), recipe.pooling),
         provenance=_provenance(dataset),
     )
     store.write_json(out / bundle.MANIFEST, store.add_checksum(manifest.model_dump(mode="json")))
@@ -249,12 +249,15 @@ def _same_experts(path: Path, first: Mapping[str, Any]) -> dict[str, Any]:
         raise BadInputError(f"{path}: not a result of reiqa fit ({error!r})") from None
 
 
-def _head(fitted_regressor: Regressor, fitted: RatingScale) -> dict[str, Vector]:
-    """Return the regressor in units of raw features, with its calibration curve in points."""
+def head_tensors(fitted_regressor: Regressor, fitted: RatingScale) -> dict[str, np.ndarray]:
+    """Return the regressor in units of raw features, with its calibration curve in points.
+
+    Kernel terms keep half precision, which they were fitted in.
+    """
     scaling = fitted_regressor.scaling
     reach = np.zeros_like(scaling.mean)
     np.divide(scaling.clip, scaling.inverse, out=reach, where=scaling.inverse > 0)
-    return {
+    tensors: dict[str, np.ndarray] = {
         "slope": fitted_regressor.weights * scaling.inverse,
         "mean": scaling.mean,
         "reach": reach,
@@ -262,9 +265,18 @@ def _head(fitted_regressor: Regressor, fitted: RatingScale) -> dict[str, Vector]
         "curve_at": fitted_regressor.link.at,
         "curve_to": fitted.points(fitted_regressor.link.to),
     }
+    for expert, term in zip(EXPERTS, fitted_regressor.terms, strict=False):
+        tensors |= {
+            f"{expert}.axes": term.axes,
+            f"{expert}.inverse": scaling.inverse[term.columns],
+            f"{expert}.centres": term.centres,
+            f"{expert}.coefficients": term.coefficients[:, 0],
+            f"{expert}.gamma": np.array([term.gamma]),
+        }
+    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 
-def _write_parts(out: Path, head: dict[str, Vector], pooling: Pooling) -> dict[str, str]:
+def _write_parts(out: Path, head: dict[str, np.ndarray], pooling: Pooling) -> dict[str, str]:
     for expert in EXPERTS:
         with store.atomic(out / f"{expert}.safetensors") as temporary:
             temporary.write_bytes(layout.model(expert).read_bytes())

@@ -21,7 +21,7 @@ from reiqa.params import EXPERTS, ExpertName, Pooling
 from reiqa.regression.scaler import Vector
 
 #: Format version; increased for incompatible changes.
-FORMAT = 3
+FORMAT = 4
 
 MANIFEST = "bundle.json"
 CARD = "CARD.md"
@@ -127,7 +127,7 @@ class RatingScale(_Part):
         proxy: the ratings are a full-reference metric, not human opinion scores.
         low: rating that corresponds to 0 points.
         high: rating that corresponds to 100 points.
-        model: ridge or elasticnet.
+        model: `regression.model`.
         alpha: penalty.
         l1_ratio: fraction of the L1 penalty.
         licence: licence of the dataset.

@@ -185,7 +185,7 @@ def _parts(manifest: Manifest) -> str:
             _part(manifest, expert, f"{expert_info.backbone}, {expert_info.width} features a scale")
         )
     scales = ", ".join(f"{scale:g}" for scale in manifest.recipe.scales)
-    lines.append(_part(manifest, "regressor", f"linear, scales {scales}"))
+    lines.append(_part(manifest, "regressor", f"{_model(manifest)}, scales {scales}"))
     lines += ["", "`bundle.json` holds parameters and inputs of each, by digest."]
     return "\n".join(lines)
 

@@ -1,7 +1,8 @@
 """The regression head of a bundle in numpy: features of both experts to points."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -10,12 +11,42 @@ from safetensors.numpy import load_file
 
 from reiqa.errors import BadInputError
 from reiqa.params import EXPERTS, ExpertName
-from reiqa.regression.scaler import Vector
+from reiqa.regression.scaler import Matrix, Vector
 from reiqa.regression.shapley import shapley_values
 from reiqa.scoring.bundle import REGRESSOR, Bundle
 
 #: Features ``(N, D)`` float32.
 Features: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+
+
+@dataclass(frozen=True)
+class HeadKernel:
+    """The RBF of one expert, for a regressor with kernel terms.
+
+    Attributes:
+        axes: ``(d, k)`` axes that map deviations from the mean features to principal components.
+        centres: ``(S, k)`` principal components of training images.
+        coefficients: ``(S,)`` weights of their kernels.
+        gamma: width of the kernel.
+    """
+
+    axes: Matrix
+    centres: Matrix
+    coefficients: Vector
+    gamma: float
+
+    @cached_property
+    def at_mean(self) -> float:
+        """The weighted sum of kernels for mean features."""
+        return self._sum(np.zeros(self.axes.shape[1]))
+
+    def output(self, deviation: Vector) -> float:
+        """Return the sum for the features of one image, relative to mean features."""
+        return self._sum(deviation @ self.axes) - self.at_mean
+
+    def _sum(self, components: Vector) -> float:
+        distances = np.square(self.centres - components).sum(axis=1)
+        return float(np.exp(-self.gamma * distances) @ self.coefficients)
 
 
 @dataclass(frozen=True)
@@ -32,6 +63,7 @@ class RegressionHead:
         mean: ``(D,)`` features of the mean photograph.
         reach: ``(D,)`` maximum deviation from the mean; larger deviations are clipped.
         widths: number of features of each expert over all scales.
+        kernels: kernel term of each expert; empty for a linear regressor.
     """
 
     origin: float
@@ -41,6 +73,7 @@ class RegressionHead:
     mean: Vector
     reach: Vector
     widths: Mapping[ExpertName, int]
+    kernels: Mapping[ExpertName, HeadKernel] = field(default_factory=dict)
 
     def points(self, outputs: Mapping[ExpertName, Vector]) -> Vector:
         """Return points from outputs ``(N,)`` of experts; missing experts contribute their mean."""
@@ -62,6 +95,8 @@ class RegressionHead:
         deviation = np.clip(rows.astype(np.float64) - self.mean[own], -reach, reach)
         # Not a matrix product, whose order of summation depends on the number of rows.
         output: Vector = (deviation * self.slope[own]).sum(axis=1)
+        if expert in self.kernels:
+            output += [self.kernels[expert].output(row) for row in deviation]
         return output
 
     def columns(self, expert: ExpertName) -> slice:
@@ -101,6 +136,7 @@ def read_head(bundle: Bundle) -> RegressionHead:
             tensors["mean"],
             tensors["reach"],
             widths,
+            {expert: _kernel(tensors, expert) for expert in EXPERTS if f"{expert}.axes" in tensors},
         )
     except (SafetensorError, OSError, ValueError, KeyError, IndexError) as error:
         raise BadInputError(f"{path}: not a regressor ({error})") from None
@@ -112,4 +148,17 @@ def read_head(bundle: Bundle) -> RegressionHead:
         or len(head.curve_at) < 2
     ):
         raise BadInputError(f"{path}: not a regressor (the calibration curve has no two knots)")
+    for expert, kernel in head.kernels.items():
+        count, components = kernel.centres.shape
+        shapes = kernel.axes.shape, kernel.coefficients.shape
+        if shapes != ((widths[expert], components), (count,)):
+            raise BadInputError(f"{path}: {expert}: shapes {shapes} of the kernel do not match")
     return head
+
+
+def _kernel(tensors: Mapping[str, np.ndarray], expert: ExpertName) -> HeadKernel:
+    axes, centres, coefficients, gamma, inverse = (
+        tensors[f"{expert}.{name}"]
+        for name in ("axes", "centres", "coefficients", "gamma", "inverse")
+    )
+    return HeadKernel(axes * inverse[:, None], centres, coefficients, float(gamma[0]))

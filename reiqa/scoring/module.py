@@ -14,7 +14,7 @@ from reiqa.features.encoding import FrozenEncoder, scaled_views
 from reiqa.images.resize import FloatImages
 from reiqa.params import EXPERTS, ExpertName
 from reiqa.scoring.bundle import Bundle
-from reiqa.scoring.head import Features, RegressionHead
+from reiqa.scoring.head import Features, HeadKernel, RegressionHead
 
 
 class CalibrationModule(nn.Module):
@@ -46,6 +46,29 @@ class CalibrationModule(nn.Module):
         return points
 
 
+class KernelModule(nn.Module):
+    """The RBF of one expert as a torch module; see `HeadKernel`."""
+
+    axes: Tensor
+    centres: Tensor
+    coefficients: Tensor
+
+    def __init__(self, kernel: HeadKernel) -> None:
+        """Copy the parameters of a kernel."""
+        super().__init__()
+        self.gamma, self.at_mean = kernel.gamma, kernel.at_mean
+        for name in ("axes", "centres", "coefficients"):
+            self.register_buffer(name, torch.tensor(getattr(kernel, name), dtype=torch.float64))
+
+    def forward(self, deviation: Tensor) -> Tensor:
+        """Return the sums ``(N,)`` for deviations ``(N, d)``, relative to mean features."""
+        components = deviation @ self.axes
+        norms = components.square().sum(dim=1, keepdim=True) + self.centres.square().sum(dim=1)
+        distances = (norms - 2 * components @ self.centres.transpose(0, 1)).relu()
+        sums: Tensor = (-self.gamma * distances).exp() @ self.coefficients
+        return sums - self.at_mean
+
+
 class HeadModule(nn.Module):
     """The regression head as a torch module; see `RegressionHead`.
 
@@ -70,6 +93,10 @@ class HeadModule(nn.Module):
         )
         for name in ("slope", "mean", "reach"):
             self.register_buffer(name, torch.tensor(getattr(head, name), dtype=torch.float64))
+        self.columns: dict[str, slice] = {name: head.columns(name) for name in head.kernels}
+        self.kernels = nn.ModuleDict(
+            {name: KernelModule(kernel) for name, kernel in head.kernels.items()}
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move to another device, but stay float64 under ``module.half()`` and similar calls."""
@@ -84,7 +111,10 @@ class HeadModule(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Return points ``(N,)`` float64 of features ``(N, D)``, content features first."""
         deviation = (rows.double() - self.mean).clamp(-self.reach, self.reach)
-        points: Tensor = self.curve((deviation * self.slope).sum(dim=1) + self.origin)
+        output = (deviation * self.slope).sum(dim=1) + self.origin
+        for name, kernel in self.kernels.items():
+            output = output + kernel(deviation[:, self.columns[name]])
+        points: Tensor = self.curve(output)
         return points
 
 

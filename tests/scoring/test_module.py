@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics.pairwise import rbf_kernel
 
 from reiqa.regression.regressor import PiecewiseLinearCalibration, fit_calibration
-from reiqa.scoring.head import RegressionHead
+from reiqa.scoring.head import HeadKernel, RegressionHead
 from reiqa.scoring.module import HeadModule
 
 EMPTY = np.zeros(0)
@@ -37,13 +38,27 @@ def test_shares_make_the_score_and_a_mean_expert_has_none() -> None:
     np.testing.assert_allclose(swapped["content"], shares["quality"])
 
 
-def test_both_heads_clip_and_weigh_features_alike() -> None:
+@pytest.mark.parametrize("bent", [False, True], ids=["linear", "kernel"])
+def test_both_heads_clip_and_weigh_features_alike(bent: bool) -> None:
     rng = np.random.default_rng(0)
     slope, mean = rng.normal(size=7), rng.normal(size=7)
     at, to = np.array([-1.0, 0.5, 2.0]), np.array([20.0, 50.0, 70.0])
-    made = RegressionHead(0.3, at, to, slope, mean, np.full(7, 0.8), {"content": 3, "quality": 4})
+    widths = {"content": 3, "quality": 4}
+    kernels = {
+        expert: HeadKernel(
+            rng.normal(size=(width, 2)), rng.normal(size=(6, 2)), rng.normal(size=6), 0.4
+        )
+        for expert, width in widths.items()
+        if bent
+    }
+    made = RegressionHead(0.3, at, to, slope, mean, np.full(7, 0.8), widths, kernels)
     rows = rng.normal(scale=2, size=(5, 7)).astype(np.float32)
-    expected = 0.3 + (np.clip(rows - mean, -0.8, 0.8) * slope).sum(axis=1)
+    clipped = np.clip(rows - mean, -0.8, 0.8)
+    expected = 0.3 + (clipped * slope).sum(axis=1)
+    for expert, kernel in kernels.items():
+        moved = np.vstack([clipped[:, made.columns(expert)], np.zeros(widths[expert])])
+        values = rbf_kernel(moved @ kernel.axes, kernel.centres, gamma=0.4) @ kernel.coefficients
+        expected += values[:-1] - values[-1]
     outputs = {
         expert: made.expert_output(expert, rows[:, made.columns(expert)])
         for expert in ("content", "quality")

@@ -34,22 +34,38 @@ def test_a_score_is_the_regressors_prediction_on_the_scale(in_run, scorer: Score
     np.testing.assert_allclose(scores, rated, atol=TOLERANCE)
 
 
-def test_a_bundle_of_a_linear_svr_scores_as_the_pipeline_predicts(run, tmp_path: Path) -> None:
+LINEAR_SVR = {"model": "svr", "svr": {"kernel": "linear", "C": [0.01, 1.0, 2]}}
+KERNEL_RIDGE = {"model": "kernel_ridge", "alphas": [1e-1, 1e3, 5], "clip": 4.0}
+
+
+@pytest.mark.parametrize("regression_params", [LINEAR_SVR, KERNEL_RIDGE], ids=["svr", "kernel"])
+def test_a_bundle_of_another_model_scores_as_the_pipeline_predicts(
+    run, tmp_path: Path, regression_params: dict[str, object]
+) -> None:
     folder = shutil.copytree(run.folder, tmp_path / "run", ignore=lambda *_: {"bundles"})
-    svr = {"model": "svr", "svr": {"kernel": "linear", "C": [0.01, 1.0, 2]}}
-    short = {"splits": 2, "bootstrap": 20}
-    params = Params.model_validate({**miniature.TREE, "regression": svr | short})
+    short = {"splits": 2, "bootstrap": 20, "target": "normal_scores"}
+    params = Params.model_validate({**miniature.TREE, "regression": regression_params | short})
     with contextlib.chdir(folder):
         regression.fit("clive", params)
         store.sign_sidecar(layout.result("clive"), "fit", "clive", {}, {})
-        build.build_bundle("clive", Path("svr"))
+        build.build_bundle("clive", Path("other"))
         values = [features.read_features(layout.features("clive", x)).values for x in EXPERTS]
-        rated = regressor.load_regressor(regressor_path("clive"), "both").predict(np.hstack(values))
-        made = Scorer.load("svr")
+        fitted = regressor.load_regressor(regressor_path("clive"), "both")
+        rated = fitted.predict(np.hstack(values))
+        shares = fitted.expert_shares(np.hstack(values), np.arange(30), values[0].shape[1])
+    made = Scorer.load(folder / "other")
     scores = made(run.photographs)
-    assert made.bundle.manifest.fitted.model == "svr"
+    assert made.bundle.manifest.fitted.model == regression_params["model"]
     assert np.std(rated) > 1
     np.testing.assert_allclose(scores, rated, atol=TOLERANCE)
+    np.testing.assert_allclose([(s.content, s.quality) for s in scores], shares, atol=TOLERANCE)
+    assert made.bundle.manifest.intercept + shares[0].sum() == pytest.approx(rated[0], abs=1e-6)
+    # The same score as a differentiable module.
+    pixels = tensors.read_tensor(run.photographs[0])[None].requires_grad_()
+    points = made.as_module()(pixels)
+    points.sum().backward()
+    assert float(points) == pytest.approx(rated[0], abs=TOLERANCE)
+    assert pixels.grad is not None and torch.isfinite(pixels.grad).all() and pixels.grad.any()
 
 
 def test_a_score_is_the_mean_photographs_and_both_shares(run, scorer: Scorer) -> None:
