@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 BUNDLE = "bundle"
 
 # Parameters of the bundle's regressor that suit any dataset; the protocol depends on the dataset.
-_REGRESSION_KEYS = ("model", "alphas", "l1_ratios", "target", "clip", "ranking")
+_REGRESSION_KEYS = ("model", "components", "alphas", "l1_ratios", "target", "clip", "ranking")
 
 _BUNDLE_PRESET = """\
 # The experts of the bundle {name} on other ratings: nothing is pretrained, so features, fit, cross
@@ -164,4 +164,4 @@ def _regression(bundle: Bundle, datasets: Sequence[str]) -> dict[str, Any]:
         if copies is None or copies.shares not in datasets:
             checked = checked.model_copy(update={"ranking": None})
     tree = checked.model_dump(mode="json")
-    return {key: tree[key] for key in _REGRESSION_KEYS}
+    return {key: tree[key] for key in _REGRESSION_KEYS if key in tree}
