@@ -7,6 +7,7 @@ because Snakemake loads the catalog each time it parses the Snakefile.
 
 import math
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cache, lru_cache
 from pathlib import Path
@@ -462,11 +463,14 @@ def get_entry(name: str) -> DatasetEntry:
     """
     entries = load_catalog()
     if name not in entries:
-        near = "".join(
-            f"did you mean {each}? " for each in get_close_matches(name.lower(), entries, 1)
-        )
-        raise BadInputError(f"{name}: no such dataset; {near}allowed: {', '.join(entries)}")
+        raise BadInputError(f"{name}: no such dataset; {allowed_names(name, list(entries))}")
     return entries[name]
+
+
+def allowed_names(name: str, names: Sequence[str]) -> str:
+    """Return the allowed names for an error message, after the one that is nearest to ``name``."""
+    near = get_close_matches(name.lower(), names, 1)
+    return "".join(f"did you mean {each}? " for each in near) + f"allowed: {', '.join(names)}"
 
 
 def rated_names() -> list[str]:

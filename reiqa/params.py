@@ -559,6 +559,8 @@ def load_params(
             f"{path}: not found; create it with: reiqa preset demo, or for the datasets of"
             " datasets.yaml: reiqa preset bundle"
         ) from None
+    except IsADirectoryError:
+        raise BadInputError(f"{path}: is a folder; name a parameter file") from None
     except UnicodeDecodeError:
         raise BadInputError(f"{path}: is not UTF-8 text; save the file as UTF-8") from None
     except (OSError, yaml.YAMLError) as error:

@@ -111,7 +111,7 @@ def index(
 def distort(
     image: Annotated[Path | None, typer.Argument(help="A photograph.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Image file to write.")] = Path(
-        "gallery.png"
+        "gallery.jpg"
     ),
     listing: Annotated[bool, typer.Option("--list", help="Print the bank as a table.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of random distortions.")] = 0,
@@ -119,7 +119,7 @@ def distort(
 ) -> None:
     """Draw every distortion type at each of its five levels, applied to one photograph.
 
-    Example: `reiqa distort photo.jpg -o gallery.png`
+    Example: `reiqa distort photo.jpg -o gallery.jpg`
     """
     from reiqa import pipeline
     from reiqa.distortions import gallery, resolve

@@ -24,7 +24,8 @@ def require_rated_dataset(name: str) -> None:
     """
     from reiqa import catalog
 
-    if name not in catalog.rated_names():
+    names = catalog.rated_names()
+    if name not in names:
         raise BadInputError(
-            f"--dataset {name}: not a rated dataset; allowed: {', '.join(catalog.rated_names())}"
+            f"--dataset {name}: not a rated dataset; {catalog.allowed_names(name, names)}"
         )

@@ -88,6 +88,8 @@ def describe_folder(
     Raises:
         BadInputError: the name is taken, the folder has no images, or no columns of the table fit.
     """
+    if folder.is_file():
+        raise BadInputError(f"{folder}: is a file; name the folder of the images")
     if not folder.is_dir():
         raise BadInputError(f"{folder}: no such folder")
     if Path.cwd().is_relative_to(folder.resolve()):
@@ -206,6 +208,8 @@ def _relative(path: Path) -> str:
 
 
 def _read(path: Path) -> _Table:
+    if path.is_dir():
+        raise BadInputError(f"{path}: is a folder; name the table of the ratings")
     if not path.is_file():
         raise BadInputError(f"{path}: no such file")
     rows = [row for _, row in rating_tables.read_table(path)]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,19 +27,24 @@ _PAPER, _INK, _FAINT, _RULE = "#ffffff", "#1c1c1e", "#7a7a80", "#d9d9de"
 
 
 def draw_gallery(path: Path, out: Path, types: Sequence[str], seed: int) -> None:
-    """Draw a photograph with every type at every level, and write it as a PNG.
+    """Draw a photograph with every type at every level, and write it as a JPEG or PNG.
 
     Args:
         path: the photograph.
-        out: PNG file to write.
+        out: file to write; its suffix decides the format.
         types: names from `TYPES`.
         seed: seed of random types.
 
     Raises:
-        BadInputError: the photograph cannot be read, a type is unknown, or no PNG can be written
+        BadInputError: the photograph cannot be read, a type is unknown, or no image can be written
             to ``out``.
     """
-    store.check_target(out, ".png")
+    suffix = out.suffix.lower()
+    # Noise makes a PNG five times as large.
+    how: dict[str, Any] = {"format": "JPEG", "quality": 90, "subsampling": 0}
+    if suffix not in (".jpg", ".jpeg"):
+        suffix, how = ".png", {"format": "PNG", "optimize": True}
+    store.check_target(out, suffix)
     photo = _shown(images.read_rgb(path))
     original, frame, inner = _window(photo)
     rows = {name: _render(original, name, seed, frame, inner) for name in types}
@@ -53,7 +59,7 @@ def draw_gallery(path: Path, out: Path, types: Sequence[str], seed: int) -> None
         for name in names:
             page.row(TYPES[name], rows[name])
     with store.atomic(store.link_target(out)) as temporary:
-        page.image.save(temporary, "PNG", optimize=True)
+        page.image.save(temporary, **how)
 
 
 def bank_table() -> list[tuple[str, ...]]:

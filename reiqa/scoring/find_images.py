@@ -79,7 +79,7 @@ def find_images(
         recursive: search subfolders.
 
     Raises:
-        BadInputError: no image was found.
+        BadInputError: no image was found, or none that can be opened.
     """
     arguments = list(arguments)
     found: dict[Path, ImageItem] = {}
@@ -93,6 +93,10 @@ def find_images(
     if not found:
         unread = f" (files that cannot be read: {kinds})" if kinds else ""
         raise BadInputError(f"{', '.join(arguments)}: no image found{unread}")
+    if all(item.error for item in found.values()):
+        first, *others = found.values()
+        also = f"; {len(others)} more argument(s) name no image either" if others else ""
+        raise BadInputError(f"{first.name}: {first.error}{also}")
     if kinds:
         log(f"{skipped.total()} files of unsupported formats skipped: {kinds}")
     return list(found.values())

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast, overload
 
@@ -108,7 +109,7 @@ class Scorer:
 
         Args:
             bundle: see `load`.
-            device: device of the experts: ``cpu``, ``cuda`` or ``cuda:N``, or a torch device.
+            device: see `load`.
             resize: see `load`.
             lazy: load the experts at the first image that needs them instead.
 
@@ -135,7 +136,8 @@ class Scorer:
 
         Args:
             name: ``lite``, a path, or ``hf://USER/REPO[@REVISION]``.
-            device: device of the experts, such as ``cuda``.
+            device: device of the experts: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one,
+                as for ``reiqa score``; also ``cuda:N`` or a torch device.
             resize: scale images down to this length of the shorter side, to compare photographs
                 of different sizes; None for the bundle's own rule.
 
@@ -292,11 +294,18 @@ def _checked_resize(side: int) -> int:
 
 
 def _checked_device(device: object) -> str:
-    """Return the name of a device: ``cpu``, ``cuda`` or ``cuda:N``.
+    """Return the name of a device: ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` becomes one of them.
 
     Raises:
         BadInputError: it is something else.
     """
-    if not _DEVICE.fullmatch(str(device)):
-        raise BadInputError(f"device {str(device)!r}: not supported; allowed: cpu, cuda, cuda:N")
-    return str(device)
+    name = str(device)
+    if name == "auto":
+        if find_spec("torch") is None:
+            return "cpu"
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not _DEVICE.fullmatch(name):
+        raise BadInputError(f"device {name!r}: not supported; allowed: auto, cpu, cuda, cuda:N")
+    return name

@@ -35,6 +35,15 @@ def test_the_same_seed_draws_the_same_picture(tmp_path: Path, photo: npt.NDArray
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+def test_a_jpeg_is_a_fraction_of_the_png(tmp_path: Path, photo: npt.NDArray[np.uint8]) -> None:
+    Image.fromarray(photo).save(tmp_path / "cat.png")
+    for name in ("out.png", "out.jpg"):
+        draw_gallery(tmp_path / "cat.png", tmp_path / name, ["white_noise", "jpeg"], 0)
+    lossless, lossy = (Image.open(tmp_path / name) for name in ("out.png", "out.jpg"))
+    assert (lossless.format, lossy.format) == ("PNG", "JPEG") and lossless.size == lossy.size
+    assert (tmp_path / "out.jpg").stat().st_size < (tmp_path / "out.png").stat().st_size / 2
+
+
 def test_a_large_and_a_tiny_photograph_are_shown(tmp_path: Path) -> None:
     for name, size in (("wide.png", (3000, 40)), ("dot.png", (1, 1))):
         Image.new("RGB", size, "teal").save(tmp_path / name)
@@ -49,7 +58,7 @@ def test_what_is_not_an_image_leaves_no_picture_behind(tmp_path: Path) -> None:
     assert not (tmp_path / "out.png").exists()
 
 
-@pytest.mark.parametrize("name", ["out.jpg", "out", "folder", "cat.png/out.png"])
+@pytest.mark.parametrize("name", ["out.gif", "out", "folder", "cat.png/out.png"])
 def test_a_place_where_no_picture_can_be_is_refused_before_any_work(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,8 +95,9 @@ def test_a_folder_that_may_not_be_entered_is_one_line(monkeypatch: pytest.Monkey
 
 
 def test_what_is_no_file_is_not_waited_for() -> None:
+    touch("a.png")
     os.mkfifo("pipe.png")
-    assert find_images(["pipe.png"], ())[0].error == "not a regular file"
+    assert find_images(["pipe.png", "a.png"], ())[0].error == "not a regular file"
 
 
 def test_twins_in_case_are_two_images_and_composition_does_not_matter() -> None:
@@ -152,5 +153,14 @@ def test_kinds_that_are_never_read_are_counted(tmp_path: Path, capsys) -> None:
 
 
 def test_an_address_is_called_one() -> None:
-    (item,) = find_images(["https://example.org/a.jpg"], ())
-    assert "address" in item.error
+    with pytest.raises(BadInputError, match=r"^https:.*a\.jpg: is an address; download"):
+        find_images(["https://example.org/a.jpg"], ())
+
+
+def test_arguments_none_of_which_can_be_opened_are_bad_input() -> None:
+    with pytest.raises(BadInputError, match=r"^a\.jpg: no such file$"):
+        find_images(["a.jpg"], ())
+    with pytest.raises(BadInputError, match=r"^a\.jpg: no such file; 1 more argument"):
+        find_images(["a.jpg", "b*.jpg"], ())
+    touch("c.jpg")
+    assert paths("a.jpg", "c.jpg") == ["a.jpg", "c.jpg"]
