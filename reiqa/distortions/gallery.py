@@ -40,7 +40,7 @@ def draw_gallery(path: Path, out: Path, types: Sequence[str], seed: int) -> None
             to ``out``.
     """
     suffix = out.suffix.lower()
-    # Noise makes a PNG five times as large.
+    # Noise makes a PNG more than twice as large.
     how: dict[str, Any] = {"format": "JPEG", "quality": 90, "subsampling": 0}
     if suffix not in (".jpg", ".jpeg"):
         suffix, how = ".png", {"format": "PNG", "optimize": True}
