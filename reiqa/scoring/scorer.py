@@ -301,11 +301,7 @@ def _checked_device(device: object) -> str:
     """
     name = str(device)
     if name == "auto":
-        if find_spec("torch") is None:
-            return "cpu"
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if find_spec("torch") and devices.visible_gpus() else "cpu"
     if not _DEVICE.fullmatch(name):
         raise BadInputError(f"device {name!r}: not supported; allowed: auto, cpu, cuda, cuda:N")
     return name

@@ -18,6 +18,7 @@ from torch import nn
 
 from reiqa import Scorer, devices
 from reiqa.errors import BadInputError
+from reiqa.scoring import scorer as scoring
 
 #: Points; the module in torch, the scorer in onnxruntime.
 TOLERANCE = 1e-3
@@ -89,6 +90,17 @@ def test_the_module_in_half_precision_loses_what_its_encoders_round(
         assert module(batch).dtype == torch.float32
         assert float(module(batch)[0]) == pytest.approx(float(lite(photograph)), abs=0.5)
         assert module(batch.to(dtype)).dtype == dtype
+
+
+def test_auto_is_the_cpu_without_a_gpu_and_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REIQA_FAKE_GPUS", "0")
+    monkeypatch.setattr(scoring, "find_spec", lambda name: None)
+    assert scoring._checked_device("auto") == "cpu"
+    monkeypatch.undo()
+    monkeypatch.setenv("REIQA_FAKE_GPUS", "")
+    assert scoring._checked_device("auto") == "cpu"
+    monkeypatch.setenv("REIQA_FAKE_GPUS", "0")
+    assert scoring._checked_device("auto") == "cuda"
 
 
 def test_images_of_another_type_than_the_modules_are_taken(
