@@ -22,7 +22,7 @@ from reiqa.images import resize
 from reiqa.params import Pooling
 from reiqa.scoring import Scorer, onnx
 from reiqa.scoring.experts import open_session
-from reiqa.scoring.head import RegressionHead
+from reiqa.scoring.head import HeadKernel, RegressionHead
 from reiqa.scoring.module import HeadModule, ScorerModule
 
 SIZES = [(1, 32, 32), (3, 48, 64), (1, 101, 77), (2, 160, 33), (1, 255, 256)]
@@ -64,14 +64,21 @@ def test_the_verb_exports_a_bundle_by_its_path(run, scorer: Scorer, tmp_path: Pa
     np.testing.assert_allclose(infer(path, batch), scorer(batch), atol=1e-3)
 
 
-def test_pooled_stages_and_padding_by_size_are_exported_too(tmp_path: Path) -> None:
+def test_pooled_stages_padding_by_size_and_kernels_are_exported_too(tmp_path: Path) -> None:
     experts = {
         name: with_pooling(build_encoder("efficientnet_lite0", name), "stages")
         for name in ("content", "quality")
     }
     widths = {name: 2 * expert.width for name, expert in experts.items()}
     count = sum(widths.values())
-    slope = np.random.default_rng(0).normal(size=count)
+    rng = np.random.default_rng(0)
+    slope = rng.normal(size=count)
+    kernels = {
+        name: HeadKernel(
+            rng.normal(size=(width, 3)) / width, rng.normal(size=(9, 3)), rng.normal(size=9), 0.2
+        )
+        for name, width in widths.items()
+    }
     head = RegressionHead(
         0.1,
         np.array([0.0, 1.0, 2.0]),
@@ -80,6 +87,7 @@ def test_pooled_stages_and_padding_by_size_are_exported_too(tmp_path: Path) -> N
         np.zeros(count),
         np.full(count, 0.5),
         widths,
+        kernels,
     )
     network = ScorerModule(experts, (1.0, 0.5), HeadModule(head), ResizePolicy(None, 10**8, 1))
 
