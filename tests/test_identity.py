@@ -103,10 +103,17 @@ def test_the_grid_of_svr_makes_its_stages_stale(changed: dict[str, Any]) -> None
     }
 
 
-def test_artifacts_of_ridge_from_before_svr_are_fresh() -> None:
+def test_the_components_of_kernel_ridge_make_its_stages_stale() -> None:
+    make_all(params(regression={"model": "kernel_ridge"}))
+    changed = {"model": "kernel_ridge", "components": 5}
+    assert make_all(params(regression=changed)) == {"fit", "cross", "report"}
+
+
+def test_artifacts_of_ridge_from_before_other_models_are_fresh() -> None:
     for stage in ("fit", "cross", "report"):
         recorded = store.read_provenance(Path(f"{stage}.txt"))
-        assert recorded is not None and "svr" not in recorded.parameters["regression"]
+        assert recorded is not None
+        assert not {"svr", "components"} & set(recorded.parameters["regression"])
 
 
 def test_auto_is_recorded_as_what_it_came_to(monkeypatch: pytest.MonkeyPatch) -> None:

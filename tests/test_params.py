@@ -67,7 +67,7 @@ def test_every_preset_is_sound_and_survives_being_written_again(tmp_path, name):
         ("sede", 1, "sede: unknown key; allowed here: preset, seed, datasets"),
         ("chunks.pach", 1, "chunks.pach: unknown key; allowed here: corpora, n_aug, patch"),
         ("quality.training.lr", 1, "quality.training.lr: unknown key; allowed here: epochs"),
-        ("regression.model", "svm", "regression.model: input should be 'ridge', 'elasticnet' or"),
+        ("regression.model", "svm", "regression.model: input should be 'ridge', 'kernel_ridge',"),
         ("regression.svr", {"kernel": "poly"}, "regression.svr.kernel: input should be 'rbf' or"),
         ("regression.svr", {"C": [10, 1, 5]}, "regression.svr.C: the minimum exceeds"),
         ("regression.svr", {"C": [0, 1, 5]}, "regression.svr.C.0: input should be greater than 0"),
@@ -120,7 +120,18 @@ def test_a_backbone_that_no_package_ships_cannot_come_from_one(tmp_path):
 def test_a_ranking_term_is_refused_for_svr(tmp_path):
     ranked = {"model": "svr", "ranking": {"dataset": "biq2021_degraded"}}
     said = fault(tmp_path, put(preset(), "regression", ranked))
-    assert said == "regression: ranking: only supported with model ridge; set it to null"
+    assert said == (
+        "regression: ranking: only supported with model ridge or kernel_ridge; set it to null"
+    )
+
+
+def test_components_are_written_with_the_parameters_only_for_kernel_ridge(tmp_path):
+    tree = put(preset(), "regression.components", 9)
+    assert "components" not in load(tmp_path, tree).model_dump()["regression"]
+    tree["regression"] |= {"model": "kernel_ridge"}
+    chosen = load(tmp_path, tree)
+    assert chosen.model_dump()["regression"]["components"] == 9
+    assert params.Params.model_validate_json(chosen.model_dump_json()) == chosen
 
 
 def test_svr_is_written_with_the_parameters_only_if_it_is_the_model(tmp_path):
