@@ -75,12 +75,16 @@ def test_it_takes_the_recipe_of_the_bundle_and_the_datasets_of_the_project(own: 
     assert params.corpora() == [] and params.degraded_datasets() == []
 
 
-def test_it_fits_as_the_bundle_was_fitted(own: Path) -> None:
+def test_it_fits_as_the_bundle_was_fitted_but_few_images_by_ridge(own: Path) -> None:
     verbs.preset("bundle")
     made = load_bundle("lite").manifest.provenance["regressor"]["parameters"]["regression"]
     found = written().regression.model_dump(mode="json")
-    for key in ("model", "alphas", "target", "clip"):
+    for key in ("alphas", "target", "clip"):
         assert found[key] == made[key], key
+    assert (made["model"], found["model"]) == ("kernel_ridge", "ridge")
+    verbs.preset("bundle", dataset=["own", "biq2021"], force=True)
+    assert written().regression.model == "kernel_ridge"
+    assert written().regression.components == made["components"]
 
 
 def test_the_ranking_term_is_kept_only_with_copies_of_the_dataset(own: Path) -> None:

@@ -1,12 +1,17 @@
 """The regression head: the same numbers as the regressor it was made of, in numpy and in torch."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from sklearn.metrics.pairwise import rbf_kernel
 
+from reiqa.errors import BadInputError
 from reiqa.regression.regressor import PiecewiseLinearCalibration, fit_calibration
-from reiqa.scoring.head import HeadKernel, RegressionHead
+from reiqa.scoring.bundle import REGRESSOR, Bundle, load_bundle
+from reiqa.scoring.head import HeadKernel, RegressionHead, read_head
 from reiqa.scoring.module import HeadModule
 
 EMPTY = np.zeros(0)
@@ -66,3 +71,16 @@ def test_both_heads_clip_and_weigh_features_alike(bent: bool) -> None:
     points = made.points(outputs)
     np.testing.assert_allclose(points, PiecewiseLinearCalibration(at, to)(expected), atol=1e-6)
     np.testing.assert_allclose(HeadModule(made)(torch.from_numpy(rows)), points, atol=1e-6)
+
+
+@pytest.mark.parametrize("damage", ["shape", "absent"])
+def test_a_kernel_that_does_not_fit_its_expert_is_refused(damage: str, tmp_path: Path) -> None:
+    lite = load_bundle("lite")
+    tensors = load_file(lite.part(REGRESSOR))
+    if damage == "shape":
+        tensors["quality.axes"] = tensors["quality.axes"][:, :-1].copy()
+    else:
+        del tensors["quality.centres"]
+    save_file(tensors, tmp_path / REGRESSOR)
+    with pytest.raises(BadInputError, match="quality"):
+        read_head(Bundle(tmp_path, lite.manifest, lite.digest))
