@@ -83,7 +83,7 @@ def build_bundle(
             *_left_out(layout.companion(layout.result(dataset), "predictions.csv")), fitted
         ),
         metrics=(_metrics(result), *(_same_experts(other, result) for other in others)),
-        parts=_write_parts(out, head_tensors(fitted_regressor, fitted), recipe.pooling),
+        parts=_write_parts(out, _head(fitted_regressor, fitted), recipe.pooling),
         provenance=_provenance(dataset),
     )
     store.write_json(out / bundle.MANIFEST, store.add_checksum(manifest.model_dump(mode="json")))
@@ -249,7 +249,7 @@ def _same_experts(path: Path, first: Mapping[str, Any]) -> dict[str, Any]:
         raise BadInputError(f"{path}: not a result of reiqa fit ({error!r})") from None
 
 
-def head_tensors(fitted_regressor: Regressor, fitted: RatingScale) -> dict[str, np.ndarray]:
+def _head(fitted_regressor: Regressor, fitted: RatingScale) -> dict[str, np.ndarray]:
     """Return the regressor in units of raw features, with its calibration curve in points.
 
     Kernel terms keep half precision, which they were fitted in.

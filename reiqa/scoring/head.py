@@ -42,11 +42,18 @@ class HeadKernel:
 
     def output(self, deviation: Vector) -> float:
         """Return the sum for the features of one image, relative to mean features."""
-        return self._sum(deviation @ self.axes) - self.at_mean
+        # einsum, as the order of summation of a matrix product depends on the number of threads.
+        return self._sum(np.einsum("d,dk->k", deviation, self.axes)) - self.at_mean
 
     def _sum(self, components: Vector) -> float:
-        distances = np.square(self.centres - components).sum(axis=1)
-        return float(np.exp(-self.gamma * distances) @ self.coefficients)
+        products = np.einsum("sk,k->s", self.centres, components)
+        distances = self._norms - 2 * products + np.square(components).sum()
+        return float((np.exp(-self.gamma * distances) * self.coefficients).sum())
+
+    @cached_property
+    def _norms(self) -> Vector:
+        norms: Vector = np.square(self.centres).sum(axis=1)
+        return norms
 
 
 @dataclass(frozen=True)
