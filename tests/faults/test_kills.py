@@ -68,7 +68,9 @@ def test_any_verb_killed_at_any_moment_ends_in_the_same_bytes(disturb, fault, st
     _kill_at_random(disturb, fault, stage, _MANY)
 
 
-@pytest.mark.parametrize("name", ["index demo", "chunks", "cross"])
+@pytest.mark.parametrize(
+    "name", ["index demo", pytest.param("chunks", marks=pytest.mark.slow), "cross"]
+)
 def test_a_cheap_verb_killed_before_each_change_of_the_disk_ends_in_the_same_bytes(
     disturb, fault, finished, name
 ):
