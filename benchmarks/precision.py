@@ -113,7 +113,6 @@ def parameters(precision: str) -> Params:
     tree["data"]["allow_missing"] = True
     tree["features"]["precision"] = precision
     tree["regression"] |= {"model": "ridge", "ranking": None}
-    tree["regression"].pop("components", None)
     return Params.model_validate(tree)
 
 
@@ -189,8 +188,9 @@ def page(compared: Compared, scale: float, difference: float, found: list[Ratio]
     ]
     for variant, srcc in compared.srcc.items():
         change = srcc[1] - srcc[0]
-        reached = "yes" if abs(change.mean()) <= ALLOWED else "**no**"
         (first, second), (mean, other) = np.median(srcc, axis=1), srcc.mean(axis=1)
+        # Both: the median over ten splits alone jumps from one split to another.
+        reached = "yes" if max(abs(second - first), abs(change.mean())) <= ALLOWED else "**no**"
         lines.append(
             f"| {variant} | {first:.4f} | {second:.4f} | {mean:.4f} | {other:.4f} |"
             f" {change.mean():+.4f} ({change.min():+.4f} to {change.max():+.4f}) | {ALLOWED}:"

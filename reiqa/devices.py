@@ -331,10 +331,14 @@ def check_compiler() -> None:
 
 
 @contextmanager
-def device(compute: ComputeParams) -> "Iterator[torch.device]":
+def device(compute: ComputeParams, setting: str = "compute.device") -> "Iterator[torch.device]":
     """Set the number of threads, lease a GPU if required, and yield the torch device.
 
     Must be entered before the process first uses CUDA.
+
+    Args:
+        compute: uses ``device`` and ``threads``.
+        setting: where the user chose the device, for an error message.
 
     Raises:
         BadInputError: fewer GPUs are visible than requested, or than torchrun processes.
@@ -345,9 +349,7 @@ def device(compute: ComputeParams) -> "Iterator[torch.device]":
     keep_freed_memory()
     gpus = visible_gpus() if compute.device != "cpu" else []
     if compute.device == "cuda" and not gpus:
-        raise BadInputError(
-            "compute.device: cuda requested, but no GPU is visible; use auto or cpu"
-        )
+        raise BadInputError(f"{setting}: cuda requested, but no GPU is visible; use auto or cpu")
     if not gpus:
         yield torch.device("cpu")
         return

@@ -90,7 +90,11 @@ def test_a_missing_parameter_file_is_one_line(tmp_path: Path) -> None:
     [
         ("n_aug: 7", "n_agu: 7", ("params.yaml: chunks.n_agu: unknown key", "n_aug")),
         ("n_aug: 7", "n_aug: many", ("params.yaml: chunks.n_aug", "integer", "'many'")),
-        ("model: ridge", "model: forest", ("regression.model", "'elasticnet' or 'svr'")),
+        (
+            "model: ridge",
+            "model: forest",
+            ("regression.model", "'ridge', 'kernel_ridge', 'elasticnet' or 'svr'"),
+        ),
         ("[demo, demo_mixed]", "[demo, koniq]", ("datasets: unknown name 'koniq'", "koniq10k")),
         ("[demo_corpus]", "[coca]", ("chunks.corpora: unknown name 'coca'", "coco")),
         ("fractions: [0.7, 0.1, 0.2]", "fractions: [0.7, 0.2, 0.2]", ("add up to 1",)),

@@ -67,7 +67,11 @@ def test_every_preset_is_sound_and_survives_being_written_again(tmp_path, name):
         ("sede", 1, "sede: unknown key; allowed here: preset, seed, datasets"),
         ("chunks.pach", 1, "chunks.pach: unknown key; allowed here: corpora, n_aug, patch"),
         ("quality.training.lr", 1, "quality.training.lr: unknown key; allowed here: epochs"),
-        ("regression.model", "svm", "regression.model: input should be 'ridge', 'kernel_ridge',"),
+        (
+            "regression.model",
+            "svm",
+            "regression.model: input should be 'ridge', 'kernel_ridge', 'elasticnet' or",
+        ),
         ("regression.svr", {"kernel": "poly"}, "regression.svr.kernel: input should be 'rbf' or"),
         ("regression.svr", {"C": [10, 1, 5]}, "regression.svr.C: the minimum exceeds"),
         ("regression.svr", {"C": [0, 1, 5]}, "regression.svr.C.0: input should be greater than 0"),

@@ -52,7 +52,8 @@ class KernelTerm:
 
     def __call__(self, rows: ScaledRows) -> Matrix:
         """Return the sums for rows of features of all experts, ``(rows, P)``."""
-        return self._sums(project(rows.columns(self.columns), self.axes))
+        own = rows.columns(self.columns)
+        return self._sums(own.matmul(self.axes.astype(np.float64)))
 
     def at_mean(self) -> Vector:
         """Return the sums for mean features, ``(P,)``."""
@@ -79,14 +80,6 @@ class KernelRidgePath(RegularizationPath):
     def predict(self, rows: ScaledRows) -> Matrix:
         """Return standardised predictions of every penalty, ``(rows, P)``."""
         return sum((term(rows) for term in self.terms), super().predict(rows))
-
-
-def project(rows: ScaledRows, axes: HalfMatrix) -> Matrix:
-    """Return the principal components of rows, ``(rows, k)``."""
-    projected = np.empty((len(rows.rows), axes.shape[1]))
-    for block, part in rows.blocks():
-        projected[block] = part @ axes.astype(np.float64)
-    return projected
 
 
 def fit_kernel_ridge(
@@ -142,7 +135,7 @@ def fit_kernel_ridge(
 def _unfitted(
     features: ScaledRows, columns: slice, rated: int, components: int
 ) -> tuple[KernelTerm, float]:
-    """Return the term of one expert without coefficients, and the weight of its kernel.
+    """Return the term of one expert for no regressor yet, and the weight of its kernel.
 
     The weight is the mean squared norm of a rated image, which makes the kernel as large as the
     inner products. The width is one over that of its components, as scikit-learn's
@@ -153,17 +146,11 @@ def _unfitted(
     _, _, axes = randomized_svd(images, count, n_iter=_ITERATIONS, random_state=0)
     # Rounded here and not in the bundle, so that a bundle scores as the regressor predicts.
     rounded = axes.T.astype(np.float16)
-    projected = project(features, rounded)
-    return (
-        KernelTerm(
-            columns,
-            rounded,
-            projected.astype(np.float16),
-            np.empty((0, 0)),
-            1 / _mean_norm(projected[:rated]),
-        ),
-        _mean_norm(images),
-    )
+    projected = features.matmul(rounded.astype(np.float64))
+    gamma = 1 / _mean_norm(projected[:rated])
+    none = np.empty((len(projected), 0))
+    term = KernelTerm(columns, rounded, projected.astype(np.float16), none, gamma)
+    return term, _mean_norm(images)
 
 
 def _mean_norm(rows: Matrix) -> float:

@@ -104,11 +104,11 @@ def _device(processor: Device) -> Iterator[str]:
         devices.keep_freed_memory()
         yield "cpu"
         return
-    with extras.explain_missing(f"--device {processor}"):
-        if processor == "cuda" and not devices.visible_gpus():
-            raise BadInputError("--device cuda: no GPU is visible; use --device auto or cpu")
-        with devices.device(ComputeParams(device=processor, threads=1)) as chosen:
-            yield str(chosen)
+    with (
+        extras.explain_missing(f"--device {processor}"),
+        devices.device(ComputeParams(device=processor, threads=1), "--device") as chosen,
+    ):
+        yield str(chosen)
 
 
 def _preview(sheet: ContactSheet, map_writer: MapWriter | None) -> PreviewCallback:
