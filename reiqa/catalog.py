@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reiqa import text as texts
 from reiqa.errors import BadInputError
+from reiqa.layout import LEAST_SIDE
 from reiqa.validation import describe_validation_error, parse_yaml
 
 FILE = Path(__file__).with_name("catalog.yaml")
@@ -30,6 +31,20 @@ NAME_PATTERN = "[a-z0-9_]+"
 
 Part = Literal["train", "val", "test"]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+# What `data.sources` can download, once the mirrors are filled in.
+_ADDRESS = re.compile(r"https?://[^/]+|gdrive://.+|hf://[^/]+/[^/]+/[^/]+/.+")
+
+
+def _check_level(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+    if pattern and not groups:
+        raise ValueError("needs a group for the number, such as _([0-9]+)[.]")
+    return pattern
 
 
 class _Record(BaseModel):
@@ -136,6 +151,12 @@ class SplitFile(_Record):
     values: dict[str, Part] = {}
     part: Part | None = None
 
+    @model_validator(mode="after")
+    def _check_part(self) -> "SplitFile":
+        if not self.column and self.part is None:
+            raise ValueError("needs column and values, or part")
+        return self
+
 
 class ListingFile(_Record):
     """A published table (.csv or .xlsx) that selects images of one folder.
@@ -216,7 +237,7 @@ class DatasetEntry(_Record):
     published: int | None = None
     references: int | None = None
     gigabytes: float | None = None
-    resize: int | None = None
+    resize: Annotated[int | None, Field(ge=LEAST_SIDE)] = None
     citation: str
     licence: str
     home: str = ""
@@ -231,7 +252,7 @@ class DatasetEntry(_Record):
     ratings: RatingsSpec | None = None
     official: tuple[SplitFile, ...] = ()
     left_out: Annotated[int, Field(ge=0)] = 0
-    level: str = ""
+    level: Annotated[str, AfterValidator(_check_level)] = ""
     keep: tuple[str, ...] = ()
     keep_listed: tuple[ListingFile, ...] = ()
     unrated: tuple[str, ...] = ()
@@ -429,6 +450,9 @@ def _sections(path: Path, text: str) -> dict[str, dict[str, Any]]:
     for key, section in sections.items():
         if not isinstance(section, dict):
             raise BadInputError(f"{path}: {key}: must be a mapping of names, not {section!r}")
+    for short, address in sections["mirrors"].items():
+        if not (isinstance(short, str) and isinstance(address, str)):
+            raise BadInputError(f"{path}: mirrors.{short}: must be a text, not {address!r}")
     return sections
 
 
@@ -452,6 +476,12 @@ def _entry(path: Path, name: Any, fields: Any, mirrors: dict[str, str]) -> Datas
         )
         for piece in entry.parts
     )
+    for source in (source for piece in parts for source in piece.sources):
+        if not _ADDRESS.match(source.url):
+            raise BadInputError(
+                f"{path}: datasets.{name}: parts: {source.url}: not an address; begins with"
+                " https://, hf://datasets/OWNER/REPO/ or gdrive://"
+            )
     return entry.model_copy(update={"parts": parts})
 
 

@@ -44,10 +44,13 @@ def visible_gpus() -> list[str]:
     if faked is not None:
         allowed = _parse_names(faked if assigned is None else assigned)
         return [gpu for gpu in _parse_names(faked) if gpu in allowed]
-    if assigned is not None:
-        return _parse_names(assigned)
+    if assigned == "":
+        return []
     import torch
 
+    if assigned is not None:
+        # A scheduler's variable may be set on a machine, or for a torch, without GPUs.
+        return _parse_names(assigned) if torch.cuda.device_count() else []
     return [str(index) for index in range(torch.cuda.device_count())]
 
 

@@ -39,7 +39,8 @@ def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 def is_image(path: str) -> bool:
     """Return whether a file name has an image suffix."""
-    return "." + path.rpartition(".")[2].lower() in IMAGE_SUFFIXES
+    name, _, suffix = path.rpartition(".")
+    return bool(name) and f".{suffix.lower()}" in IMAGE_SUFFIXES
 
 
 def count_images(folder: Path) -> int:

@@ -150,7 +150,7 @@ def index(
         "index",
         params,
         dataset,
-        force,
+        force or verify,
         lambda: indices.index_dataset(dataset, params, verify),
     )
 
@@ -268,12 +268,16 @@ def folder_features(
         strict: raise at an unreadable image.
 
     Raises:
-        BadInputError: a model is missing, or the folder contains no images.
+        BadInputError: a model is missing, the folder contains no images, or ``out`` cannot be
+            written or has other content.
     """
     from reiqa import features as extraction
+    from reiqa.features import cache
 
     for name in experts:
         require_model(name)
+    out = store.link_target(out)
+    cache.check_output(out)
     with store.locked(store.WORK / "features" / "folder"):
         store.remove_partials(out)
         extraction.extract_folder(images, list(experts), params, out, strict)

@@ -50,7 +50,10 @@ def parse_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: it is not YAML, or has a duplicate key.
     """
-    return yaml.load(text, Loader=_UniqueKeys)
+    try:
+        return yaml.load(text, Loader=_UniqueKeys)
+    except ValueError as error:  # of a date such as 2020-13-45
+        raise yaml.YAMLError(str(error)) from None
 
 
 def flow_yaml(value: object) -> str:
@@ -117,6 +120,8 @@ def _is_branch(part: int | str) -> bool:
 
 def _fields_at(model: type[BaseModel], keys: list[str]) -> list[str]:
     for key in keys:
+        if key.isdecimal():  # a place in a list
+            continue
         annotation = model.model_fields[key].annotation
         choices = [annotation, *getattr(annotation, "__args__", ())]
         model = next(c for c in choices if isinstance(c, type) and issubclass(c, BaseModel))

@@ -181,7 +181,16 @@ def test_more_gpus_than_there_are_is_one_line(hold):
 def test_the_schedulers_assignment_is_read_as_cuda_reads_it(monkeypatch, listed, names):
     monkeypatch.delenv("REIQA_FAKE_GPUS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: len(names))
     assert devices.visible_gpus() == names
+
+
+def test_an_assignment_on_a_machine_without_gpus_is_none(monkeypatch):
+    monkeypatch.delenv("REIQA_FAKE_GPUS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert devices.visible_gpus() == []
+    assert devices.resolved({"compute": {"device": "auto"}})["compute"]["device"] == "cpu"
 
 
 @given(st.lists(st.sampled_from(["0", "1", "2", " 1", ""]), max_size=6))

@@ -158,7 +158,6 @@ def chunks(
     Example: `reiqa chunks --corpus demo_corpus --shard 0`
     """
     from reiqa import pipeline
-    from reiqa.chunks import show as pictures
     from reiqa.stages import STAGES, shards
 
     if show is not None and verify:
@@ -170,6 +169,8 @@ def chunks(
     items = shards(params, corpus)
     paths = [STAGES["chunks"].path(item) for item in items]
     if show is not None:
+        from reiqa.chunks import show as pictures  # imports matplotlib
+
         pictures.draw_chunk(paths, show, out)
         log(f"{out}: written")
         return

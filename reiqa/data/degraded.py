@@ -7,7 +7,7 @@ with the higher level has the lower quality. The ranking term of the regressor u
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import torch
@@ -45,7 +45,8 @@ def make_degraded(
         Entries for the receipt.
 
     Raises:
-        BadInputError: the folder holds too few photographs, or a type is unknown.
+        BadInputError: the folder holds too few photographs or two of one name, or a type is
+            unknown.
     """
     kinds = resolve(BankParams.model_validate({"types": types}))
     found = sorted(
@@ -53,6 +54,14 @@ def make_degraded(
     )
     if len(found) < count:
         raise BadInputError(f"{source}: found {len(found)} photographs, need {count}")
+    # Copies are named, and matched to their photograph, by its name without folder and suffix.
+    by_stem: dict[str, str] = {}
+    for name in found:
+        other = by_stem.setdefault(PurePosixPath(name).stem.lower(), name)
+        if other != name:
+            raise BadInputError(
+                f"{source}: {other} and {name} have one name; rename one to make degraded copies"
+            )
     (folder / "images").mkdir()
     chosen = [source / name for name in sorted(found[:count])]
     with devices.one_thread_workers(min(_MAX_AT_ONCE, devices.cpu_count())) as pool:

@@ -224,6 +224,8 @@ def _header(path: Path, lines: list[str]) -> tuple[dict[str, Any], int]:
             header[key] = json.loads(value)
         except ValueError:
             raise _not_a_table(path, line.rstrip()) from None
+    if not comments:
+        raise _not_a_table(path, "it has no header")
     return header, len(comments)
 
 

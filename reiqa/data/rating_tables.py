@@ -7,6 +7,7 @@ import re
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -133,13 +134,19 @@ def read_ratings(entry: DatasetEntry, raw: Path) -> RatingTable:
                 score=_score(score, f"{where}: {image}", entry),
                 distortion="" if entry.authentic and not entry.folder else kind,
                 reference=reference,
-                level=int(found[1]) if found else 0,
+                level=_level(found, f"{where}: {image}") if found else 0,
                 line=number,
             )
         )
     if entry.folder and not rows:
         raise BadInputError(f"{entry.name}: {path}: has no rows; add one for each image")
     return RatingTable(rows, frozenset(unrated))
+
+
+def _level(found: re.Match[str], where: str) -> int:
+    if not (found[1] or "").isdecimal():
+        raise BadInputError(f"{where}: the pattern of level gives {found[1]!r}, which is no number")
+    return int(found[1])
 
 
 @dataclass(frozen=True)
@@ -246,9 +253,7 @@ def _read_csv(path: Path) -> Lines:
         if declared := _DELIMITER_LINE.fullmatch(heads):
             delimiter, first = declared[1], first + 1
         reader = csv.DictReader(lines[first:], delimiter=delimiter)
-        for name in reader.fieldnames or ():
-            if name and list(reader.fieldnames or ()).count(name) > 1:
-                raise BadInputError(f"{path}: {name}: more than one column of this name")
+        _check_unique(path, reader.fieldnames or ())
         for line in reader:
             if not any(map(_is_filled, line.values())):
                 continue
@@ -257,6 +262,12 @@ def _read_csv(path: Path) -> Lines:
             yield first + reader.line_num, line
     except (OSError, ValueError, csv.Error) as error:
         raise BadInputError(f"{path}: not readable as a table ({error})") from None
+
+
+def _check_unique(path: Path, heads: Sequence[str]) -> None:
+    for name, count in Counter(heads).items():
+        if name and count > 1:
+            raise BadInputError(f"{path}: {name}: more than one column of this name")
 
 
 def _is_filled(cell: object) -> bool:
@@ -285,14 +296,19 @@ def _read_xlsx(path: Path) -> Lines:
     for number, line in enumerate(sheet.iter(f"{space}row"), 1):
         cells = {}
         for cell in line.iter(f"{space}c"):
-            text = "".join(cell.itertext())
+            # A value or an inline text; a formula stands beside its value.
+            parts = (part for part in cell.iter() if part.tag in (f"{space}v", f"{space}t"))
+            text = "".join(part.text or "" for part in parts)
             if cell.get("t") == "s":
                 text = _shared(shared, text, path)
             cells[re.sub(r"\d", "", cell.get("r", ""))] = text.strip()
-        if number == 1:
-            heads = cells
-        else:
+        if not any(cells.values()):
+            continue
+        if heads:
             yield number, {head: cells.get(column, "") for column, head in heads.items()}
+        else:
+            heads = cells
+            _check_unique(path, list(heads.values()))
 
 
 def _shared(texts: list[str], number: str, path: Path) -> str:

@@ -120,7 +120,7 @@ def verified_download(source: Source) -> bool:
     """
     target = _download_path(source)
     record = _read_record(target.with_name(target.name + ".part"))
-    evidence = (source.sha256, source.bytes, record.get("promised"), record.get("length"))
+    evidence = (source.sha256, source.bytes, record.get("announced"), record.get("length"))
     return any(evidence)
 
 
@@ -203,7 +203,7 @@ def _resume(
         announced = _sha256(linked)
         with disk_space.reserve(part.parent, (length or start) - start) as count_written:
             store.write_json(
-                _record_path(part), {"version": version, "length": length, "promised": announced}
+                _record_path(part), {"version": version, "length": length, "announced": announced}
             )
             with part.open("r+b" if start else "wb") as out:
                 out.seek(start)

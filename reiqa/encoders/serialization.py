@@ -65,7 +65,8 @@ def load_encoder(path: Path) -> Encoder:
         raise BadInputError(f"{path}: not a valid safetensors file ({error})") from None
     if own.get("expert") not in get_args(ExpertName) or "backbone" not in own:
         raise BadInputError(
-            f"{path}: not an encoder of reiqa; import it with: reiqa weights import"
+            f"{path}: not an encoder of reiqa. Other weights are read from files of torch.save, not"
+            " from safetensors; save them with torch.save and import that file"
         )
     rule = find_normalization(
         own.get("normalization", NORMALIZATION[own["expert"]].name), str(path)

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import h5py
 import numpy as np
 
+from reiqa import store
 from reiqa.errors import BadInputError
 from reiqa.store import hdf5
 
@@ -19,6 +20,9 @@ Column: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float32]]
 _CHUNK_ROWS = 256
 
 _TEXTS = ("image", "digest", "error")
+
+#: First bytes of an HDF5 file.
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,19 @@ def write_features(path: Path, features: FeatureTable) -> None:
         _put(file, "scaled", features.shrunk)
         for name, tree in attributes.items():
             file.attrs[name] = json.dumps(tree, sort_keys=name != "weights")
+
+
+def check_output(path: Path) -> None:
+    """Check that a cache can be written to a file that the user names.
+
+    Raises:
+        BadInputError: it cannot be written, or has other content.
+    """
+    store.check_target(path)
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(_SIGNATURE)) not in (b"", _SIGNATURE):
+                raise BadInputError(f"{path}: has other content; choose another file")
 
 
 def read_features(path: Path) -> FeatureTable:

@@ -17,6 +17,7 @@ from reiqa import catalog, devices, layout, store
 from reiqa import params as parameters
 from reiqa.data import index as indices
 from reiqa.data import receipts
+from reiqa.data.image_files import ImageFiles
 from reiqa.encoders import load_encoder as load_encoder
 from reiqa.errors import BadInputError
 from reiqa.features import cache
@@ -86,12 +87,7 @@ def extract_folder(
     """
     if not folder.is_dir():
         raise BadInputError(f"{folder}: no such folder")
-    names = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in layout.IMAGE_SUFFIXES
-        and not any(map(layout.is_hidden, path.relative_to(folder).parts))
-    )
+    names = ImageFiles.under(folder).images()
     if not names:
         raise BadInputError(f"{folder}: no image in this folder")
     source = _ImageSource("folder", folder, names, parameters.tree_digest(names), None)

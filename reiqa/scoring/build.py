@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save as to_bytes
 
-from reiqa import catalog, encoders, images, layout, stages, store
+from reiqa import catalog, encoders, images, layout, stages, store, text
 from reiqa.backbone_names import PACKAGED_LICENCE
 from reiqa.data.index import read_index
 from reiqa.errors import BadInputError
@@ -55,6 +55,7 @@ def build_bundle(
     Raises:
         BadInputError: a part is missing, damaged, or from a different run.
     """
+    limits = _read_notes(notes) if notes else ""
     path = regressor_path(dataset)
     card_data, result = regressor.read_card(path), store.read_json(layout.result(dataset))
     store.verified_digest(layout.result(dataset))
@@ -87,12 +88,18 @@ def build_bundle(
         provenance=_provenance(dataset),
     )
     store.write_json(out / bundle.MANIFEST, store.add_checksum(manifest.model_dump(mode="json")))
-    text = notes.read_text(encoding="utf-8") if notes else ""
-    store.write_text(out / bundle.CARD, card.render_card(manifest, text))
+    store.write_text(out / bundle.CARD, card.render_card(manifest, limits))
     size = sum((out / part).stat().st_size for part in bundle.PARTS)
     large = f"; exceeds the limit of {LIMIT_BYTES / 1e6:.0f} MB for bundles in the package"
     log(f"{out}: {size / 1e6:.1f} MB{large if size > LIMIT_BYTES else ''}")
     return bundle.load_bundle(out)
+
+
+def _read_notes(path: Path) -> str:
+    try:
+        return text.decode(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path}: not readable as text ({error})") from None
 
 
 def residual_quantiles(predicted: Vector, rated: Vector, fitted: RatingScale) -> ResidualQuantiles:
@@ -147,7 +154,7 @@ def _fitted(dataset: str, card_data: Mapping[str, Any]) -> RatingScale:
 
 def _sides(dataset: str) -> tuple[int, int] | None:
     """Return 5 % and 95 % quantile of the shorter side of the rated images, if they are here."""
-    root, names = layout.raw(dataset), read_index(layout.index(dataset)).images
+    root, names = layout.image_folder(dataset), read_index(layout.index(dataset)).images
     try:
         sides = [min(images.read_size(root / name)) for name in names]
     except BadInputError:

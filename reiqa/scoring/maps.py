@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from reiqa import store
 from reiqa.errors import BadInputError
@@ -31,6 +32,9 @@ _COLOURS = ((133, 66, 0), (240, 164, 84), (247, 247, 247), (168, 155, 206), (66,
 
 #: Weight of the colours over the grey photograph.
 _ALPHA = 0.6
+
+#: Key of the text in a map's PNG file that says which photograph and bundle it shows.
+_MADE_OF = "reiqa"
 
 #: Margins and height of the colour bar, size of the text, and minimum width of the colour bar.
 _MARGIN, _BAR, _TEXT, _MIN_WIDTH = 16, 16, 20, 480
@@ -92,25 +96,42 @@ class MapWriter:
             self._targets[item.path] = place.with_name(f"{place.name}{again}.map.png")
         self._names = {item.name: item.path for item in items}
 
-    def __call__(self, item: ImageItem, prepared: PreparedImage, score: Score) -> None:
-        """Compute and draw the map of one image."""
+    def __call__(self, item: ImageItem, prepared: PreparedImage, score: Score, digest: str) -> None:
+        """Compute and draw the map of one image, whose file has a digest."""
         photograph = _fit(prepared.pixels())
         points = local_scores(self._scorer, prepared, score, photograph.height, photograph.width)
         picture = _draw_map(photograph, points, score)
         with store.atomic(self._targets[item.path]) as temporary:
-            picture.save(temporary, "PNG")
+            made_of = PngInfo()
+            made_of.add_text(_MADE_OF, _made_of(digest, self._scorer.identity))
+            picture.save(temporary, "PNG", pnginfo=made_of)
 
     def path(self, item: ImageItem) -> Path:
         """Return the file of the map of an image."""
         return self._targets[item.path]
 
     def already_drawn(self, known: Mapping[str, Record]) -> dict[str, Record]:
-        """Return the rows whose map exists."""
+        """Return the rows whose map exists, drawn of the same file by the same bundle."""
         return {
             name: record
             for name, record in known.items()
-            if name in self._names and self._targets[self._names[name]].exists()
+            if name in self._names
+            and _read_made_of(self._targets[self._names[name]])
+            == _made_of(record.sha256, record.bundle)
         }
+
+
+def _made_of(digest: str, bundle: str) -> str:
+    return f"{digest} {bundle}"
+
+
+def _read_made_of(path: Path) -> str | None:
+    """Return what a map was made of; None if it does not exist or is not a map."""
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            return picture.info.get(_MADE_OF)
+    except (OSError, ValueError, SyntaxError):
+        return None
 
 
 def _fit(pixels: Pixels) -> Image.Image:

@@ -19,7 +19,7 @@ _QUEUE_FACTOR = 4
 #: Number of digits of a file's SHA-256 in a row.
 DIGEST_LENGTH = 16
 
-ScoreCallback = Callable[[ImageItem, PreparedImage, Score], None]
+ScoreCallback = Callable[[ImageItem, PreparedImage, Score, str], None]
 PreviewCallback = Callable[[ImageItem, PreparedImage], None]
 
 
@@ -41,7 +41,7 @@ def score_images(
         items: images to score.
         threads: number of images in parallel.
         known: earlier rows; a row with the same file and bundle is reused.
-        callback: called with each scored image, on its thread.
+        callback: called with each scored image and the digest of its file, on its thread.
         preview: called with each image that has a score, on its thread and after `callback`; an
             image whose row is reused is decoded for it.
     """
@@ -90,7 +90,7 @@ def _record(
             prepared = scorer.prepare(item.path)
             score = scorer.score_prepared(prepared)
             if callback:
-                callback(item, prepared, score)
+                callback(item, prepared, score, digest)
             if preview:
                 preview(item, prepared)
     except BadInputError as error:

@@ -75,3 +75,25 @@ def test_a_spreadsheet_of_a_kind_that_zipfile_does_not_know_is_named(tmp_path: P
     (tmp_path / "labels.xlsx").write_bytes(spoilt)
     with pytest.raises(BadInputError, match=r"labels\.xlsx: not readable as a spreadsheet"):
         rating_tables.read_listing(tmp_path / "labels.xlsx", "name", "scene", "1")
+
+
+def test_a_spreadsheet_with_formulas_and_empty_rows_is_read(tmp_path: Path) -> None:
+    rows = """<row r="1"><c r="A1" t="s"><v>0</v></c>
+        <c r="B1" t="inlineStr"><is><t>mo</t><t>s</t></is></c></row>
+        <row r="2"><c r="A2" s="1"/><c r="B2"/></row>
+        <row r="3"><c r="A3" t="str"><v>a.png</v></c>
+        <c r="B3"><f>AVERAGE(C2:D2)</f><v>3.5</v></c></row>"""
+    path = tmp_path / "ratings.xlsx"
+    with zipfile.ZipFile(path, "w") as book:
+        book.writestr("xl/sharedStrings.xml", f"<sst {_SPACE}><si><t>image</t></si></sst>")
+        book.writestr("xl/worksheets/sheet1.xml", f"<worksheet {_SPACE}>{rows}</worksheet>")
+    assert [row for _, row in rating_tables.read_table(path)] == [{"image": "a.png", "mos": "3.5"}]
+
+
+def test_a_column_given_twice_in_a_spreadsheet_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.xlsx"
+    row = '<row><c r="A1"><v>mos</v></c><c r="B1"><v>mos</v></c></row>'
+    with zipfile.ZipFile(path, "w") as book:
+        book.writestr("xl/worksheets/sheet1.xml", f"<worksheet {_SPACE}>{row}</worksheet>")
+    with pytest.raises(BadInputError, match=r"ratings\.xlsx: mos: more than one column"):
+        list(rating_tables.read_table(path))

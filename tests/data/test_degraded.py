@@ -127,3 +127,15 @@ def test_the_set_is_fetched_and_indexed_like_any_other(project, change_catalog) 
     assert sorted(set(zip(table.distortion, table.level, strict=True)))[0] == ("", 0)
     assert table.header["proxy"] is True
     assert layout.receipt("biq2021").exists()
+
+
+def test_two_photographs_of_one_name_are_refused(tmp_path: Path) -> None:
+    source = photographs(tmp_path / "raw", 2)
+    first = sorted(source.rglob("*.*"))[0]
+    (source / "in").mkdir()
+    (source / "in" / f"{first.stem}.PNG").write_bytes(first.read_bytes())
+    with pytest.raises(
+        BadInputError,
+        match=r"raw: .*\.PNG.* have one name",
+    ):
+        degraded.make_degraded(source, TYPES, 1, tmp_path)

@@ -251,6 +251,28 @@ def test_the_digest_that_a_hub_promises_on_the_way_is_held(
     assert whole()
 
 
+def test_a_promised_digest_outlives_a_process_killed_after_the_last_byte(
+    archives: Server, small_set: MakeSet, patience: RetryPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_set(ARCHIVE)
+    right = hashlib.sha256(archives.files[ARCHIVE]).hexdigest()
+    archives.faults[ARCHIVE] = [f'redirect "{right}"']
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sources, "_check", killed)
+        fetch.fetch("small", patience=patience)
+    (part,) = sources.DOWNLOADS.rglob("*.part")
+    spoilt = bytearray(part.read_bytes())
+    spoilt[-9] ^= 1
+    part.write_bytes(spoilt)
+    with pytest.raises(WorkFailedError, match="checksum mismatch"):
+        fetch.fetch("small", patience=patience)
+    assert nothing_there()
+
+
 def test_hub_and_drive_addresses_are_spelled_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     spelled = sources.address("hf://datasets/someone/things/deep/x.tgz")

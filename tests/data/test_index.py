@@ -345,6 +345,8 @@ def test_an_index_that_is_none_is_refused_in_one_line(project: Path) -> None:
     for text in ("", "image,mos\n", "# broken\nimage,mos,reference,split,distortion,level\n"):
         path.write_text(text)
         with pytest.raises(BadInputError, match=r"csiq\.csv: not a valid index"):
+            index.read_header(path)
+        with pytest.raises(BadInputError, match=r"csiq\.csv: not a valid index"):
             index.read_index(path)
 
 

@@ -14,6 +14,7 @@ from reiqa import catalog, layout, pipeline, store
 from reiqa.data import fetch, index, status
 from reiqa.errors import BadInputError
 from reiqa.params import Params
+from reiqa.scoring import build
 from reiqa.stages import STAGES, lookup
 
 PARAMS = Params.model_validate({**miniature.TREE, "datasets": ["mine"]})
@@ -86,6 +87,19 @@ def test_an_entry_has_what_the_later_stages_show(photos: Path) -> None:
     make()
     row = next(row for row in status.status_table() if row.name == "mine")
     assert (row.state, row.next) == ("indexed", "reiqa features --dataset mine")
+
+
+def test_headers_are_verified_although_the_index_is_up_to_date(photos: Path) -> None:
+    (photos / "3.bmp").write_bytes(b"not an image")
+    make()
+    assert index.read_header(layout.index("mine"))["unreadable"] == 0
+    pipeline.index("mine", PARAMS, allow_missing=True, verify=True)
+    assert index.read_header(layout.index("mine"))["unreadable_first"] == ["3.bmp"]
+
+
+def test_a_bundle_of_own_photographs_knows_their_sizes(photos: Path) -> None:
+    make()
+    assert build._sides("mine") == (8, 8)
 
 
 def test_fetching_needs_no_mirror_and_leaves_the_folder_alone(photos: Path) -> None:
@@ -356,6 +370,8 @@ def test_an_error_names_the_set_the_row_and_the_fix(photos: Path, what: str) -> 
     assert "\n" not in str(refusal.value)
 
 
+_DOWNLOAD = "datasets:\n  a: {title: A, kind: corpus, authentic: true, citation: c, licence: l,"
+
 WRONG_FILES = {
     "no YAML": ("datasets: [", r"^datasets\.yaml: not readable as YAML"),
     "given twice": ("datasets:\n  a: {}\n  a: {}\n", r"duplicate key 'a'"),
@@ -387,9 +403,38 @@ WRONG_FILES = {
         "datasets:\n  a: {folder: photos, ratings: {table: LIVE}}\n",
         r"^datasets\.yaml: datasets\.a: ratings\.file: required",
     ),
+    "a date that is none": ("datasets:\n  a: {note: 2020-13-45}\n", r"not readable as YAML"),
+    "a number as a mirror": ("mirrors: {a: 1}\n", r"^datasets\.yaml: mirrors\.a: must be a text"),
+    "an unknown key in a list": (
+        "datasets:\n  a: {parts: [{sources: [{url: https://x/y, size: 1}]}]}\n",
+        r"^datasets\.yaml: datasets\.a: parts\.0\.sources\.0\.size: unknown key; allowed here: url",
+    ),
+    "no address": (
+        f"{_DOWNLOAD} images: 6, parts: [{{sources: [{{url: hf://x}}]}}]}}\n",
+        r"^datasets\.yaml: datasets\.a: parts: hf://x: not an address",
+    ),
+    "an unknown mirror": (
+        f"{_DOWNLOAD} images: 6, parts: [{{sources: [{{url: '{{nowhere}}/a'}}]}}]}}\n",
+        r"^datasets\.yaml: datasets\.a: parts: \{nowhere\}/a: not an address",
+    ),
+    "no regular expression": (
+        "datasets:\n  a: {folder: photos, images: 6, level: '['}\n",
+        r"^datasets\.yaml: datasets\.a: level: is not a regular expression",
+    ),
+    "a pattern without a group": (
+        "datasets:\n  a: {folder: photos, images: 6, level: '[0-9]'}\n",
+        r"^datasets\.yaml: datasets\.a: level: needs a group",
+    ),
+    "a split without a part": (
+        f"{_DOWNLOAD} images: 6, steps: [s], official: [{{file: f, image: i}}]}}\n",
+        r"^datasets\.yaml: datasets\.a: official\.0: needs column and values, or part",
+    ),
+    "images of no size": (
+        "datasets:\n  a: {folder: photos, images: 6, resize: 0}\n",
+        r"^datasets\.yaml: datasets\.a: resize: .*32",
+    ),
     "a download without numbers": (
-        "datasets:\n  a: {title: A, kind: corpus, authentic: true, citation: c, licence: l,"
-        " steps: [s]}\n",
+        f"{_DOWNLOAD} steps: [s]}}\n",
         r"^datasets\.yaml: datasets\.a: images: required, because the entry has no folder",
     ),
 }

@@ -1,6 +1,7 @@
 """Features of images on disk: values, order, reuse, and what a bad image leads to."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -394,6 +395,31 @@ def test_a_folder_gives_both_experts_side_by_side(project):
     for start, expert in ((0, "content"), (width, "quality")):
         expected = one_by_one(layout.raw("clive") / project[3], expert, [1.0, 0.5])
         np.testing.assert_allclose(found.values[3, start : start + width], expected, atol=1e-5)
+
+
+def test_a_folder_of_that_suffix_is_no_image(project, tmp_path):
+    photographs = tmp_path / "photographs"
+    (photographs / "empty.png").mkdir(parents=True)
+    (photographs / "png").write_text("no suffix")
+    shutil.copy(layout.raw("clive") / project[0], photographs / "a.bmp")
+    features.extract_folder(photographs, ["quality"], parameters(), Path("folder.h5"), strict=True)
+    assert list(features.read_features(Path("folder.h5")).images) == ["a.bmp"]
+
+
+def test_features_of_a_folder_replace_no_other_file(project, tmp_path):
+    out, source = tmp_path / "notes.txt", layout.raw("clive")
+    out.write_text("mine")
+    with pytest.raises(BadInputError, match=r"notes\.txt: has other content"):
+        pipeline.folder_features(source, out, parameters(), ["quality"])
+    with pytest.raises(BadInputError, match="is a folder"):
+        pipeline.folder_features(source, tmp_path, parameters(), ["quality"])
+    assert out.read_text() == "mine" and not (store.WORK / "features").exists()
+    # The file behind a link is written, and a cache is written again.
+    link = tmp_path / "link.h5"
+    link.symlink_to("real.h5")
+    for _ in range(2):
+        pipeline.folder_features(source, link, parameters(), ["quality"])
+        assert link.is_symlink() and list(features.read_features(link).images) == project
 
 
 def test_a_folder_without_images_is_refused(project, tmp_path):

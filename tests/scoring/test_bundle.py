@@ -209,6 +209,17 @@ def test_the_card_tells_the_results_own_numbers(in_run, tmp_path: Path) -> None:
         assert f"| {part} | mobilenet_v3_small" in card
 
 
+def test_notes_that_are_no_text_are_refused_before_anything_is_written(in_run, tmp_path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_bytes(b"caf\xe9")
+    with pytest.raises(BadInputError, match=r"notes\.md: not readable as text .*UTF-8"):
+        build.build_bundle("clive", tmp_path / "tiny", notes)
+    assert not (tmp_path / "tiny").exists()
+    notes.write_text("Line drawings, café.\n", encoding="utf-16")
+    build.build_bundle("clive", tmp_path / "tiny", notes)
+    assert "Line drawings, café.\n" in (tmp_path / "tiny/CARD.md").read_text(encoding="utf-8")
+
+
 def test_provenance_names_every_input_of_every_part(in_run) -> None:
     told = bundle.load_bundle(in_run.bundle).manifest.provenance
     assert told["content"]["digest"] == store.file_digest(layout.model("content"))

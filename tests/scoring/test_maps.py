@@ -88,7 +88,7 @@ def test_the_picture_sets_both_side_by_side(scorer, halved, tmp_path: Path) -> N
     item = ImageItem(tmp_path / "photo.png", PurePath("photo.png"))
     mapper = maps.MapWriter(scorer, tmp_path / "maps", [item])
     seen = scorer.prepare(item.path)
-    mapper(item, seen, scorer.score_prepared(seen))
+    mapper(item, seen, scorer.score_prepared(seen), "0")
     picture = tmp_path / "maps/photo.png.map.png"
     first = picture.read_bytes()
     drawn = np.asarray(Image.open(picture).convert("RGB"), dtype=int)
@@ -100,7 +100,7 @@ def test_the_picture_sets_both_side_by_side(scorer, halved, tmp_path: Path) -> N
     blurred = redder[middle, int(0.52 * width) : int(0.62 * width)].mean()
     sharp = redder[middle, int(0.75 * width) : int(0.85 * width)].mean()
     assert blurred > 15 and sharp < 0
-    mapper(item, seen, scorer.score_prepared(seen))
+    mapper(item, seen, scorer.score_prepared(seen), "0")
     assert picture.read_bytes() == first
 
 
@@ -111,7 +111,7 @@ def test_two_images_of_one_name_have_two_maps(scorer, halved, tmp_path: Path) ->
         item.path.parent.mkdir()
         halved.save(item.path)
         seen = scorer.prepare(item.path)
-        mapper(item, seen, scorer.score_prepared(seen))
+        mapper(item, seen, scorer.score_prepared(seen), "0")
     names = sorted(path.name for path in (tmp_path / "maps").iterdir())
     assert names == ["x.png-1.map.png", "x.png.map.png"]
 
@@ -121,7 +121,7 @@ def test_any_shape_leaves_room_for_the_colour_scale(scorer, size, tmp_path: Path
     photograph = Image.new("RGB", size, "teal")
     item = ImageItem(tmp_path / "photo.png", PurePath("photo.png"))
     seen = scorer.prepare(photograph)
-    maps.MapWriter(scorer, tmp_path, [item])(item, seen, scorer.score_prepared(seen))
+    maps.MapWriter(scorer, tmp_path, [item])(item, seen, scorer.score_prepared(seen), "0")
     drawn = np.asarray(Image.open(tmp_path / "photo.png.map.png"))
     # Below the map, a row of the scale goes from orange to purple without a gap.
     height, width = drawn.shape[:2]

@@ -264,6 +264,44 @@ def test_each_map_is_drawn_once(run, photos) -> None:
     assert drawn["a.png.map.png"].stat().st_mtime_ns == before["a.png.map.png"]
 
 
+def test_a_map_of_another_photograph_or_size_is_drawn_again(run, photos) -> None:
+    out, maps = Path("rows.csv"), Path("maps")
+
+    def drawn() -> bytes:
+        return (maps / "a.png.map.png").read_bytes()
+
+    score(run, "photos/a.png", out=out, maps=maps)
+    first = drawn()
+    # A row exists, but the map is of the photograph as it was.
+    (photos / "a.png").write_bytes((photos / "b.png").read_bytes())
+    score(run, "photos/a.png", out=out)
+    assert drawn() == first
+    score(run, "photos/a.png", out=out, maps=maps)
+    second = drawn()
+    assert second != first
+    score(run, "photos/a.png", out=out, resize=32)
+    score(run, "photos/a.png", out=out, maps=maps, resize=32)
+    assert drawn() != second
+    # The same name in another folder: its map is not the one that is there.
+    (photos / "in").mkdir()
+    (photos / "in/a.png").write_bytes((photos / "c.png").read_bytes())
+    score(run, "photos/a.png", "photos/in/a.png", out=out, maps=maps)
+    both = {path.name: path.read_bytes() for path in maps.iterdir()}
+    assert sorted(both) == ["a.png-1.map.png", "a.png.map.png"]
+    score(run, "photos/in/a.png", out=out, maps=maps)
+    assert drawn() == both["a.png-1.map.png"]
+
+
+def test_a_file_that_is_no_map_is_replaced_by_the_map(run, photos) -> None:
+    out, maps = Path("rows.csv"), Path("maps")
+    score(run, "photos/a.png", out=out)
+    for content in (b"", b"\x89PNG\r\n\x1a\n cut", (photos / "b.png").read_bytes()):
+        maps.mkdir(exist_ok=True)
+        (maps / "a.png.map.png").write_bytes(content)
+        score(run, "photos/a.png", out=out, maps=maps)
+        assert (maps / "a.png.map.png").read_bytes() != content
+
+
 def test_a_folder_of_maps_that_cannot_be_is_refused_before_any_image(run, photos, loads) -> None:
     Path("file").write_text("mine")
     a_file = "maps need a folder, and this path has a file in it"
