@@ -151,7 +151,6 @@ def test_a_wrong_parameter_is_one_line_that_names_the_key_and_what_is_allowed(
         (("preset", "bundle", "--bundle", "lihgt", "--dataset", "demo"), ("lihgt", "lite")),
         (("preset", "paper", "--bundle", "lite"), ("reiqa preset bundle",)),
         (("bundle",), ("no dataset given", "--dataset")),
-        (("bundle", "--out", "lite", "--onnx", "a.onnx"), ("reiqa export lite -o a.onnx",)),
         (("export", "-o", "."), (".: is a folder",)),
         (("export", "-o", "lite.pb"), ("lite.pb: wrong suffix", "lite.onnx")),
         (("export", "-o", "params.yaml/a.onnx"), ("params.yaml is a file",)),

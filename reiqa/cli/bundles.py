@@ -25,16 +25,11 @@ def bundle(
         list[Path] | None,
         typer.Option(help="More results of the same experts, for the model card."),
     ] = None,
-    onnx: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Bundle both experts and the regressor of a dataset into a portable scorer with a model card.
 
     Example: `reiqa bundle --dataset biq2021 --out bundles/mine`
     """
-    if onnx is not None:
-        raise BadInputError(
-            f"bundle --onnx: replaced by a verb of its own; run: reiqa export {out} -o {onnx}"
-        )
     if dataset is None:
         raise BadInputError(
             "bundle: no dataset given; pass --dataset with the dataset of a finished run"

@@ -34,34 +34,29 @@ def _format_bytes(count: int) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 100_000_000 else f"{count / 1e6:,.1f} MB"
 
 
-class _Reservations:
-    """Bytes that the transfers of this process still have to write."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: dict[object, int] = {}
-
-    @contextmanager
-    def reserve(self, folder: Path, needed: int) -> Iterator[Advance]:
-        """Reserve disk space while the block runs; yields a callback for bytes written.
-
-        Raises:
-            WorkFailedError: there is not enough space in addition to the other reservations.
-        """
-        reservation = object()
-
-        def written(count: int) -> None:
-            with self._lock:
-                self._open[reservation] -= min(count, self._open[reservation])
-
-        with self._lock:
-            require_space(folder, needed + sum(self._open.values()))
-            self._open[reservation] = needed
-        try:
-            yield written
-        finally:
-            with self._lock:
-                del self._open[reservation]
+# Bytes that the transfers of this process still have to write.
+_reserved: dict[object, int] = {}
+_lock = threading.Lock()
 
 
-reserve = _Reservations().reserve
+@contextmanager
+def reserve(folder: Path, needed: int) -> Iterator[Advance]:
+    """Reserve disk space while the block runs; yields a callback for bytes written.
+
+    Raises:
+        WorkFailedError: there is not enough space in addition to the other reservations.
+    """
+    reservation = object()
+
+    def written(count: int) -> None:
+        with _lock:
+            _reserved[reservation] -= min(count, _reserved[reservation])
+
+    with _lock:
+        require_space(folder, needed + sum(_reserved.values()))
+        _reserved[reservation] = needed
+    try:
+        yield written
+    finally:
+        with _lock:
+            del _reserved[reservation]

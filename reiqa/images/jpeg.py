@@ -10,8 +10,6 @@ from typing import IO
 from reiqa.images.metadata import parse_orientation
 from reiqa.images.parts import Part, Stripped, joined, tail
 
-SIGNATURE = b"\xff\xd8\xff"
-
 _COMMENT = 0xFE
 _SCAN = 0xDA
 _END = b"\xff\xd9"

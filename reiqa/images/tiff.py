@@ -13,9 +13,6 @@ import numpy as np
 from reiqa.images.metadata import UPRIGHT
 from reiqa.images.parts import Part, Stripped, joined
 
-#: Signatures that Pillow accepts, including two invalid ones; the last is read as BigTIFF.
-SIGNATURES = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0")
-
 _NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _WIDTH, _LENGTH, _COMPRESSION = 254, 255, 256, 257, 259
 _ORIENTATION, _PROFILE, _DNG_VERSION = 274, 34675, 50706
 _RAW, _OLD_JPEG = 1, 6

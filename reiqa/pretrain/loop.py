@@ -260,7 +260,7 @@ class PretrainingRun:
         workers = 0 if self.device.type == "cpu" else min(8, cpus)
         yield from DataLoader(
             _Items(self.source),
-            batch_sampler=self.sampler.since(self.step, self.total),
+            batch_sampler=self.sampler.steps(self.step, self.total),
             collate_fn=list,
             num_workers=workers,
             pin_memory=self.device.type == "cuda",

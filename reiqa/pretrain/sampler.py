@@ -43,10 +43,6 @@ class EpochSampler:
         """Number of full steps per epoch; remaining items are skipped in that epoch."""
         return self.items * self.repeats // self.per_step
 
-    def since(self, first: int, last: int) -> "StepBatches":
-        """Return the steps from ``first`` up to, but not including, ``last``."""
-        return StepBatches(self, first, last)
-
     def steps(self, first: int, last: int) -> Iterator[list[tuple[int, int]]]:
         """Yield the items of this process for each step from ``first`` until ``last``.
 
@@ -69,18 +65,3 @@ class EpochSampler:
     def _permutation(self, epoch: int) -> list[int]:
         random = seeds.generator("order", self.seed, epoch)
         return [int(place) for place in random.permutation(self.items * self.repeats)]
-
-
-@dataclass(frozen=True)
-class StepBatches:
-    """A range of steps as a batch sampler for a data loader."""
-
-    sampler: EpochSampler
-    first: int
-    last: int
-
-    def __len__(self) -> int:
-        return self.last - self.first
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return self.sampler.steps(self.first, self.last)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -40,29 +40,6 @@ class Views(NamedTuple):
     query: Tensor
     key: Tensor
     labels: DistortionLabels | None = None
-
-
-class ViewSource(Protocol):
-    """A source of pairs.
-
-    Attributes:
-        inputs: artifacts that are read.
-        pairs: number of pairs per item.
-        types: number of distortion types.
-    """
-
-    inputs: list[Path]
-    pairs: int
-    types: int
-
-    def __len__(self) -> int:
-        """Return the number of items."""
-
-    def read(self, item: int, repeat: int) -> Any:
-        """Load the data of one item; runs in loader processes."""
-
-    def render(self, read: Sequence[Any], device: torch.device) -> Views:
-        """Render the views of loaded items."""
 
 
 class QualityViews:
@@ -143,6 +120,9 @@ class ContentViews:
         # Blurring a white area may round to a value slightly above one.
         query, key = rendered.clamp_(0, 1).unbind(1)
         return Views(query[:, None], key[:, None])
+
+
+ViewSource: TypeAlias = QualityViews | ContentViews
 
 
 def view_source(expert: ExpertName, params: Params) -> ViewSource:
