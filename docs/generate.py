@@ -53,8 +53,10 @@ def tidy(text: str) -> str:
 
 
 def presets() -> list[Params]:
-    """Return the shipped presets, and one with imported experts and another regressor."""
+    """Return the shipped presets, one with interpolated weights, and one with imported experts."""
     shipped = [params.load_params(file) for file in sorted(PRESETS.glob("*.yaml"))]
+    interpolated = shipped[0].model_dump(mode="json")
+    interpolated["quality"]["interpolation"] = 0.5
     tree = shipped[0].model_dump(mode="json")
     for name in params.EXPERTS:
         tree[name] |= {
@@ -64,7 +66,7 @@ def presets() -> list[Params]:
             "training": None,
         }
     tree["regression"] |= {"model": "svr", "ranking": None}
-    return [*shipped, Params.model_validate(tree)]
+    return [*shipped, *map(Params.model_validate, (interpolated, tree))]
 
 
 # --- parameters
@@ -135,6 +137,11 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], type[ParamsSection]], ...] = (
         "`content.training` and `quality.training`",
         ("content.training.", "quality.training."),
         params.TrainingParams,
+    ),
+    (
+        "`quality.training.distortion_losses`",
+        ("quality.training.distortion_losses.",),
+        params.DistortionLossParams,
     ),
     ("`regression.ranking`", ("regression.ranking.",), params.RankingParams),
     ("`regression.svr`", ("regression.svr.",), params.SVRParams),

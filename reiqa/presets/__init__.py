@@ -63,7 +63,8 @@ features:
   max_pixels: {max_pixels}
   precision: float32
 
-# As the bundle's own regressor was fitted. A ranking term needs degraded copies of the datasets.
+# Target, clipping and penalties are those of the bundle. Its kernel ridge is kept only with its own
+# dataset, and its ranking term only with the dataset whose degraded copies it uses.
 regression:
 {regression}
   splits: 10
