@@ -191,7 +191,10 @@ def read_header(path: Path) -> dict[str, Any]:
     Raises:
         BadInputError: the file is missing or not a valid index.
     """
-    return _header(path, _lines(path))[0]
+    header, _ = _header(path, _lines(path))
+    if not header:
+        raise _not_a_table(path, "it has no header")
+    return header
 
 
 def _as_csv(
@@ -224,8 +227,6 @@ def _header(path: Path, lines: list[str]) -> tuple[dict[str, Any], int]:
             header[key] = json.loads(value)
         except ValueError:
             raise _not_a_table(path, line.rstrip()) from None
-    if not comments:
-        raise _not_a_table(path, "it has no header")
     return header, len(comments)
 
 
