@@ -18,6 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -87,26 +88,30 @@ def launching(work: Callable[[], object], count: int) -> float:
         for _ in results:
             number.add(1)
 
-    def least(steps: Callable[[], object], answers: Sequence[tuple[Any, Any]]) -> float:
-        found = []
-        for _ in range(5):
-            with Replay(answers):
-                start = time.thread_time()
-                steps()
-                found.append(time.thread_time() - start)
-        return min(found)
-
-    return round(1e3 * (least(work, results) - least(calls, nothing)) / count, 3)
+    replayed = least(work, time.thread_time, lambda: Replay(results))
+    return round(
+        1e3 * (replayed - least(calls, time.thread_time, lambda: Replay(nothing))) / count, 3
+    )
 
 
-def milliseconds(work: Callable[[], object], count: int, repeats: int = 5) -> float:
-    """Return the least processor time of several runs over ``count``."""
+def milliseconds(work: Callable[[], object], count: int) -> float:
+    """Return the processor time of ``work`` over ``count``."""
+    return round(1e3 * least(work, time.process_time, nullcontext) / count, 3)
+
+
+def least(
+    work: Callable[[], object],
+    clock: Callable[[], float],
+    mode: Callable[[], AbstractContextManager[object]],
+) -> float:
+    """Return the least seconds of five runs, each in a new ``mode``."""
     found = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        found.append(time.process_time() - start)
-    return round(1e3 * min(found) / count, 3)
+    for _ in range(5):
+        with mode():
+            start = clock()
+            work()
+            found.append(clock() - start)
+    return min(found)
 
 
 def main() -> None:

@@ -122,6 +122,8 @@ class ContentViews:
         return Views(query[:, None], key[:, None])
 
 
+#: A source of pairs: ``inputs`` are the artifacts that are read, ``pairs`` the pairs per item and
+#: ``types`` the distortion types. ``read`` runs in loader processes, ``render`` on the device.
 ViewSource: TypeAlias = QualityViews | ContentViews
 
 

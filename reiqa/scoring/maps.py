@@ -101,9 +101,9 @@ class MapWriter:
         photograph = _fit(prepared.pixels())
         points = local_scores(self._scorer, prepared, score, photograph.height, photograph.width)
         picture = _draw_map(photograph, points, score)
+        made_of = PngInfo()
+        made_of.add_text(_MADE_OF, _made_of(digest, self._scorer.identity))
         with store.atomic(self._targets[item.path]) as temporary:
-            made_of = PngInfo()
-            made_of.add_text(_MADE_OF, _made_of(digest, self._scorer.identity))
             picture.save(temporary, "PNG", pnginfo=made_of)
 
     def path(self, item: ImageItem) -> Path:

@@ -134,8 +134,5 @@ def test_two_photographs_of_one_name_are_refused(tmp_path: Path) -> None:
     first = sorted(source.rglob("*.*"))[0]
     (source / "in").mkdir()
     (source / "in" / f"{first.stem}.PNG").write_bytes(first.read_bytes())
-    with pytest.raises(
-        BadInputError,
-        match=r"raw: .*\.PNG.* have one name",
-    ):
+    with pytest.raises(BadInputError, match=r"raw: .*\.PNG.* have one name"):
         degraded.make_degraded(source, TYPES, 1, tmp_path)

@@ -93,13 +93,13 @@ def test_headers_are_verified_although_the_index_is_up_to_date(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make()
-    verified = []
-    made = index.index_dataset
-    monkeypatch.setattr(
-        index, "index_dataset", lambda name, params, verify: verified.append(verify) or made(
-            name, params, verify
-        )
-    )  # fmt: skip
+    verified, index_dataset = [], index.index_dataset
+
+    def counted(name: str, params: Params, verify: bool) -> Path:
+        verified.append(verify)
+        return index_dataset(name, params, verify)
+
+    monkeypatch.setattr(index, "index_dataset", counted)
     pipeline.index("mine", PARAMS)
     assert verified == []
     pipeline.index("mine", PARAMS, verify=True)
