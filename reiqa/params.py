@@ -270,7 +270,7 @@ class ExpertParams(ParamsSection):
         init: initial weights of pretraining: ``random``, ``package``, or a file as above; refused
             beside another source.
         interpolation: share of the trained weights in the saved encoder; the rest is the initial
-            weights'. 1 saves the trained weights.
+            weights'. 1 saves the trained weights; above 1 extrapolates what training changed.
         corpora: corpora for pretraining the content expert (quality uses chunks).
         view: side of a content view in pixels.
         training: required if ``source`` is ``pretrain``.
@@ -280,7 +280,7 @@ class ExpertParams(ParamsSection):
     backbone: Backbone = "resnet50"
     file: str | None = None
     init: str = "random"
-    interpolation: Annotated[float, Field(gt=0, le=1)] = 1.0
+    interpolation: Annotated[float, Field(gt=0, le=2)] = 1.0
     corpora: Names = []
     view: Annotated[int, Field(ge=32)] = 224
     training: TrainingParams | None = None
@@ -295,9 +295,9 @@ class ExpertParams(ParamsSection):
         if self.source == "pretrain" and self.init == "random" and frozen:
             raise ValueError("training.batchnorm: frozen needs initial weights; set init")
         # Statistics of the one network do not fit the weights of the other.
-        if self.interpolation < 1 and not (self.source == "pretrain" and frozen):
+        if self.interpolation != 1 and not (self.source == "pretrain" and frozen):
             raise ValueError(
-                "interpolation: below 1 needs training.batchnorm: frozen and source: pretrain"
+                "interpolation: other than 1 needs training.batchnorm: frozen and source: pretrain"
             )
         if "package" in (self.source, self.init) and self.backbone not in PACKAGED:
             raise ValueError(

@@ -1,4 +1,7 @@
-"""Interpolation between the weights of two encoders (WiSE-FT, Wortsman et al., CVPR 2022)."""
+"""Interpolation between the weights of two encoders (WiSE-FT, Wortsman et al., CVPR 2022).
+
+Extrapolation scales the difference by more than 1 (task arithmetic, Ilharco et al., ICLR 2023).
+"""
 
 import copy
 
@@ -13,7 +16,7 @@ def interpolate(initial: Encoder, trained: Encoder, share: float) -> Encoder:
     Args:
         initial: weights before training, of the same backbone.
         trained: weights after training, with the same statistics of batch normalization.
-        share: weight of ``trained``, 0 to 1; the rest is the weight of ``initial``.
+        share: weight of ``trained``; ``1 - share`` is the weight of ``initial``.
     """
     encoder = copy.deepcopy(trained)
     before = initial.body.state_dict()

@@ -288,7 +288,7 @@ class PretrainingRun:
     def save(self, params: Params) -> None:
         """Write the curve, the weights and the card."""
         encoder, share = self.moco.query.encoder, params.expert(self.expert).interpolation
-        if share < 1:
+        if share != 1:
             encoder = encoders.interpolate(self._initial_encoder(params), encoder, share)
         path = layout.model(self.expert)
         self.curve.write(layout.companion(path, "curve.csv"))

@@ -137,17 +137,18 @@ def interpolated(make, file, share):
     return params.Params.model_validate(tree)
 
 
-def test_interpolated_weights_lie_between_initial_and_trained_ones_without_another_run(
-    project, patterns, make, with_statistics
+@pytest.mark.parametrize("share", [0.25, 1.3])
+def test_weights_are_interpolated_and_extrapolated_without_another_run(
+    project, patterns, make, with_statistics, share
 ):
     initial, file = with_statistics
     final = load_encoder(pretrain("quality", interpolated(make, file, 1))).body.state_dict()
     reads = len(patterns.reads)
-    path = pretrain("quality", interpolated(make, file, 0.25))
+    path = pretrain("quality", interpolated(make, file, share))
     assert len(patterns.reads) == reads > 0
     before = initial.body.state_dict()
     for name, value in load_encoder(path).body.state_dict().items():
-        expected = before[name] * 0.75 + final[name] * 0.25
+        expected = before[name] * (1 - share) + final[name] * share
         assert torch.allclose(value.double(), expected.double(), atol=1e-6), name
     assert not same(load_encoder(path).body, initial.body)
 
@@ -170,6 +171,6 @@ def test_interpolation_needs_frozen_statistics(make, trained):
     tree = chosen(make, str(trained[1])).model_dump()
     tree["quality"]["interpolation"] = 0.5
     with pytest.raises(
-        ValueError, match=r"interpolation: below 1 needs training.batchnorm: frozen"
+        ValueError, match=r"interpolation: other than 1 needs training.batchnorm: frozen"
     ):
         params.Params.model_validate(tree)
