@@ -43,7 +43,10 @@ class Jobs:
         groups: jobs of one shape; on a GPU also of one type.
         types, levels, seeds: of each job; those of undistorted versions are unused.
         frames: position of the region to distort.
-        table: ``(rows, J)`` int64, what a device needs of all jobs; see `region` and `crops`.
+        regions: ``(3, J)`` int64: chunk, and top and left of the region in the window.
+        crops: ``(scales, CUTS, 2 J)`` int64, two crops of a job for query and key: number of the
+            job in its group, top and left of the part of the region that holds the crop, top and
+            left of the crop in this part at its scale, and place in the result.
     """
 
     groups: list[Group]
@@ -51,25 +54,11 @@ class Jobs:
     levels: list[int]
     seeds: list[int]
     frames: list[Frame]
-    table: Integers
+    regions: Integers
+    crops: Integers
 
-    #: Number of integers of a crop; see `crops`.
+    #: Number of integers of a crop.
     CUTS: ClassVar[int] = 6
-
-    @staticmethod
-    def region() -> slice:
-        """Return the rows of the table with chunk, top and left of the region in the window."""
-        return slice(0, 3)
-
-    @classmethod
-    def crops(cls, scale: int) -> slice:
-        """Return the rows of a scale, two each, for query and key.
-
-        They are: number of the job in its group, top and left of the part of the region that holds
-        the crop, top and left of the crop in this part at its scale, and place in the result.
-        """
-        first = cls.region().stop + 2 * cls.CUTS * scale
-        return slice(first, first + 2 * cls.CUTS)
 
 
 def plan_jobs(recipes: Sequence[ChunkRecipe], uniform: bool, pixels: int) -> Jobs:
@@ -95,7 +84,7 @@ def plan_jobs(recipes: Sequence[ChunkRecipe], uniform: bool, pixels: int) -> Job
     start = np.where(whole, content[chunk], extent[chunk, 0])
     inner = np.where(whole, plan.content, extent[chunk, 1])
     first, size = _padded(start, inner, margins, frame[chunk])
-    rows = [chunk[None], (first - window[chunk]).T]
+    regions = np.concatenate([chunk[None], (first - window[chunk]).T])
     part = np.minimum(2 * (plan.patch + HALVING_MARGIN), frame)[chunk]
     keys = [
         (
@@ -108,13 +97,15 @@ def plan_jobs(recipes: Sequence[ChunkRecipe], uniform: bool, pixels: int) -> Job
     ]
     order = sorted(range(len(kinds)), key=lambda job: keys[job])
     groups = list(_groups([keys[job] for job in order], pixels))
-    number = np.empty((1, len(kinds)), dtype=np.int64)
-    number[0, order] = np.concatenate([np.arange(len(group.jobs)) for group in groups])
+    crops = np.empty((len(plan.scales), Jobs.CUTS, len(kinds), 2), dtype=np.int64)
+    crops[:, 0, order] = np.concatenate([np.arange(len(group.jobs)) for group in groups])[:, None]
     for scale, corners in enumerate(_corners(recipes, scale_count=len(plan.scales))):
-        rows += [number, number]
-        rows += _crop_rows(plan.scales[scale], corners[chunk, version], first, part, frame[chunk])
+        crops[scale, 1:5] = _cuts(
+            plan.scales[scale], corners[chunk, version], first, part, frame[chunk]
+        )
         place = (chunk * len(plan.scales) + scale) * plan.versions + version
-        rows.append(np.stack([place, place + len(recipes) * len(plan.scales) * plan.versions]))
+        crops[scale, 5, :, 0] = place
+        crops[scale, 5, :, 1] = place + len(recipes) * len(plan.scales) * plan.versions
     listed = [(recipes[chunk[job]], int(version[job]) - 1) for job in order]
     return Jobs(
         groups=groups,
@@ -125,7 +116,8 @@ def plan_jobs(recipes: Sequence[ChunkRecipe], uniform: bool, pixels: int) -> Job
             Frame(recipe.frame.height, recipe.frame.width, *corner)
             for (recipe, _), corner in zip(listed, first[order].tolist(), strict=True)
         ],
-        table=np.concatenate(rows)[:, order],
+        regions=regions[:, order],
+        crops=crops[:, :, order].reshape(len(plan.scales), Jobs.CUTS, -1),
     )
 
 
@@ -162,10 +154,10 @@ def _corners(recipes: Sequence[ChunkRecipe], scale_count: int) -> Iterator[Integ
         yield np.where(turn, pairs[:, None, ::-1], pairs[:, None])
 
 
-def _crop_rows(
+def _cuts(
     scale: float, corners: Integers, first: Integers, part: Integers, frame: Integers
-) -> list[Integers]:
-    """Return the rows of `Jobs.crops` but the first and the last.
+) -> Integers:
+    """Return ``(4, J, 2)``: the rows of `Jobs.crops` but the first and the last.
 
     Args:
         scale: 1 or 0.5.
@@ -174,13 +166,13 @@ def _crop_rows(
         part: ``(J, 2)`` size of what is halved.
         frame: ``(J, 2)`` size of the frame.
     """
-    by_crop = corners.swapaxes(0, 1)
+    first, part, frame = first[:, None], part[:, None], frame[:, None]
     if scale == 1:
-        place, inner = by_crop - first, np.zeros_like(by_crop)
+        place, inner = corners - first, np.zeros_like(corners)
     else:
-        start = np.minimum(np.maximum(0, 2 * by_crop - HALVING_MARGIN), frame - part)
-        place, inner = start - first, by_crop - start // 2
-    return [place[..., 0], place[..., 1], inner[..., 0], inner[..., 1]]
+        start = np.minimum(np.maximum(0, 2 * corners - HALVING_MARGIN), frame - part)
+        place, inner = start - first, corners - start // 2
+    return np.moveaxis(np.concatenate([place, inner], 2), 2, 0)
 
 
 def _groups(

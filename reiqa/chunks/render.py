@@ -60,21 +60,22 @@ def render(
     }
     shape = (2, len(recipes), len(plan.scales), plan.versions, 3, plan.patch, plan.patch)
     pairs = torch.empty(shape, device=device)
-    table = tensors.upload(jobs.table, device)
+    places = pairs.flatten(0, 3)
+    sizes = [len(group.jobs) for group in jobs.groups]
+    regions = tensors.upload(jobs.regions, device).split(sizes, 1)
+    crops = tensors.upload(jobs.crops, device).split([2 * size for size in sizes], 2)
     images = _stack(windows, device) if uniform else windows
-    for group in jobs.groups:
-        own = table[:, group.jobs.start : group.jobs.stop]
+    for group, region, cuts in zip(jobs.groups, regions, crops, strict=True):
         if group.on_host:
             versions = tensors.upload(host.collect([coded[job] for job in group.jobs]), device)
         else:
-            chunk, tops, lefts = own[Jobs.region()]
+            chunk, tops, lefts = region.unbind()
             versions = _crop(images, chunk, tops, lefts, group.height, group.width)
             if group.distorted:
                 versions = _distorted(versions, group, jobs)
-        for scale, ratio in enumerate(plan.scales):
-            *cuts, places = own[Jobs.crops(scale)].reshape(Jobs.CUTS, -1)
-            crops = _crops(versions, cuts, group.part, plan.patch, ratio)
-            pairs.flatten(0, 3).index_copy_(0, places, crops)
+        for own, ratio in zip(cuts.unbind(), plan.scales, strict=True):
+            *cut, place = own.unbind()
+            places.index_copy_(0, place, _crops(versions, cut, group.part, plan.patch, ratio))
     return RenderedPairs(pairs[0], pairs[1])
 
 
@@ -93,7 +94,7 @@ def _stack(windows: Sequence[Tensor], device: torch.device) -> Tensor:
 
 
 def _start_codec(job: int, group: Group, jobs: Jobs, windows: Sequence[Tensor]) -> "Future[Tensor]":
-    chunk, top, left = jobs.table[Jobs.region(), job].tolist()
+    chunk, top, left = jobs.regions[:, job].tolist()
     region = windows[chunk][:, top : top + group.height, left : left + group.width]
     return host.submit(
         region.cpu(), jobs.types[job], jobs.levels[job], jobs.seeds[job], jobs.frames[job]
@@ -108,7 +109,7 @@ def _distorted(versions: Tensor, group: Group, jobs: Jobs) -> Tensor:
 def _crops(
     versions: Tensor, cuts: Sequence[Tensor], part: tuple[int, int], patch: int, ratio: float
 ) -> Tensor:
-    """Return the queries, then the keys, of distorted regions: ``(2 J, 3, P, P)`` in [0, 1].
+    """Return queries and keys of distorted regions, in turn: ``(2 J, 3, P, P)`` in [0, 1].
 
     At half scale, only the pixels that a crop needs are halved.
 

@@ -80,8 +80,8 @@ def multiply(planes: Tensor, index: Tensor, weights: Tensor, dim: int, bits: int
     matrix = weights.new_zeros((*index.shape[:2], length)).scatter_add_(2, index, weights)
     if bits <= _EXACT_BITS:
         return _product(matrix, planes, dim)
-    high = _product(matrix, planes >> _LOW_BITS, dim)
-    low = _product(matrix, planes & ((1 << _LOW_BITS) - 1), dim)
+    parts = torch.cat((planes >> _LOW_BITS, planes & ((1 << _LOW_BITS) - 1)), 1)
+    high, low = _product(matrix, parts, dim).chunk(2, 1)
     return high.mul_(1 << _LOW_BITS).add_(low)
 
 

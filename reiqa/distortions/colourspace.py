@@ -37,12 +37,12 @@ def mix(planes: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
         matrix: three rows of three.
     """
     out = torch.empty_like(planes)
-    spare = torch.empty_like(planes[:, 0])
-    for row, (first, second, third) in enumerate(matrix):
-        target = out[:, row]
-        torch.mul(planes[:, 0], first, out=target)
-        target.add_(torch.mul(planes[:, 1], second, out=spare))
-        target.add_(torch.mul(planes[:, 2], third, out=spare))
+    red, green, blue = planes.unbind(1)
+    spare = torch.empty_like(red)
+    for target, (first, second, third) in zip(out.unbind(1), matrix, strict=True):
+        torch.mul(red, first, out=target)
+        target.add_(torch.mul(green, second, out=spare))
+        target.add_(torch.mul(blue, third, out=spare))
     return out
 
 
