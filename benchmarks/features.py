@@ -27,9 +27,9 @@ import torch
 from PIL import Image
 from ratios import Ratio, add_option, put
 
-from reiqa import features, images, layout, tensors
+from reiqa import images, layout, tensors
 from reiqa.encoders import build_encoder, load_encoder, save_encoder
-from reiqa.features import cache
+from reiqa.features import cache, extraction
 from reiqa.params import EXPERTS, Params
 
 PAGE = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "features.md"
@@ -72,8 +72,8 @@ def ours(folder: Path, params: Params) -> np.ndarray:
     for path in (Path("work"), out):
         if path.exists():
             path.rename(tempfile.mkdtemp(dir=".") + "/old")
-    features.extract_folder(folder, EXPERTS, params, out, strict=True)
-    return features.read_features(out).values
+    extraction.extract_folder(folder, EXPERTS, params, out, strict=True)
+    return cache.read_features(out).values
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from reiqa import layout, store
 from reiqa.data.index import read_index as read_index
 from reiqa.errors import BadInputError
 from reiqa.params import VARIANTS
-from reiqa.regression import fit, regressor, splits
-from reiqa.regression.fitting import regressor_path
+from reiqa.regression import regressor, splits
+from reiqa.regression.fitting import fit, regressor_path
 
 METRICS = ("srcc", "plcc", "plcc_raw", "krcc", "rmse")
 

@@ -15,8 +15,9 @@ from reiqa import layout, params, store
 from reiqa.data.index import read_index
 from reiqa.errors import BadInputError
 from reiqa.params import RegressionParams, SVRParams
-from reiqa.regression import evaluate_across, fit, kernel, regressor, splits, svr
-from reiqa.regression.fitting import regressor_path
+from reiqa.regression import kernel, regressor, splits, svr
+from reiqa.regression.cross_dataset import evaluate_across
+from reiqa.regression.fitting import fit, regressor_path
 from reiqa.regression.protocol import refit_all, run_split
 from reiqa.regression.ridge_path import Penalty, ScaledRows, penalty_grid
 from reiqa.regression.scaler import FeatureScaler

@@ -15,10 +15,11 @@ import torch
 from PIL import Image
 from support import miniature
 
-from reiqa import features, images, layout, regression, store, tensors
+from reiqa import images, layout, store, tensors
 from reiqa.errors import BadInputError
+from reiqa.features import cache
 from reiqa.params import EXPERTS, Params
-from reiqa.regression import regressor
+from reiqa.regression import fitting, regressor
 from reiqa.regression.fitting import regressor_path
 from reiqa.scoring import Score, Scorer, build
 
@@ -27,7 +28,7 @@ TOLERANCE = 1e-3
 
 
 def test_a_score_is_the_regressors_prediction_on_the_scale(in_run, scorer: Scorer) -> None:
-    values = [features.read_features(layout.features("clive", expert)).values for expert in EXPERTS]
+    values = [cache.read_features(layout.features("clive", expert)).values for expert in EXPERTS]
     rated = regressor.load_regressor(regressor_path("clive"), "both").predict(np.hstack(values))
     scores = scorer(in_run.photographs)
     # clive is rated from 0 to 100, so a point is a unit of the rating.
@@ -46,10 +47,10 @@ def test_a_bundle_of_another_model_scores_as_the_pipeline_predicts(
     short = {"splits": 2, "bootstrap": 20, "target": "normal_scores"}
     params = Params.model_validate({**miniature.TREE, "regression": regression_params | short})
     with contextlib.chdir(folder):
-        regression.fit("clive", params)
+        fitting.fit("clive", params)
         store.sign_sidecar(layout.result("clive"), "fit", "clive", {}, {})
         build.build_bundle("clive", Path("other"))
-        values = [features.read_features(layout.features("clive", x)).values for x in EXPERTS]
+        values = [cache.read_features(layout.features("clive", x)).values for x in EXPERTS]
         fitted = regressor.load_regressor(regressor_path("clive"), "both")
         rated = fitted.predict(np.hstack(values))
         shares = fitted.expert_shares(np.hstack(values), np.arange(30), values[0].shape[1])
