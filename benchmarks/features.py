@@ -60,7 +60,7 @@ def plain_loop(paths: list[Path], device: torch.device) -> np.ndarray:
     rows = []
     with torch.no_grad():
         for path in paths:
-            image = tensors.read_tensor(path)[None].to(device)
+            image = tensors.to_tensor(images.read_rgb(path))[None].to(device)
             views = [image, tensors.half(image)]
             parts = [encoder(view) for encoder in encoders for view in views]
             rows.append(torch.cat(parts, dim=1)[0].cpu().numpy())

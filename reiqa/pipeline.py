@@ -29,7 +29,7 @@ def load_params(file: Path = layout.PARAMS) -> Params:
         BadInputError: the file is missing or invalid.
     """
     params = parameters.load_params(
-        file, catalog.rated_names(), catalog.corpus_names(), distortions.names
+        file, catalog.rated_names(), catalog.corpus_names(), lambda: distortions.TYPES
     )
     for name in params.degraded_datasets():
         owner = catalog.get_entry(name).shares

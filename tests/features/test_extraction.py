@@ -73,7 +73,7 @@ def parameters(**changes: Any) -> Params:
 def one_by_one(path: Path, expert: str, scales: list[float]) -> np.ndarray:
     """The plainest way to the same numbers."""
     encoder = load_encoder(layout.model(expert))
-    image = tensors.read_tensor(path)[None]
+    image = tensors.to_tensor(images.read_rgb(path))[None]
     with torch.no_grad():
         parts = [encoder(image if scale == 1 else tensors.half(image)) for scale in scales]
     return torch.cat(parts, dim=1)[0].numpy()
