@@ -79,7 +79,7 @@ def measured(run: loop.PretrainingRun, steps: int) -> dict[str, object]:
         render, views = timed(lambda read=read: run.source.render(read, run.device), run.device)
         bare, _ = timed(lambda v=views: encoders_alone(run, v.query, v.key), run.device)
         start = time.process_time()
-        learn, _ = timed(lambda v=views: run.train_step(v), run.device)
+        learn, _ = timed(lambda v=views: run.read_metrics(run.launch_step(v)), run.device)
         own = time.process_time() - start
         if peer is not None:
             start = time.process_time()

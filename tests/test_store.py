@@ -34,11 +34,7 @@ PARAMS = Params.model_validate(TREE)
 INDEX, CACHE, RESULT = Path("index.csv"), Path("cache.h5"), Path("result.json")
 CHAIN = ((INDEX, "index"), (CACHE, "features"), (RESULT, "fit"))
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def changed(section: str, **values) -> Params:

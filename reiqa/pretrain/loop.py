@@ -158,10 +158,6 @@ class PretrainingRun:
         """Number of epochs started."""
         return -(-self.step // self.sampler.steps_per_epoch)
 
-    def train_step(self, views: Views) -> dict[str, float]:
-        """Run one training step; see `launch_step` and `read_metrics`."""
-        return self.read_metrics(self.launch_step(views))
-
     def launch_step(self, views: Views) -> "_LaunchedStep":
         """Start one training step; a GPU may still be at work afterwards."""
         torch.manual_seed(seeds.derive("step", self._seed, self.step, self.ranks.rank))

@@ -29,9 +29,7 @@ from reiqa.scoring.scorer import Scorer
 PAGE = Path("page.html")
 
 
-@pytest.fixture(autouse=True)
-def in_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def colour(image: Image.Image | None) -> np.ndarray:
