@@ -99,3 +99,13 @@ def in_run(run: Run) -> Iterator[Run]:
     """The run's folder as the current one, to be read only."""
     with contextlib.chdir(run.folder):
         yield run
+
+
+@pytest.fixture
+def photos(run: Run, project: Path) -> Path:
+    """Four photographs of a run, in the current folder's ``photos``."""
+    folder = Path("photos")
+    folder.mkdir()
+    for name, number in zip("cabd", (0, 5, 2, 3), strict=True):
+        (folder / f"{name}.png").write_bytes(run.photographs[number].read_bytes())
+    return folder

@@ -281,15 +281,6 @@ def test_a_full_disk_is_reported_with_the_page(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def photos(run) -> Path:
-    folder = Path("photos")
-    folder.mkdir()
-    for name, number in zip("cabd", (0, 5, 2, 3), strict=True):
-        (folder / f"{name}.png").write_bytes(run.photographs[number].read_bytes())
-    return folder
-
-
-@pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for each image that is encoded."""
     counted: list[int] = []
