@@ -75,7 +75,7 @@ class _LaunchedStep:
 
 
 class PretrainingRun:
-    """One pretraining run: models, optimizer, schedule and checkpoints."""
+    """One pretraining run: models, optimiser, schedule and checkpoints."""
 
     def __init__(
         self,
