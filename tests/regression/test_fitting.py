@@ -1,6 +1,5 @@
 """A dataset by the protocol: what is written, and what bad input leads to."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
+from support.tables import rows_of
 
 from reiqa import layout, store
 from reiqa.data.index import read_index as read_index
@@ -22,11 +22,6 @@ METRICS = ("srcc", "plcc", "plcc_raw", "krcc", "rmse")
 
 def result_of(path: Path) -> dict:
     return json.loads(path.read_text())
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open() as stream:
-        return list(csv.DictReader(stream))
 
 
 def beside(dataset: str, ending: str) -> Path:

@@ -1,6 +1,5 @@
 """The results table says what the results say: in CSV, in Markdown, in a terminal."""
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tables import rows_of
 
 from reiqa import layout, store
 from reiqa.errors import BadInputError
@@ -72,8 +72,7 @@ def test_paper_value_and_difference_are_shown_only_if_published(project):
 
 
 def test_proxy_ratings_are_named_in_every_table(written):
-    with layout.ALL_SRCC.open(newline="") as stream:
-        said = {line["dataset"]: line["ratings"] for line in csv.DictReader(stream)}
+    said = {line["dataset"]: line["ratings"] for line in rows_of(layout.ALL_SRCC)}
     assert said == {"demo": "proxy ratings, not human", "clive": "human"}
     terminal = tables.table_text(False).splitlines()
     assert all(("proxy" in line) == line.startswith("demo ") for line in terminal[1:])
@@ -216,13 +215,8 @@ def test_plot_data_hold_every_image_once_and_every_alpha(written):
     folder = Path("results/plots")
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["alphas.csv", "predictions.csv", "pretraining.csv"]
-    lines = lines_of(folder / "predictions.csv")
+    lines = rows_of(folder / "predictions.csv")
     assert len(lines) == 80 == len({(line["dataset"], line["image"]) for line in lines})
-    powers = [float(line["log10_alpha"]) for line in lines_of(folder / "alphas.csv")]
+    powers = [float(line["log10_alpha"]) for line in rows_of(folder / "alphas.csv")]
     assert powers == [*range(-3, 7)] * 2
-    assert {line["content"] for line in lines_of(folder / "pretraining.csv")} == {""}
-
-
-def lines_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
+    assert {line["content"] for line in rows_of(folder / "pretraining.csv")} == {""}
