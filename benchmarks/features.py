@@ -27,9 +27,9 @@ import torch
 from PIL import Image
 from ratios import Ratio, add_option, put
 
-from reiqa import features, images, layout, tensors
+from reiqa import images, layout, tensors
 from reiqa.encoders import build_encoder, load_encoder, save_encoder
-from reiqa.features import cache
+from reiqa.features import cache, extraction
 from reiqa.params import EXPERTS, Params
 
 PAGE = Path(__file__).parents[1] / "docs" / "log" / "benchmarks" / "features.md"
@@ -60,7 +60,7 @@ def plain_loop(paths: list[Path], device: torch.device) -> np.ndarray:
     rows = []
     with torch.no_grad():
         for path in paths:
-            image = tensors.read_tensor(path)[None].to(device)
+            image = tensors.to_tensor(images.read_rgb(path))[None].to(device)
             views = [image, tensors.half(image)]
             parts = [encoder(view) for encoder in encoders for view in views]
             rows.append(torch.cat(parts, dim=1)[0].cpu().numpy())
@@ -72,8 +72,8 @@ def ours(folder: Path, params: Params) -> np.ndarray:
     for path in (Path("work"), out):
         if path.exists():
             path.rename(tempfile.mkdtemp(dir=".") + "/old")
-    features.extract_folder(folder, EXPERTS, params, out, strict=True)
-    return features.read_features(out).values
+    extraction.extract_folder(folder, EXPERTS, params, out, strict=True)
+    return cache.read_features(out).values
 
 
 @dataclass(frozen=True)

@@ -278,7 +278,7 @@ def run_curve(sizes: SimpleNamespace, device: torch.device) -> Iterator[float]:
         drawn = [redraw_recipe(recipe, number) for recipe in recipes]
         rendered = render(windows, drawn, device)
         views = Views(rendered.query.flatten(0, 1), rendered.key.flatten(0, 1))
-        yield run.train_step(views)["loss"]
+        yield run.read_metrics(run.launch_step(views))["loss"]
 
 
 def page(found: dict[str, Any]) -> str:

@@ -7,9 +7,9 @@ Run it in a project folder whose shards (or content corpora) are there:
     python benchmarks/pretrain.py --memory
 
 The first tells of a step. `lightly_ratio` is the processor time of lightly's MoCo step (its head,
-loss, memory bank and momentum update; the same encoder, optimizer and views) over that of ours, the
+loss, memory bank and momentum update; the same encoder, optimiser and views) over that of ours, the
 two in turn; lightly is not a dependency (benchmarks/peers.txt). `ratio` is the time of a whole step
-(optimizer, queue, momentum and measures included) over that of the bare encoders on the same batch:
+(optimiser, queue, momentum and measures included) over that of the bare encoders on the same batch:
 query forward and backward, key forward. On a GPU read `pairs_per_s`, the shares and
 `peak_memory_gib`. The second needs no project: it counts the bytes of the paper's step on one of
 its GPUs. `--write` puts either into docs/log/benchmarks/pretrain.md; JSON is printed anyway.
@@ -79,7 +79,7 @@ def measured(run: loop.PretrainingRun, steps: int) -> dict[str, object]:
         render, views = timed(lambda read=read: run.source.render(read, run.device), run.device)
         bare, _ = timed(lambda v=views: encoders_alone(run, v.query, v.key), run.device)
         start = time.process_time()
-        learn, _ = timed(lambda v=views: run.train_step(v), run.device)
+        learn, _ = timed(lambda v=views: run.read_metrics(run.launch_step(v)), run.device)
         own = time.process_time() - start
         if peer is not None:
             start = time.process_time()

@@ -350,11 +350,6 @@ class DatasetEntry(_Record):
         """Whether several images come from one reference."""
         return self.references is not None
 
-    @property
-    def has_official_split(self) -> bool:
-        """Whether the authors published a split."""
-        return bool(self.official)
-
 
 def load_catalog() -> dict[str, DatasetEntry]:
     """Return all entries by name: those of the package, then those of the project.

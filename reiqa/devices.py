@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from reiqa.errors import BadInputError
 from reiqa.params import ComputeParams, Precision
@@ -21,8 +21,6 @@ from reiqa.progress import log
 if TYPE_CHECKING:
     import torch
     from filelock import FileLock
-
-Result = TypeVar("Result")
 
 # Maximum time a process waits for the main process of its job, which may itself wait for GPUs or
 # for the lock of its artifact.

@@ -204,7 +204,7 @@ class TrainingParams(ParamsSection):
     Attributes:
         epochs: number of passes over the corpus.
         batch_size: photographs per step, over all processes.
-        optimizer: optimizer of the query encoder.
+        optimizer: optimiser of the query encoder.
         learning_rate: ``auto`` scales with the number of pairs per step, by the published rule.
         weight_decay: weight decay of all parameters except one-dimensional ones.
         warmup_epochs: length of the learning rate warm-up.
@@ -215,7 +215,7 @@ class TrainingParams(ParamsSection):
         negatives: ``queue+chunk`` adds the other versions of the same chunk as negatives.
         batchnorm: how processes share batch statistics; ``frozen`` keeps the statistics of the
             initial weights instead.
-        bn_splits: number of parts of a process's batch with separate batch normalization.
+        bn_splits: number of parts of a process's batch with separate batch normalisation.
             Shared batch statistics leak the positive. With ``shuffle``, keys are assigned to parts
             at random, as if each part was on a separate device.
         distortion_losses: further losses of the quality expert.

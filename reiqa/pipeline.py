@@ -29,7 +29,7 @@ def load_params(file: Path = layout.PARAMS) -> Params:
         BadInputError: the file is missing or invalid.
     """
     params = parameters.load_params(
-        file, catalog.rated_names(), catalog.corpus_names(), distortions.names
+        file, catalog.rated_names(), catalog.corpus_names(), lambda: distortions.TYPES
     )
     for name in params.degraded_datasets():
         owner = catalog.get_entry(name).shares
@@ -226,7 +226,7 @@ def features(
     Raises:
         BadInputError: a model or image is missing, or the dataset is unknown.
     """
-    from reiqa import features as extraction
+    from reiqa.features.cache import has_errors
 
     for name in experts:
         if params.expert(name).source != "pretrain" and not layout.model(name).exists():
@@ -236,18 +236,20 @@ def features(
     freshness = store.Freshness(lookup(params))
     stale = [name for name in experts if not freshness.is_fresh(layout.features(dataset, name))]
     if len(stale) > 1:
+        from reiqa.features.extraction import extract_rows
+
         # One pass decodes each image once for all experts; the loop below reuses the rows.
         with ExitStack() as locks:
             for name in stale:
                 locks.enter_context(store.locked(layout.features(dataset, name)))
-            extraction.extract_rows(dataset, stale, params, strict)
+            extract_rows(dataset, stale, params, strict)
 
     def work(name: ExpertName) -> Callable[[], object]:
-        return lambda: extraction.extract(dataset, name, params, strict)
+        return lambda: STAGES["features"].function()(dataset, name, params, strict)
 
     for name in experts:
         # A strict run must not accept a cache with error rows.
-        again = force or (strict and extraction.has_errors(layout.features(dataset, name)))
+        again = force or (strict and has_errors(layout.features(dataset, name)))
         run_stage("features", params, f"{dataset}/{name}", again, work(name))
 
 
@@ -271,16 +273,17 @@ def folder_features(
         BadInputError: a model is missing, the folder contains no images, or ``out`` cannot be
             written or has other content.
     """
-    from reiqa import features as extraction
-    from reiqa.features import cache
+    from reiqa.features.cache import check_output
 
     for name in experts:
         require_model(name)
     out = store.link_target(out)
-    cache.check_output(out)
+    check_output(out)
+    from reiqa.features.extraction import extract_folder  # torch, after what fails at once
+
     with store.locked(store.WORK / "features" / "folder"):
         store.remove_partials(out)
-        extraction.extract_folder(images, list(experts), params, out, strict)
+        extract_folder(images, list(experts), params, out, strict)
 
 
 def require_model(expert: ExpertName) -> None:
@@ -308,14 +311,12 @@ def fit(dataset: str, params: Params, splits: Path | None = None, force: bool = 
     """
     if splits is None:
         return run_stage("fit", params, dataset, force)
-    from reiqa import regression
-
     if not splits.is_file():
         raise BadInputError(f"{splits}: no such file")
     protocol = f"{splits.name} {store.file_digest(splits)}"
     section = params.regression.model_copy(update={"protocol": protocol})
     recorded = params.model_copy(update={"regression": section})
-    work = lambda: regression.fit(dataset, params, splits)  # noqa: E731
+    work = lambda: STAGES["fit"].function()(dataset, params, splits)  # noqa: E731
     return run_stage("fit", params, dataset, force, work, recorded)
 
 

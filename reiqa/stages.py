@@ -306,7 +306,7 @@ STAGES: dict[str, Stage] = {
             inputs=lambda _params, dataset, name: [layout.index(dataset), layout.model(name)],
             parameters=_features,
             command="reiqa features --dataset {dataset} --expert {expert}",
-            work="reiqa.features:extract",
+            work="reiqa.features.extraction:extract",
             needs=resources.features,
         ),
         Stage(

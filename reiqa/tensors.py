@@ -2,28 +2,18 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from reiqa.images import Pixels, read_rgb
+from reiqa.images import Pixels
 
 
 def to_tensor(pixels: Pixels) -> Tensor:
     """Convert ``(H, W, 3)`` uint8 to ``(3, H, W)`` float32 in [0, 1]."""
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float().div_(255)
-
-
-def read_tensor(path: Path) -> Tensor:
-    """Decode an image file to ``(3, H, W)`` float32 in [0, 1].
-
-    Raises:
-        BadInputError: see `images.read_rgb`.
-    """
-    return to_tensor(read_rgb(path))
 
 
 def to_uint8(images: Tensor) -> Tensor:

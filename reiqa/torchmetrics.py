@@ -26,7 +26,7 @@ class ReIQA(Metric):
 
     As input to ``forward`` and ``update`` the metric accepts
 
-    - ``img``: floats of shape ``(N, 3, H, W)``, in [0, 1] if ``normalize`` is True, else normalized
+    - ``img``: floats of shape ``(N, 3, H, W)``, in [0, 1] if ``normalize`` is True, else normalised
       with ImageNet's mean and standard deviation. Images of different sizes need separate calls.
 
     As output of ``forward`` and ``compute`` the metric returns a scalar, or points of shape
@@ -68,7 +68,7 @@ class ReIQA(Metric):
         Args:
             bundle: name of an installed bundle, path of a folder, or ``hf://USER/REPO[@REVISION]``.
             reduction: how the points of all images are reduced.
-            normalize: the images are in [0, 1] and not yet normalized.
+            normalize: the images are in [0, 1] and not yet normalised.
             autocast: run the experts in mixed precision.
             kwargs: arguments of `torchmetrics.Metric`.
 

@@ -28,6 +28,21 @@ def mirror() -> Path:
     return folder
 
 
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project folder, to which the process has moved."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def one_thread() -> None:
+    """No more threads than that for torch, whatever the environment or another test has set."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the engines' tests first: each of their groups keeps one worker busy for minutes."""
     items.sort(key=lambda item: item.get_closest_marker("engine") is None)

@@ -20,10 +20,7 @@ def write(backbone: str, pooling: str = "last", expert: str = "quality") -> None
     Path("params.yaml").write_text(yaml.safe_dump(tree))
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("project")
 
 
 REFUSED = {

@@ -33,7 +33,7 @@ def save(picture: Image.Image, path: Path, **options: object) -> Path:
 def test_a_colour_photograph_is_read_to_the_byte(tmp_path: Path) -> None:
     path = save(Image.fromarray(gradient()), tmp_path / "a.png")
     assert np.array_equal(images.read_rgb(path), gradient())
-    tensor = tensors.read_tensor(path)
+    tensor = tensors.to_tensor(images.read_rgb(path))
     assert tensor.shape == (3, 24, 32) and tensor.dtype == torch.float32
     assert torch.equal(tensors.to_uint8(tensor).permute(1, 2, 0), torch.from_numpy(gradient()))
 
@@ -135,7 +135,7 @@ def test_a_photograph_is_turned_upright(orientation: int, tmp_path: Path) -> Non
 def test_one_pixel_is_an_image(tmp_path: Path) -> None:
     path = save(Image.new("RGB", (1, 1), (9, 8, 7)), tmp_path / "dot.png")
     assert images.read_rgb(path).tolist() == [[[9, 8, 7]]]
-    assert tensors.half(tensors.read_tensor(path)[None]).shape == (1, 3, 1, 1)
+    assert tensors.half(tensors.to_tensor(images.read_rgb(path))[None]).shape == (1, 3, 1, 1)
 
 
 def test_twenty_thousand_pixels_wide_is_read(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from skimage import data
 from reiqa import catalog, layout, pipeline, presets, store
 from reiqa.cli import project as verbs
 from reiqa.errors import BadInputError
-from reiqa.features import read_features
+from reiqa.features.cache import read_features
 from reiqa.params import EXPERTS, Params
 from reiqa.scoring import Scorer
 from reiqa.scoring.bundle import SHIPPED, Bundle, load_bundle

@@ -11,9 +11,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 import reiqa
 from reiqa import store
@@ -32,11 +34,7 @@ PARAMS = Params.model_validate(TREE)
 INDEX, CACHE, RESULT = Path("index.csv"), Path("cache.h5"), Path("result.json")
 CHAIN = ((INDEX, "index"), (CACHE, "features"), (RESULT, "fit"))
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def changed(section: str, **values) -> Params:
@@ -84,7 +82,10 @@ def test_an_error_while_writing_leaves_the_old_file_and_no_other():
 def test_a_written_file_has_the_permissions_of_any_other():
     Path("plain").write_text("x")
     store.write_text(Path("ours"), "x")
-    assert Path("ours").stat().st_mode == Path("plain").stat().st_mode
+    with store.atomic(Path("tensors")) as temporary:
+        save_file({"x": np.zeros(1)}, temporary)
+    for written in ("ours", "tensors"):
+        assert Path(written).stat().st_mode == Path("plain").stat().st_mode
 
 
 def test_a_process_killed_while_writing_leaves_the_old_file_or_the_new_one():

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from reiqa import devices, images, seeds, store, text
 from reiqa.data import image_files
@@ -88,10 +87,7 @@ def _degrade(photograph: Path, kinds: Sequence[str], folder: Path) -> list[Row]:
         )
         for level, copy in zip(levels, copies, strict=True):
             path = f"images/{photograph.stem}_{kind}_l{level}.png"
-            _save(copy, folder / path)
+            image = Image.fromarray(copy.permute(1, 2, 0).numpy())
+            image.save(folder / path, compress_level=1)
             rows.append((path, kind, reference, str(LEVELS - level)))
     return rows
-
-
-def _save(pixels: Tensor, path: Path) -> None:
-    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path, compress_level=1)

@@ -101,7 +101,7 @@ def _status(entry: DatasetEntry) -> DatasetStatus:
         images=entry.count_images(),
         gigabytes=receipt["bytes"] / 1e9 if receipt else entry.gigabytes,
         ratings=_ratings(entry),
-        official_split=entry.has_official_split,
+        official_split=bool(entry.official),
         proxy=entry.proxy,
         registration=entry.registration,
         licence=entry.licence,

@@ -169,7 +169,7 @@ def _bomb(archive: Path) -> ArchiveError:
 
 
 def _safe_path(name: str, archive: Path, link: str = "") -> str:
-    """Return the normalized path of an entry inside the folder."""
+    """Return the normalised path of an entry inside the folder."""
     spelled = name.replace("\\", "/")
     outside = ArchiveError(f"{archive.name}: {link}{name}: path leaves the folder; refused")
     if spelled.startswith("/") or spelled[1:2] == ":" or "\0" in spelled:

@@ -3,7 +3,6 @@
 The names below are imported on first use, because they import torch.
 """
 
-from collections.abc import Collection
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
     from reiqa.distortions.frame import Frame
     from reiqa.distortions.registry import TYPES, VERSION, Distortion, resolve
 
-__all__ = ["LEVELS", "TYPES", "VERSION", "Distortion", "Frame", "distort", "names", "resolve"]
+__all__ = ["LEVELS", "TYPES", "VERSION", "Distortion", "Frame", "distort", "resolve"]
 
 #: Number of severity levels of every type; levels start at 1.
 LEVELS = 5
@@ -25,13 +24,6 @@ _MODULES = {
     "Distortion": "registry",
     "resolve": "registry",
 }
-
-
-def names() -> Collection[str]:
-    """Return the names of all types, importing the registry on demand."""
-    from reiqa.distortions.registry import TYPES
-
-    return TYPES
 
 
 def __getattr__(name: str) -> Any:

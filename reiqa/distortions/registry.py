@@ -13,7 +13,6 @@ from reiqa.params import BankParams
 #: Version of the bank; increased when the same input, type, level and seed give different pixels.
 VERSION = 2
 
-Level: TypeAlias = float | tuple[float, ...]
 Apply: TypeAlias = Callable[..., Tensor]
 
 

@@ -15,7 +15,7 @@ def interpolate(initial: Encoder, trained: Encoder, share: float) -> Encoder:
 
     Args:
         initial: weights before training, of the same backbone.
-        trained: weights after training, with the same statistics of batch normalization.
+        trained: weights after training, with the same statistics of batch normalisation.
         share: weight of ``trained``; ``1 - share`` is the weight of ``initial``.
     """
     encoder = copy.deepcopy(trained)

@@ -20,7 +20,7 @@ def save_encoder(encoder: Encoder, path: Path, card: Mapping[str, Any]) -> None:
     """Write the weights (equal weights give identical bytes), then the card.
 
     Args:
-        encoder: encoder to save, without projection head and optimizer.
+        encoder: encoder to save, without projection head and optimiser.
         path: a ``.safetensors`` file.
         card: additional metadata, such as source, steps, loss and licence, as JSON data.
     """

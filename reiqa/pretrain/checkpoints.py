@@ -93,7 +93,10 @@ class Checkpoints:
         paths = self.paths()
         if not paths:
             return None
-        state = read_checkpoint(paths[-1])
+        try:
+            state = load_checkpoint(paths[-1])
+        except BadInputError as error:
+            raise BadInputError(f"{error}. Delete it and rerun.") from None
         changed = differing_keys(json.loads(state["run"]), self._run)
         if changed:
             raise BadInputError(
@@ -105,15 +108,3 @@ class Checkpoints:
         """Return the path of the latest checkpoint, or ``none``."""
         paths = self.paths()
         return str(paths[-1]) if paths else "none"
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint onto the CPU.
-
-    Raises:
-        BadInputError: it is damaged.
-    """
-    try:
-        return load_checkpoint(path)
-    except BadInputError as error:
-        raise BadInputError(f"{error}. Delete it and rerun.") from None

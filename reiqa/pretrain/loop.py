@@ -75,7 +75,7 @@ class _LaunchedStep:
 
 
 class PretrainingRun:
-    """One pretraining run: models, optimizer, schedule and checkpoints."""
+    """One pretraining run: models, optimiser, schedule and checkpoints."""
 
     def __init__(
         self,
@@ -157,10 +157,6 @@ class PretrainingRun:
     def epoch(self) -> int:
         """Number of epochs started."""
         return -(-self.step // self.sampler.steps_per_epoch)
-
-    def train_step(self, views: Views) -> dict[str, float]:
-        """Run one training step; see `launch_step` and `read_metrics`."""
-        return self.read_metrics(self.launch_step(views))
 
     def launch_step(self, views: Views) -> "_LaunchedStep":
         """Start one training step; a GPU may still be at work afterwards."""

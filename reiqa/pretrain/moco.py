@@ -54,7 +54,7 @@ class EncoderWithHead(nn.Module):
 
 
 class MoCo(nn.Module):
-    """State of momentum contrast except the optimizer.
+    """State of momentum contrast except the optimiser.
 
     Attributes:
         query: trained by gradient.

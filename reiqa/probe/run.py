@@ -104,7 +104,7 @@ def compare_with_random(
 
 
 def random_encoder(trained: Encoder) -> Encoder:
-    """Return the same network and normalization with random weights, in evaluation mode."""
+    """Return the same network and normalisation with random weights, in evaluation mode."""
     return encoders.build_encoder(
         trained.backbone, trained.expert, normalization=trained.normalization
     ).eval()

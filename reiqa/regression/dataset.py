@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from reiqa import features, layout
+from reiqa import layout
 from reiqa.data import index as indices
 from reiqa.errors import BadInputError
-from reiqa.features import FeatureTable
+from reiqa.features.cache import FeatureTable, read_features
 from reiqa.params import EXPERTS, ExpertName, Variant
 from reiqa.regression.regressor import EXPERTS_OF
 from reiqa.regression.scaler import RawFeatures, RowNumbers, Vector
@@ -130,7 +130,7 @@ def load_rated_features(dataset: str, experts: Sequence[ExpertName] = EXPERTS) -
 def _aligned(dataset: str, expert: ExpertName, names: list[str]) -> FeatureTable:
     """Read a feature cache that must contain exactly the images of the index, in order."""
     path = layout.features(dataset, expert)
-    cache = features.read_features(path)
+    cache = read_features(path)
     if list(cache.recipe.weights) != [expert]:
         raise BadInputError(
             f"{path}: contains features of {', '.join(cache.recipe.weights)}, not of {expert}"

@@ -96,8 +96,9 @@ def _page(
         ("provenance", "What was run"),
     ]
     cross_head, cross_lines = tables.cross_table(crossings)
+    style = (resources.files("reiqa.report") / "style.css").read_text(encoding="utf-8")
     text = _environment().get_template("page.html").render(
-        style=Markup(_style()),
+        style=Markup(style),
         preset=params.preset,
         proxies=proxies,
         tiles=_tiles(rows, crossings),
@@ -139,10 +140,6 @@ def _environment() -> Environment:
 def _number(value: float | None, sign: bool = False) -> str:
     """Format a metric with a minus sign instead of a hyphen."""
     return tables.number(value, sign).replace("-", "\N{MINUS SIGN}")
-
-
-def _style() -> str:
-    return (resources.files("reiqa.report") / "style.css").read_text(encoding="utf-8")
 
 
 def _by_dataset(rows: Sequence[ResultRow]) -> Iterator[tuple[str, list[ResultRow]]]:

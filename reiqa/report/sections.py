@@ -142,19 +142,16 @@ def _dataset_facts(tree: Mapping[str, Any]) -> Facts:
     absent = ", ".join(f"{count:,} {word}" for word, count in excluded.items() if count)
     bounds = [f"{end:g}" for end in tree["rating"].values() if end is not None]
     scale = " to ".join(sorted(bounds, key=float)) + ", " if len(bounds) == 2 else ""
+    mark = f"; {PROXY}" if tree["proxy"] else ""
     references = tree["references"]
     facts = [
         ("images", f"{tree['n']:,}" + (f" ({absent})" if absent else "")),
-        ("ratings", f"{scale}higher is better{_mark(tree)}"),
+        ("ratings", f"{scale}higher is better{mark}"),
         ("protocol", tree["protocol"]["text"]),
     ]
     if references:
         facts.insert(1, ("references", f"{references:,}"))
     return facts + test_facts(tree)
-
-
-def _mark(tree: Mapping[str, Any]) -> str:
-    return f"; {PROXY}" if tree["proxy"] else ""
 
 
 def test_facts(tree: Mapping[str, Any]) -> Facts:

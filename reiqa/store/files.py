@@ -5,8 +5,6 @@ import glob
 import hashlib
 import json
 import os
-import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -71,10 +69,12 @@ def atomic(path: Path) -> Iterator[Path]:
     check_target(path)
     temporary = _temporary_file(path)
     try:
+        mode = temporary.stat().st_mode
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        # safetensors puts a file in its place that only its owner may read.
+        temporary.chmod(mode)
         temporary.replace(path)
     except Exception as error:
         number = error.errno if isinstance(error, OSError) else _write_error(temporary)
@@ -87,14 +87,13 @@ def atomic(path: Path) -> Iterator[Path]:
 
 def _temporary_file(path: Path) -> Path:
     """Create an empty file next to ``path``; errors name ``path``."""
-    prefix = f".{path.name}{_PART}"
+    temporary = path.with_name(f".{path.name}{_PART}{os.urandom(4).hex()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
+        temporary.open("xb").close()
     except OSError as error:
         raise unwritable(path, error) from None
-    os.close(handle)
-    return Path(name)
+    return temporary
 
 
 def unwritable(path: Path, error: OSError) -> Exception:
@@ -222,19 +221,3 @@ def remove_partials(path: Path) -> None:
     for leftover in path.parent.glob(f".{glob.escape(path.name.split('.')[0])}.*"):
         if _PART in leftover.name:
             leftover.unlink(missing_ok=True)
-
-
-_UMASK_LOCK = threading.Lock()
-
-
-def _umask() -> int:
-    # Reading the umask sets it for all threads, so it is read only once.
-    with _UMASK_LOCK:
-        return _read_umask()
-
-
-@cache
-def _read_umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

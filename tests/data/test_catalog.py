@@ -77,7 +77,7 @@ def test_names_and_numbers_that_results_depend_on() -> None:
     assert references == {"live": 29, "csiq": 30, "tid2013": 25, "kadid10k": 81}
     turned = [name for name in NINE if not catalog.get_entry(name).ratings.higher_is_better]
     assert turned == ["live", "csiq"]
-    assert [name for name in NINE if catalog.get_entry(name).has_official_split] == [
+    assert [name for name in NINE if catalog.get_entry(name).official] == [
         "koniq10k",
         "flive",
         "biq2021",

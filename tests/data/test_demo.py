@@ -1,6 +1,5 @@
 """The embedded sets: whole, deterministic, apart from each other, and never taken for human."""
 
-import csv
 import io
 import runpy
 from collections import Counter
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.tables import rows_of
 
 from reiqa import catalog, layout, params
 from reiqa.data import demo, fetch, index
@@ -33,11 +33,6 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(demo.PHOTOGRAPHS, name, first)
 
 
-def ratings(folder: Path) -> list[dict[str, str]]:
-    with (folder / "ratings.csv").open() as stream:
-        return list(csv.DictReader(stream))
-
-
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("name", ["demo", "demo_mixed"])
 def test_a_rated_set_is_images_and_ratings(name: str, tmp_path: Path) -> None:
@@ -48,7 +43,7 @@ def test_a_rated_set_is_images_and_ratings(name: str, tmp_path: Path) -> None:
     files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
     assert all((first / path).read_bytes() == (second / path).read_bytes() for path in files)
 
-    rows = ratings(first)
+    rows = rows_of(first / "ratings.csv")
     assert {row["dis_img_path"] for row in rows} == {str(p) for p in files if p.suffix == ".png"}
     assert rows[0]["score"] == "100.0000" and rows[0]["dis_img_path"] == rows[0]["ref_img_path"]
     original = np.asarray(Image.open(first / rows[0]["dis_img_path"]))

@@ -20,7 +20,6 @@ from reiqa.distortions.random_fields import hash_bits, normal_field
 
 ALL = list(TYPES)
 LOCAL = [name for name in ALL if TYPES[name].local]
-FRAME = Frame(240, 336)
 
 #: Types whose windows agree with the frame within a tolerance rather than to the byte, and why.
 WITHIN_ONE = {

@@ -5,10 +5,7 @@ from torch import nn
 from reiqa.encoders import NORMALIZATION, build_encoder
 from reiqa.errors import BadInputError
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize(

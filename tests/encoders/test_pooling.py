@@ -9,10 +9,7 @@ from reiqa.encoders import Encoder, StagePooledEncoder
 from reiqa.errors import BadInputError
 from reiqa.params import Pooling
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def by_hand(encoder: Encoder, stages: list[nn.Module], image: Tensor) -> list[Tensor]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reiqa.errors import BadInputError
-from reiqa.features import cache, read_features
+from reiqa.features import cache
 
 
 def content(count: int = 5, width: int = 3) -> cache.FeatureTable:
@@ -32,7 +32,7 @@ def content(count: int = 5, width: int = 3) -> cache.FeatureTable:
 def test_what_is_written_is_read(tmp_path, count):
     expected = content(count)
     cache.write_features(tmp_path / "f.h5", expected)
-    found = read_features(tmp_path / "f.h5")
+    found = cache.read_features(tmp_path / "f.h5")
     assert found.images == expected.images
     assert found.digests == expected.digests
     assert found.errors == expected.errors
@@ -58,7 +58,7 @@ def test_a_cache_cut_off_anywhere_is_refused_in_one_line(tmp_path, share):
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(BadInputError, match=r"f\.h5: .*Delete it") as caught:
-        read_features(path)
+        cache.read_features(path)
     assert "\n" not in str(caught.value)
 
 
@@ -71,18 +71,18 @@ def test_a_cache_with_a_flipped_bit_among_its_numbers_is_refused(tmp_path):
     data[place] ^= 1
     path.write_bytes(data)
     with pytest.raises(BadInputError, match="Delete it"):
-        read_features(path)
+        cache.read_features(path)
 
 
 def test_another_file_or_none_is_refused(tmp_path):
     (tmp_path / "text.h5").write_text("no HDF5 at all")
     for name in ("text.h5", "absent.h5"):
         with pytest.raises(BadInputError, match=name):
-            read_features(tmp_path / name)
+            cache.read_features(tmp_path / name)
 
 
 def test_columns_of_unequal_length_are_refused(tmp_path):
     wrong = cache.FeatureTable(**{**vars(content()), "errors": ["one"]})
     cache.write_features(tmp_path / "f.h5", wrong)
     with pytest.raises(BadInputError, match="differ in length"):
-        read_features(tmp_path / "f.h5")
+        cache.read_features(tmp_path / "f.h5")

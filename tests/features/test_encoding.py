@@ -20,9 +20,7 @@ class Conversions(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_on_a_cpu_no_more_pixels_than_a_cache_holds_go_through_at_once(monkeypatch):

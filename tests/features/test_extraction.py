@@ -14,11 +14,11 @@ from PIL import Image
 from support import miniature
 from torch import Tensor, nn
 
-from reiqa import features, images, layout, pipeline, store, tensors
+from reiqa import images, layout, pipeline, store, tensors
 from reiqa.encoders import Encoder, save_encoder
 from reiqa.encoders import load_encoder as load_encoder
 from reiqa.errors import BadInputError
-from reiqa.features import batching, extraction
+from reiqa.features import batching, cache, extraction
 from reiqa.params import EXPERTS, Params
 from reiqa.stages import stage_parameters
 
@@ -73,7 +73,7 @@ def parameters(**changes: Any) -> Params:
 def one_by_one(path: Path, expert: str, scales: list[float]) -> np.ndarray:
     """The plainest way to the same numbers."""
     encoder = load_encoder(layout.model(expert))
-    image = tensors.read_tensor(path)[None]
+    image = tensors.to_tensor(images.read_rgb(path))[None]
     with torch.no_grad():
         parts = [encoder(image if scale == 1 else tensors.half(image)) for scale in scales]
     return torch.cat(parts, dim=1)[0].numpy()
@@ -81,7 +81,7 @@ def one_by_one(path: Path, expert: str, scales: list[float]) -> np.ndarray:
 
 @pytest.mark.parametrize("expert", ["content", "quality"])
 def test_a_row_is_the_pooled_features_of_the_full_image_at_both_scales(project, expert):
-    found = features.read_features(features.extract("clive", expert, parameters()))
+    found = cache.read_features(extraction.extract("clive", expert, parameters()))
     assert list(found.images) == project
     for name, row in zip(project, found.values, strict=True):
         expected = one_by_one(layout.raw("clive") / name, expert, [1.0, 0.5])
@@ -94,7 +94,7 @@ def test_batch_size_changes_neither_order_nor_values(project):
         settings = parameters(batch=batch)
         out = Path(f"batch-{batch}.h5")
         # Each in a work folder of its own, or the first would serve the others.
-        by_size.append(features.read_features(features.extract("clive", "quality", settings)))
+        by_size.append(cache.read_features(extraction.extract("clive", "quality", settings)))
         layout.features("clive", "quality").rename(out)
         (store.WORK / "features").rename(f"work-{batch}")
     for other in by_size[1:]:
@@ -128,7 +128,7 @@ def work(project: list[str], monkeypatch: pytest.MonkeyPatch) -> Counting:
 
 
 def test_each_image_is_decoded_once_and_encoded_once_a_scale(project, work):
-    features.extract("clive", "quality", parameters())
+    extraction.extract("clive", "quality", parameters())
     assert work.decoded == Counter(Path(name).name for name in project)
     expected: Counter[tuple[int, int]] = Counter()
     for height, width in SIZES:
@@ -138,52 +138,52 @@ def test_each_image_is_decoded_once_and_encoded_once_a_scale(project, work):
 
 
 def test_both_experts_in_one_pass_decode_each_image_once_and_give_the_same_caches(project, work):
-    one_by_one = [features.extract("clive", expert, parameters()) for expert in EXPERTS]
+    one_by_one = [extraction.extract("clive", expert, parameters()) for expert in EXPERTS]
     expected = [path.read_bytes() for path in one_by_one]
     for path in one_by_one:
         path.unlink()
     (store.WORK / "features").rename("gone")
     work.decoded.clear()
-    features.extract_rows("clive", EXPERTS, parameters())
+    extraction.extract_rows("clive", EXPERTS, parameters())
     assert work.decoded == Counter(Path(name).name for name in project)
-    assert [features.extract("clive", e, parameters()).read_bytes() for e in EXPERTS] == expected
+    assert [extraction.extract("clive", e, parameters()).read_bytes() for e in EXPERTS] == expected
     assert work.decoded.total() == len(project)
 
 
 def test_what_one_expert_has_already_is_not_encoded_again_for_the_other(project, work):
-    features.extract("clive", "quality", parameters())
+    extraction.extract("clive", "quality", parameters())
     done = work.encoded.total()
-    features.extract_rows("clive", EXPERTS, parameters())
+    extraction.extract_rows("clive", EXPERTS, parameters())
     assert work.encoded.total() == 2 * done
 
 
 def test_images_added_to_an_index_are_computed_and_the_rest_reused(project, work):
-    before = features.read_features(features.extract("clive", "quality", parameters()))
+    before = cache.read_features(extraction.extract("clive", "quality", parameters()))
     noise(layout.raw("clive"), "Images/extra.png", (40, 56), 99)
     work.decoded.clear()
     write_index(sorted([*project, "Images/extra.png"]))
-    after = features.read_features(features.extract("clive", "quality", parameters()))
+    after = cache.read_features(extraction.extract("clive", "quality", parameters()))
     assert work.decoded == Counter(["extra.png"])
     for name, row in zip(before.images, before.values, strict=True):
         assert np.array_equal(after.values[list(after.images).index(name)], row)
 
 
 def test_the_cache_itself_serves_where_the_work_folder_is_gone(project, work):
-    first = features.extract("clive", "quality", parameters()).read_bytes()
+    first = extraction.extract("clive", "quality", parameters()).read_bytes()
     (store.WORK / "features").rename("gone")
     work.decoded.clear()
-    assert features.extract("clive", "quality", parameters()).read_bytes() == first
+    assert extraction.extract("clive", "quality", parameters()).read_bytes() == first
     assert not work.decoded
 
 
 def test_other_weights_or_preprocessing_are_never_mixed(project, work, weights):
-    features.extract("clive", "quality", parameters())
+    extraction.extract("clive", "quality", parameters())
     work.decoded.clear()
-    features.extract("clive", "quality", parameters(scales=[1.0]))
+    extraction.extract("clive", "quality", parameters(scales=[1.0]))
     assert len(work.decoded) == len(project)
     layout.model("quality").write_bytes(weights["content"].read_bytes())
     work.decoded.clear()
-    found = features.read_features(features.extract("clive", "quality", parameters(scales=[1.0])))
+    found = cache.read_features(extraction.extract("clive", "quality", parameters(scales=[1.0])))
     assert len(work.decoded) == len(project)
     expected = one_by_one(layout.raw("clive") / project[0], "quality", [1.0])
     np.testing.assert_allclose(found.values[0], expected, atol=1e-5)
@@ -201,7 +201,7 @@ def test_a_killed_run_loses_at_most_what_it_was_at(project, work, monkeypatch):
 
     monkeypatch.setattr(extraction.RowStore, "append", append_then_die)
     with pytest.raises(KeyboardInterrupt):
-        features.extract("clive", "quality", parameters())
+        extraction.extract("clive", "quality", parameters())
     assert not layout.features("clive", "quality").exists()
     # A kill may also tear the last record.
     (torn,) = (store.WORK / "features").rglob("*.rows")
@@ -209,15 +209,15 @@ def test_a_killed_run_loses_at_most_what_it_was_at(project, work, monkeypatch):
         stream.write(b"half a record")
     monkeypatch.setattr(extraction.RowStore, "append", append)
     work.decoded.clear()
-    resumed = features.extract("clive", "quality", parameters()).read_bytes()
+    resumed = extraction.extract("clive", "quality", parameters()).read_bytes()
     assert work.decoded.total() == len(project) - sum(batches_done)
     (store.WORK / "features").rename("gone")
     layout.features("clive", "quality").unlink()
-    assert features.extract("clive", "quality", parameters()).read_bytes() == resumed
+    assert extraction.extract("clive", "quality", parameters()).read_bytes() == resumed
 
 
 def test_a_record_that_rotted_is_computed_again(project, work):
-    path = features.extract("clive", "quality", parameters())
+    path = extraction.extract("clive", "quality", parameters())
     whole = path.read_bytes()
     path.unlink()
     (rows,) = (store.WORK / "features").rglob("*.rows")
@@ -225,10 +225,10 @@ def test_a_record_that_rotted_is_computed_again(project, work):
     data[200] ^= 1
     rows.write_bytes(data)
     work.decoded.clear()
-    repaired = features.read_features(features.extract("clive", "quality", parameters()))
+    repaired = cache.read_features(extraction.extract("clive", "quality", parameters()))
     assert work.decoded.total() == 1
     path.write_bytes(whole)
-    np.testing.assert_allclose(repaired.values, features.read_features(path).values, atol=1e-5)
+    np.testing.assert_allclose(repaired.values, cache.read_features(path).values, atol=1e-5)
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ def damaged(project: list[str]) -> str:
 
 
 def test_an_unreadable_image_gets_an_error_row_and_the_rest_their_features(project, damaged):
-    found = features.read_features(features.extract("clive", "quality", parameters()))
+    found = cache.read_features(extraction.extract("clive", "quality", parameters()))
     for name, row, error in zip(found.images, found.values, found.errors, strict=True):
         assert np.isnan(row).all() == (name == damaged)
         assert bool(error) == (name == damaged)
@@ -248,14 +248,14 @@ def test_an_unreadable_image_gets_an_error_row_and_the_rest_their_features(proje
 
 def test_a_missing_image_gets_an_error_row(project):
     (layout.raw("clive") / project[0]).unlink()
-    found = features.read_features(features.extract("clive", "quality", parameters()))
+    found = cache.read_features(extraction.extract("clive", "quality", parameters()))
     assert "no such file" in found.errors[0]
     assert not any(found.errors[1:])
 
 
 def test_strict_makes_an_unreadable_image_fatal(project, damaged):
     with pytest.raises(BadInputError, match=Path(damaged).name):
-        features.extract("clive", "quality", parameters(), strict=True)
+        extraction.extract("clive", "quality", parameters(), strict=True)
 
 
 @pytest.fixture
@@ -279,17 +279,17 @@ def test_a_strict_run_rejects_error_rows_and_force_replaces_them(sealed):
     with pytest.raises(BadInputError, match=bad.name):
         pipeline.features("clive", pipeline.load_params(), strict=True)
     pipeline.features("clive", pipeline.load_params())
-    assert any(features.read_features(layout.features("clive", "quality")).errors)
+    assert any(cache.read_features(layout.features("clive", "quality")).errors)
     bad.write_bytes(whole)
     pipeline.features("clive", pipeline.load_params(), force=True)
     pipeline.features("clive", pipeline.load_params(), strict=True)
-    assert not any(features.read_features(layout.features("clive", "quality")).errors)
+    assert not any(cache.read_features(layout.features("clive", "quality")).errors)
 
 
 def test_an_image_over_the_bound_is_scaled_down_and_reported(project, capsys):
     noise(layout.raw("clive"), "Images/big.png", (400, 500), 5)
     write_index([*project, "Images/big.png"])
-    found = features.read_features(features.extract("clive", "quality", parameters()))
+    found = cache.read_features(extraction.extract("clive", "quality", parameters()))
     assert found.shrunk[-1] == pytest.approx(np.sqrt(65_536 / 200_000), rel=1e-3)
     assert (found.shrunk[:-1] == 1).all()
     assert "scaled down" in capsys.readouterr().err
@@ -345,7 +345,7 @@ def test_what_cannot_be_decoded_within_the_bound_gets_an_error_row(project, byte
     side = int(np.sqrt(batching.MAX_DECODE_FACTOR * 65_536)) + 1
     noise(layout.raw("clive"), "Images/big.png", (side, side), 5)
     write_index([*project, "Images/big.png"])
-    found = features.read_features(features.extract("clive", "quality", parameters()))
+    found = cache.read_features(extraction.extract("clive", "quality", parameters()))
     assert "524,288" in found.errors[-1] and not any(found.errors[:-1])
     assert max(bytes_decoded) < 3 * 64 * 65
 
@@ -364,7 +364,7 @@ def test_no_batch_holds_more_pixels_than_the_bound(project, work):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(extraction, "to_batch", measured)
-        features.extract("clive", "quality", parameters())
+        extraction.extract("clive", "quality", parameters())
     assert max(sizes) <= 65_536
 
 
@@ -372,23 +372,23 @@ def test_the_resize_of_the_catalog_is_applied(project, work):
     noise(layout.raw("spaq"), "TestImage/1.png", (700, 600), 1)
     write_index(["TestImage/1.png"], "spaq")
     settings = parameters(max_pixels=1_000_000, scales=[1.0])
-    found = features.read_features(features.extract("spaq", "quality", settings))
+    found = cache.read_features(extraction.extract("spaq", "quality", settings))
     assert work.encoded == Counter({(597, 512): 1})
     assert found.recipe.preprocessing["resize"] == 512
     assert found.shrunk[0] == 1
 
 
 def test_the_same_input_gives_the_same_bytes(project):
-    first = features.extract("clive", "content", parameters()).read_bytes()
+    first = extraction.extract("clive", "content", parameters()).read_bytes()
     (store.WORK / "features").rename("gone")
     layout.features("clive", "content").unlink()
-    assert features.extract("clive", "content", parameters()).read_bytes() == first
+    assert extraction.extract("clive", "content", parameters()).read_bytes() == first
 
 
 def test_a_folder_gives_both_experts_side_by_side(project):
     out = Path("folder.h5")
-    features.extract_folder(layout.raw("clive"), ["content", "quality"], parameters(), out)
-    found = features.read_features(out)
+    extraction.extract_folder(layout.raw("clive"), ["content", "quality"], parameters(), out)
+    found = cache.read_features(out)
     assert list(found.images) == project
     assert list(found.recipe.weights) == ["content", "quality"]
     width = found.values.shape[1] // 2
@@ -402,8 +402,10 @@ def test_a_folder_of_that_suffix_is_no_image(project, tmp_path):
     (photographs / "empty.png").mkdir(parents=True)
     (photographs / "png").write_text("no suffix")
     shutil.copy(layout.raw("clive") / project[0], photographs / "a.bmp")
-    features.extract_folder(photographs, ["quality"], parameters(), Path("folder.h5"), strict=True)
-    assert list(features.read_features(Path("folder.h5")).images) == ["a.bmp"]
+    extraction.extract_folder(
+        photographs, ["quality"], parameters(), Path("folder.h5"), strict=True
+    )
+    assert list(cache.read_features(Path("folder.h5")).images) == ["a.bmp"]
 
 
 def test_features_of_a_folder_replace_no_other_file(project, tmp_path):
@@ -419,31 +421,31 @@ def test_features_of_a_folder_replace_no_other_file(project, tmp_path):
     link.symlink_to("real.h5")
     for _ in range(2):
         pipeline.folder_features(source, link, parameters(), ["quality"])
-        assert link.is_symlink() and list(features.read_features(link).images) == project
+        assert link.is_symlink() and list(cache.read_features(link).images) == project
 
 
 def test_a_folder_without_images_is_refused(project, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInputError, match="no image"):
-        features.extract_folder(tmp_path / "empty", ["quality"], parameters(), Path("out.h5"))
+        extraction.extract_folder(tmp_path / "empty", ["quality"], parameters(), Path("out.h5"))
     with pytest.raises(BadInputError, match="no such folder"):
-        features.extract_folder(tmp_path / "absent", ["quality"], parameters(), Path("out.h5"))
+        extraction.extract_folder(tmp_path / "absent", ["quality"], parameters(), Path("out.h5"))
 
 
 def test_an_encoder_that_gives_no_numbers_makes_error_rows(project, monkeypatch):
     forward: Callable[..., Tensor] = Encoder.forward
     monkeypatch.setattr(Encoder, "forward", lambda self, batch: forward(self, batch) * np.nan)
-    found = features.read_features(features.extract("clive", "quality", parameters()))
+    found = cache.read_features(extraction.extract("clive", "quality", parameters()))
     assert all("not finite" in error for error in found.errors)
 
 
 def test_features_in_bf16_are_rows_of_their_own(project, capsys):
-    exact = features.read_features(features.extract("clive", "quality", parameters()))
-    path = features.extract("clive", "quality", parameters(precision="bf16"))
-    rounded = features.read_features(path)
+    exact = cache.read_features(extraction.extract("clive", "quality", parameters()))
+    path = extraction.extract("clive", "quality", parameters(precision="bf16"))
+    rounded = cache.read_features(path)
     assert exact.recipe.preprocessing["precision"] == "float32"
     assert rounded.recipe.preprocessing["precision"] == "bf16"
     difference = np.linalg.norm(rounded.values - exact.values) / np.linalg.norm(exact.values)
     assert 1e-4 < difference < 0.05
-    back = features.read_features(features.extract("clive", "quality", parameters()))
+    back = cache.read_features(extraction.extract("clive", "quality", parameters()))
     np.testing.assert_array_equal(back.values, exact.values)

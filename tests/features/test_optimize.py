@@ -10,10 +10,7 @@ from torch import nn
 from reiqa.encoders import build_encoder
 from reiqa.features.optimize import SamePadConv2d, optimize_for_inference
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def used(backbone):

@@ -92,10 +92,3 @@ def patterns(monkeypatch):
     source = Patterns()
     monkeypatch.setattr(loop, "view_source", lambda expert, params: source)
     return source
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """An empty project folder, to which the process has moved."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path

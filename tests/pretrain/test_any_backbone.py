@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reiqa import encoders, features
+from reiqa import encoders
+from reiqa.features import cache, extraction
 from reiqa.pretrain.loop import pretrain
 
 
@@ -32,8 +33,8 @@ def test_a_backbone_goes_through_pretraining_and_features_at_two_sizes(
         pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
         Image.fromarray(pixels).save(project / "photos" / name)
     out = project / "features.h5"
-    features.extract_folder(project / "photos", ["quality"], settings, out)
-    found = features.read_features(out)
+    extraction.extract_folder(project / "photos", ["quality"], settings, out)
+    found = cache.read_features(out)
     assert found.values.shape == (2, 2 * width)
     assert np.isfinite(found.values).all()
     assert not np.array_equal(found.values[0], found.values[1])

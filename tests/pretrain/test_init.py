@@ -121,7 +121,7 @@ def test_batch_statistics_move_otherwise(project, patterns, make, trained):
 
 @pytest.fixture
 def with_statistics(tmp_path):
-    """A model whose statistics of batch normalization are those of images."""
+    """A model whose statistics of batch normalisation are those of images."""
     encoder = build_encoder("mobilenet_v3_small", "content", 5)
     for module in encoder.body.modules():
         if isinstance(module, nn.BatchNorm2d):

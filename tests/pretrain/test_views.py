@@ -200,7 +200,7 @@ def test_a_damaged_shard_ends_pretraining_before_its_first_step(corpus, settings
     from reiqa.pretrain import loop
 
     monkeypatch.setattr(
-        loop.PretrainingRun, "train_step", lambda *_: pytest.fail("a step was taken")
+        loop.PretrainingRun, "launch_step", lambda *_: pytest.fail("a step was taken")
     )
     of = settings.chunks.shard_count(catalog.get_entry("kodak").images)
     for number in range(of):

@@ -9,8 +9,9 @@ from scipy import stats
 from reiqa import layout
 from reiqa.errors import BadInputError
 from reiqa.features import cache
-from reiqa.regression import evaluate_across, evaluation, fit, regressor
-from reiqa.regression.fitting import regressor_path
+from reiqa.regression import evaluation, regressor
+from reiqa.regression.cross_dataset import evaluate_across
+from reiqa.regression.fitting import fit, regressor_path
 
 
 @pytest.fixture

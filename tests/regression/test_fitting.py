@@ -1,6 +1,5 @@
 """A dataset by the protocol: what is written, and what bad input leads to."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -9,24 +8,20 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
+from support.tables import rows_of
 
 from reiqa import layout, store
 from reiqa.data.index import read_index as read_index
 from reiqa.errors import BadInputError
 from reiqa.params import VARIANTS
-from reiqa.regression import fit, regressor, splits
-from reiqa.regression.fitting import regressor_path
+from reiqa.regression import regressor, splits
+from reiqa.regression.fitting import fit, regressor_path
 
 METRICS = ("srcc", "plcc", "plcc_raw", "krcc", "rmse")
 
 
 def result_of(path: Path) -> dict:
     return json.loads(path.read_text())
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open() as stream:
-        return list(csv.DictReader(stream))
 
 
 def beside(dataset: str, ending: str) -> Path:

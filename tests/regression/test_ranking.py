@@ -7,9 +7,10 @@ import pytest
 from scipy import sparse
 from sklearn.linear_model import Ridge
 
-from reiqa import catalog, layout, regression, stages, store
+from reiqa import catalog, layout, stages, store
 from reiqa.errors import BadInputError
 from reiqa.params import Params, RankingParams, RegressionParams
+from reiqa.regression import cross_dataset, fitting
 from reiqa.regression.dataset import load_rated_features
 from reiqa.regression.protocol import refit_all, run_split
 from reiqa.regression.ranking import RankedPairs, load_degraded
@@ -160,8 +161,8 @@ def test_a_fit_with_copies_puts_them_in_order_and_says_so(
     rows = ladder_of(range(60))
     make_set()
     make_set(COPIES, count=len(rows), listed=rows, edit=level_shows)
-    without = store.read_json(regression.fit("clive", params))
-    with_order = store.read_json(regression.fit("clive", changed(params, ranking=ORDER)))
+    without = store.read_json(fitting.fit("clive", params))
+    with_order = store.read_json(fitting.fit("clive", changed(params, ranking=ORDER)))
     assert without["variants"]["both"]["in_order"] is None
     assert without["regression"]["ranking"] is None
     assert with_order["regression"]["ranking"] == ORDER.model_dump()
@@ -187,13 +188,13 @@ def test_a_dataset_without_copies_of_its_own_is_fitted_without_them(
     ranked, plain = two
     line = "fitted without the ranking term: demo_mixed holds copies of clive"
     for dataset, owns in (("clive", True), ("koniq10k", False)):
-        path = regression.fit(dataset, ranked)
+        path = fitting.fit(dataset, ranked)
         found, predictions = store.read_json(path), layout.companion(path, "predictions.csv")
         first = predictions.read_bytes()
         assert (line in found["warnings"]) != owns
         assert (found["regression"]["ranking"] is not None) == owns
         assert (found["variants"]["both"]["in_order"] is not None) == owns
-        plain_path = regression.fit(dataset, plain)
+        plain_path = fitting.fit(dataset, plain)
         assert store.read_json(plain_path)["warnings"] == []
         assert (predictions.read_bytes() == first) != owns
 
@@ -204,8 +205,8 @@ def test_across_datasets_only_the_owner_learns_from_the_copies(
 ) -> None:
     def rows(params: Params) -> dict[str, list[str]]:
         for dataset in params.datasets if kept else []:
-            regression.fit(dataset, params)
-        lines = regression.evaluate_across(params).read_text().splitlines()[1:]
+            fitting.fit(dataset, params)
+        lines = cross_dataset.evaluate_across(params).read_text().splitlines()[1:]
         return {name: [line for line in lines if line.startswith(name)] for name in params.datasets}
 
     ranked, plain = rows(two[0]), rows(two[1])
@@ -218,7 +219,7 @@ def test_an_owner_without_a_copy_is_refused(
 ) -> None:
     make_set(COPIES, count=6, listed=ladder_of(range(90, 92)))
     with pytest.raises(BadInputError, match="demo_mixed has no copy of a photograph of clive"):
-        regression.fit("clive", two[0])
+        fitting.fit("clive", two[0])
 
 
 def test_only_the_owner_reads_the_copies_and_depends_on_the_term(

@@ -1,8 +1,6 @@
 """Support vector regression: against a solver of its own, scikit-learn, and through the stages."""
 
-import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +8,15 @@ from scipy import optimize
 from scipy.stats import spearmanr
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
+from support.tables import rows_of
 
 from reiqa import layout, params, store
 from reiqa.data.index import read_index
 from reiqa.errors import BadInputError
 from reiqa.params import RegressionParams, SVRParams
-from reiqa.regression import evaluate_across, fit, kernel, regressor, splits, svr
-from reiqa.regression.fitting import regressor_path
+from reiqa.regression import kernel, regressor, splits, svr
+from reiqa.regression.cross_dataset import evaluate_across
+from reiqa.regression.fitting import fit, regressor_path
 from reiqa.regression.protocol import refit_all, run_split
 from reiqa.regression.ridge_path import Penalty, ScaledRows, penalty_grid
 from reiqa.regression.scaler import FeatureScaler
@@ -211,11 +211,6 @@ def svr_params(params, changed):
         return changed(params, model="svr", svr=SVRParams(C=(0.1, 10, 3), **fields))
 
     return with_svr
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open() as stream:
-        return list(csv.DictReader(stream))
 
 
 @pytest.mark.parametrize("name", KERNELS)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reiqa import layout, params, report, stages, store
+from reiqa import layout, params, stages, store
+from reiqa.report.page import write_page
 
 VARIANTS = ("content", "quality", "both")
 NOISE = {"content": 0.22, "quality": 0.14, "both": 0.1}
@@ -47,7 +48,7 @@ def finished(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     with contextlib.chdir(folder):
         build(PARAMS)
-        report.write_report(PARAMS)
+        write_page(PARAMS)
     return folder
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from reiqa import layout, params, report
+from reiqa import layout, params
 from reiqa.report import figures
+from reiqa.report.page import write_page
 
 # One worker writes the report that these read.
 pytestmark = pytest.mark.xdist_group("report")
@@ -140,7 +141,7 @@ def test_a_group_of_a_few_rows_has_no_bar(project):
         variant["by_distortion"]["jpeg"] = {"srcc": 1.0, "n": 3}
         variant["by_level"] = {"1": {"srcc": None, "n": 30}}
     path.write_text(json.dumps(tree))
-    report.write_report(project.params)
+    write_page(project.params)
     charts = {svg["aria-label"] for svg in Tree(layout.REPORT.read_text()).all("svg")}
     (bars,) = [label for label in charts if label.startswith("By distortion")]
     assert "jpeg" not in bars and "pixelate" in bars
@@ -160,7 +161,7 @@ def test_what_was_run_is_read_from_the_provenance(page):
 
 def test_photographs_that_are_not_here_are_named_instead(project):
     next(Path(layout.raw("demo")).rglob("*.png")).parent.rename("elsewhere")
-    report.write_report(project.params)
+    write_page(project.params)
     text = layout.REPORT.read_text(encoding="utf-8")
     assert text.count("photograph not on this machine") == 6
 
@@ -168,7 +169,7 @@ def test_photographs_that_are_not_here_are_named_instead(project):
 def test_a_single_dataset_has_no_matrix(project):
     lone = project.params.model_copy(update={"datasets": ["clive"]})
     layout.CROSS.write_text(layout.CROSS.read_text().splitlines()[0] + "\n")
-    report.write_report(lone)
+    write_page(lone)
     tree = Tree(layout.REPORT.read_text(encoding="utf-8"))
     assert "Across datasets" not in " ".join(tree.words)
     assert "proxy" not in " ".join(tree.words)
@@ -178,8 +179,8 @@ def test_the_same_results_give_the_same_bytes_in_another_process(written):
     first = {name: Path("results", name).read_bytes() for name in MADE}
     Path("params.json").write_text(written.params.model_dump_json())
     again = (
-        "from pathlib import Path; from reiqa import params, report;"
-        "report.write_report(params.Params.model_validate_json(Path('params.json').read_text()))"
+        "from pathlib import Path; from reiqa import params; from reiqa.report import page;"
+        "page.write_page(params.Params.model_validate_json(Path('params.json').read_text()))"
     )
     seed = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", again], check=True, env={**os.environ, **seed})

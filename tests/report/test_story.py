@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reiqa import distortions, layout, report, store
+from reiqa import distortions, layout, store
 from reiqa.chunks.geometry import overlap_share
 from reiqa.chunks.sample import sample_chunk
 from reiqa.report import chunk_pictures, results, story, thumbnails
+from reiqa.report.page import write_page
 from reiqa.stages import STAGES, stage_parameters
 
 # One worker writes the report that these read.
@@ -20,7 +21,7 @@ STORY = ["chunk", "bank", "pretraining", "predictions", "shares"]
 
 
 def written_again(project, **changed) -> str:
-    report.write_report(project.params.model_copy(update=changed))
+    write_page(project.params.model_copy(update=changed))
     return layout.REPORT.read_text(encoding="utf-8")
 
 

@@ -1,6 +1,5 @@
 """The results table says what the results say: in CSV, in Markdown, in a terminal."""
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tables import rows_of
 
-from reiqa import layout, report, store
+from reiqa import layout, store
 from reiqa.errors import BadInputError
 from reiqa.params import VARIANTS
 from reiqa.report import results, tables
+from reiqa.report.page import write_page
 
 # One worker writes the report that these read.
 pytestmark = pytest.mark.xdist_group("report")
@@ -71,10 +72,9 @@ def test_paper_value_and_difference_are_shown_only_if_published(project):
 
 
 def test_proxy_ratings_are_named_in_every_table(written):
-    with layout.ALL_SRCC.open(newline="") as stream:
-        said = {line["dataset"]: line["ratings"] for line in csv.DictReader(stream)}
+    said = {line["dataset"]: line["ratings"] for line in rows_of(layout.ALL_SRCC)}
     assert said == {"demo": "proxy ratings, not human", "clive": "human"}
-    terminal = report.table_text(False).splitlines()
+    terminal = tables.table_text(False).splitlines()
     assert all(("proxy" in line) == line.startswith("demo ") for line in terminal[1:])
     markdown = layout.REPORT.with_suffix(".md").read_text().splitlines()
     lines = [line for line in markdown if line.startswith("| demo")]
@@ -98,8 +98,8 @@ def test_page_csv_and_terminal_round_a_number_alike(project):
     tree = json.loads(path.read_text())
     tree["variants"]["both"]["srcc"]["median"] = 0.884504
     store.write_json(path, tree)
-    report.write_report(project.params)
-    assert "0.885" in layout.REPORT.read_text() and "0.885" in report.table_text(False)
+    write_page(project.params)
+    assert "0.885" in layout.REPORT.read_text() and "0.885" in tables.table_text(False)
 
 
 def test_an_undefined_metric_is_an_empty_cell_and_a_dash(project):
@@ -109,9 +109,9 @@ def test_an_undefined_metric_is_an_empty_cell_and_a_dash(project):
         median=None, mean=None, std=None, low=None, high=None, splits=[None] * 5
     )
     store.write_json(path, tree)
-    report.write_report(project.params)
+    write_page(project.params)
     assert layout.ALL_SRCC.read_text().splitlines()[1].startswith("demo,content,,,,,0.")
-    assert report.table_text(False).splitlines()[1].split()[2:4] == ["–", "–"]
+    assert tables.table_text(False).splitlines()[1].split()[2:4] == ["–", "–"]
 
 
 def test_the_summary_holds_the_medians_and_the_probe(written):
@@ -164,16 +164,16 @@ def test_a_column_of_the_paper_is_there_only_if_it_has_numbers(project):
 def test_page_text_and_terminal_are_beside_the_papers_only_where_it_has_numbers(
     project, lone, shown
 ):
-    report.write_report(project.params.model_copy(update={"datasets": [lone]}))
+    write_page(project.params.model_copy(update={"datasets": [lone]}))
     page, text = layout.REPORT.read_text(), layout.REPORT.with_suffix(".md").read_text()
     assert ("Results beside the paper" in page) is shown
     assert ('<th scope="col">Paper</th>' in page) is shown
     assert ("paper's SRCC" in text.split("## Across")[0]) is shown
-    assert ("paper" in report.table_text(False).splitlines()[0]) is shown
+    assert ("paper" in tables.table_text(False).splitlines()[0]) is shown
 
 
 def test_plain_text_has_no_escape_codes_and_coloured_text_the_same_numbers(written):
-    plain, coloured = report.table_text(False), report.table_text(True)
+    plain, coloured = tables.table_text(False), tables.table_text(True)
     assert "\x1b" not in plain and "\x1b" in coloured
     for line in tables_of(written):
         assert f"{line.srcc:.3f}" in plain and f"{line.srcc:.3f}" in coloured
@@ -187,7 +187,7 @@ def test_a_corrupted_result_error_names_the_file(project, spoil):
     else:
         path.write_text(path.read_text()[:100] if spoil == "cut" else "{}")
     with pytest.raises(BadInputError) as fault:
-        report.write_report(project.params)
+        write_page(project.params)
     assert str(path) in str(fault.value) and "\n" not in str(fault.value)
     assert not layout.ALL_SRCC.exists()
 
@@ -195,13 +195,13 @@ def test_a_corrupted_result_error_names_the_file(project, spoil):
 def test_the_table_of_a_folder_without_results_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInputError, match="reiqa report"):
-        report.table_text(False)
+        tables.table_text(False)
 
 
 def test_a_foreign_csv_is_refused_by_name(project):
     layout.ALL_SRCC.write_text("a,b\n1,2\n")
     with pytest.raises(BadInputError, match=r"all_srcc\.csv: not a valid results table"):
-        report.table_text(False)
+        tables.table_text(False)
 
 
 def test_a_measure_of_zero_is_a_point_of_the_curve_and_an_empty_field_is_none(project):
@@ -215,13 +215,8 @@ def test_plot_data_hold_every_image_once_and_every_alpha(written):
     folder = Path("results/plots")
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["alphas.csv", "predictions.csv", "pretraining.csv"]
-    lines = lines_of(folder / "predictions.csv")
+    lines = rows_of(folder / "predictions.csv")
     assert len(lines) == 80 == len({(line["dataset"], line["image"]) for line in lines})
-    powers = [float(line["log10_alpha"]) for line in lines_of(folder / "alphas.csv")]
+    powers = [float(line["log10_alpha"]) for line in rows_of(folder / "alphas.csv")]
     assert powers == [*range(-3, 7)] * 2
-    assert {line["content"] for line in lines_of(folder / "pretraining.csv")} == {""}
-
-
-def lines_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
+    assert {line["content"] for line in rows_of(folder / "pretraining.csv")} == {""}

@@ -10,9 +10,11 @@ import pytest
 from PIL import Image, ImageFilter
 from support import miniature
 
-from reiqa import features, layout, regression, store
+from reiqa import layout, store
 from reiqa.encoders import build_encoder, save_encoder
+from reiqa.features import extraction
 from reiqa.params import EXPERTS, Params
+from reiqa.regression import fitting
 from reiqa.scoring import Scorer, build
 
 PARAMS = Params.model_validate(
@@ -71,9 +73,9 @@ def build_run() -> None:
             build_encoder("mobilenet_v3_small", expert, seed=seed), path, {"source": "random"}
         )
         store.sign_sidecar(path, "model", expert, {}, {})
-        features.extract("clive", expert, PARAMS)
+        extraction.extract("clive", expert, PARAMS)
         store.sign_sidecar(layout.features("clive", expert), "features", f"clive/{expert}", {}, {})
-    regression.fit("clive", PARAMS)
+    fitting.fit("clive", PARAMS)
     store.sign_sidecar(layout.result("clive"), "fit", "clive", {}, {})
 
 
@@ -97,3 +99,13 @@ def in_run(run: Run) -> Iterator[Run]:
     """The run's folder as the current one, to be read only."""
     with contextlib.chdir(run.folder):
         yield run
+
+
+@pytest.fixture
+def photos(run: Run, project: Path) -> Path:
+    """Four photographs of a run, in the current folder's ``photos``."""
+    folder = Path("photos")
+    folder.mkdir()
+    for name, number in zip("cabd", (0, 5, 2, 3), strict=True):
+        (folder / f"{name}.png").write_bytes(run.photographs[number].read_bytes())
+    return folder

@@ -29,9 +29,7 @@ from reiqa.scoring.scorer import Scorer
 PAGE = Path("page.html")
 
 
-@pytest.fixture(autouse=True)
-def in_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def colour(image: Image.Image | None) -> np.ndarray:
@@ -280,15 +278,6 @@ def test_a_full_disk_is_reported_with_the_page(monkeypatch: pytest.MonkeyPatch) 
 
 
 # --- with a scorer
-
-
-@pytest.fixture
-def photos(run) -> Path:
-    folder = Path("photos")
-    folder.mkdir()
-    for name, number in zip("cabd", (0, 5, 2, 3), strict=True):
-        (folder / f"{name}.png").write_bytes(run.photographs[number].read_bytes())
-    return folder
 
 
 @pytest.fixture

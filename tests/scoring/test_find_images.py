@@ -16,9 +16,7 @@ def touch(*paths: str) -> None:
         path.touch()
 
 
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def paths(*arguments: str, lines: tuple[str, ...] = (), recursive: bool = True) -> list[str]:

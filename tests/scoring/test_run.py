@@ -22,17 +22,6 @@ from reiqa.scoring.size_check import SizeCheck
 GOOD = "a good one.png"
 
 
-@pytest.fixture
-def photos(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Four photographs of a run, in the current folder's ``photos``."""
-    monkeypatch.chdir(tmp_path)
-    folder = Path("photos")
-    folder.mkdir()
-    for name, number in zip("cabd", (0, 5, 2, 3), strict=True):
-        (folder / f"{name}.png").write_bytes(run.photographs[number].read_bytes())
-    return folder
-
-
 def score(run, *paths: str, **options) -> None:
     score_paths(list(paths), bundle=str(run.bundle), threads=2, **options)
 

@@ -15,10 +15,11 @@ import torch
 from PIL import Image
 from support import miniature
 
-from reiqa import features, images, layout, regression, store, tensors
+from reiqa import images, layout, store, tensors
 from reiqa.errors import BadInputError
+from reiqa.features import cache
 from reiqa.params import EXPERTS, Params
-from reiqa.regression import regressor
+from reiqa.regression import fitting, regressor
 from reiqa.regression.fitting import regressor_path
 from reiqa.scoring import Score, Scorer, build
 
@@ -26,8 +27,12 @@ from reiqa.scoring import Score, Scorer, build
 TOLERANCE = 1e-3
 
 
+def read_tensor(path: Path) -> torch.Tensor:
+    return tensors.to_tensor(images.read_rgb(path))
+
+
 def test_a_score_is_the_regressors_prediction_on_the_scale(in_run, scorer: Scorer) -> None:
-    values = [features.read_features(layout.features("clive", expert)).values for expert in EXPERTS]
+    values = [cache.read_features(layout.features("clive", expert)).values for expert in EXPERTS]
     rated = regressor.load_regressor(regressor_path("clive"), "both").predict(np.hstack(values))
     scores = scorer(in_run.photographs)
     # clive is rated from 0 to 100, so a point is a unit of the rating.
@@ -46,10 +51,10 @@ def test_a_bundle_of_another_model_scores_as_the_pipeline_predicts(
     short = {"splits": 2, "bootstrap": 20, "target": "normal_scores"}
     params = Params.model_validate({**miniature.TREE, "regression": regression_params | short})
     with contextlib.chdir(folder):
-        regression.fit("clive", params)
+        fitting.fit("clive", params)
         store.sign_sidecar(layout.result("clive"), "fit", "clive", {}, {})
         build.build_bundle("clive", Path("other"))
-        values = [features.read_features(layout.features("clive", x)).values for x in EXPERTS]
+        values = [cache.read_features(layout.features("clive", x)).values for x in EXPERTS]
         fitted = regressor.load_regressor(regressor_path("clive"), "both")
         rated = fitted.predict(np.hstack(values))
         shares = fitted.expert_shares(np.hstack(values), np.arange(30), values[0].shape[1])
@@ -61,7 +66,7 @@ def test_a_bundle_of_another_model_scores_as_the_pipeline_predicts(
     np.testing.assert_allclose([(s.content, s.quality) for s in scores], shares, atol=TOLERANCE)
     assert made.bundle.manifest.intercept + shares[0].sum() == pytest.approx(rated[0], abs=1e-6)
     # The same score as a differentiable module.
-    pixels = tensors.read_tensor(run.photographs[0])[None].requires_grad_()
+    pixels = read_tensor(run.photographs[0])[None].requires_grad_()
     points = made.as_module()(pixels)
     points.sum().backward()
     assert float(points) == pytest.approx(rated[0], abs=TOLERANCE)
@@ -83,10 +88,10 @@ KINDS: dict[str, Callable[[Path], object]] = {
     "numpy view": lambda path: images.read_rgb(path)[::-1][::-1],
     "numpy float32": lambda path: images.read_rgb(path).astype(np.float32) / 255,
     "numpy float64": lambda path: images.read_rgb(path) / 255,
-    "torch": tensors.read_tensor,
+    "torch": read_tensor,
     "torch bytes": lambda path: torch.from_numpy(images.read_rgb(path)).permute(2, 0, 1),
-    "torch double": lambda path: tensors.read_tensor(path).double(),
-    "torch with gradient": lambda path: tensors.read_tensor(path).requires_grad_(),
+    "torch double": lambda path: read_tensor(path).double(),
+    "torch with gradient": lambda path: read_tensor(path).requires_grad_(),
 }
 
 
@@ -98,14 +103,14 @@ def test_every_kind_of_image_has_the_same_score(run, scorer: Scorer, kind: str) 
 
 def test_a_mixed_list_keeps_its_order(run, scorer: Scorer) -> None:
     paths = run.photographs[:4]
-    mixed = [str(paths[0]), Image.open(paths[1]), tensors.read_tensor(paths[2]), paths[3]]
+    mixed = [str(paths[0]), Image.open(paths[1]), read_tensor(paths[2]), paths[3]]
     assert scorer(mixed) == [scorer(path) for path in paths]
     assert scorer(tuple(mixed[:1])) == [scorer(paths[0])]
     assert scorer([]) == []
 
 
 def test_company_does_not_change_a_score(run, scorer: Scorer) -> None:
-    batch = torch.stack([tensors.read_tensor(path) for path in run.photographs[:5]])
+    batch = torch.stack([read_tensor(path) for path in run.photographs[:5]])
     alone = [scorer(image) for image in batch]
     assert scorer(batch) == alone
     assert scorer(batch.flip(0)) == alone[::-1]
@@ -159,7 +164,7 @@ def test_a_score_is_a_number_that_travels_whole(run, scorer: Scorer) -> None:
 
 
 def test_the_module_gives_the_scorers_value(run, scorer: Scorer) -> None:
-    batch = torch.stack([tensors.read_tensor(path) for path in run.photographs[:6]])
+    batch = torch.stack([read_tensor(path) for path in run.photographs[:6]])
     found = scorer.as_module()(batch)
     assert found.shape == (6,) and found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), scorer(batch), atol=TOLERANCE)
@@ -167,7 +172,7 @@ def test_the_module_gives_the_scorers_value(run, scorer: Scorer) -> None:
 
 def test_the_module_has_a_gradient_that_points_uphill(run, scorer: Scorer) -> None:
     network = scorer.as_module()
-    image = tensors.read_tensor(run.photographs[5])[None].requires_grad_()
+    image = read_tensor(run.photographs[5])[None].requires_grad_()
     before = network(image).sum()
     (gradient,) = torch.autograd.grad(before, image)
     assert gradient.isfinite().all() and gradient.abs().max() > 0
@@ -177,7 +182,7 @@ def test_the_module_has_a_gradient_that_points_uphill(run, scorer: Scorer) -> No
 
 
 def test_the_module_is_a_frozen_copy(run, scorer: Scorer) -> None:
-    image = tensors.read_tensor(run.photographs[0])[None]
+    image = read_tensor(run.photographs[0])[None]
     network = scorer.as_module()
     before = scorer(image[0])
     assert not any(parameter.requires_grad for parameter in network.parameters())

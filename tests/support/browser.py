@@ -4,7 +4,6 @@ Chromium started with ``--remote-debugging-pipe`` reads commands from file descr
 answers and events to descriptor 4, each as JSON that ends with a NUL byte.
 """
 
-import base64
 import contextlib
 import fcntl
 import json
@@ -191,11 +190,6 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
         self.settle()
-
-    def screenshot(self, path: Path) -> None:
-        """Save the viewport as PNG."""
-        data = self.send("Page.captureScreenshot", format="png")["data"]
-        path.write_bytes(base64.b64decode(data))
 
 
 @contextlib.contextmanager

@@ -8,9 +8,6 @@ import torch
 from support import fault_injection
 
 import reiqa.encoders
-import reiqa.features
-import reiqa.regression
-import reiqa.report
 import reiqa.scoring.build
 import reiqa.scoring.run  # noqa: F401
 from reiqa import catalog, cli, store
