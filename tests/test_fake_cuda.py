@@ -113,8 +113,8 @@ def test_a_step_of_chunks_is_rendered_in_a_few_calls_that_wait_for_nothing(codec
         assert traffic.waits == [] and traffic.downloads == 0
         assert codecs.images == sum("jpeg" in recipe.types for recipe in drawn)
         # 19,500 when each level of each type was a group, and each crop a slice.
-        assert traffic.total - before < 3500
-        assert traffic.uploads < 150
+        assert traffic.total - before < 2900
+        assert traffic.uploads < 100
 
 
 def settings(expert: str, precision: str = "float32", **training: object) -> Params:
