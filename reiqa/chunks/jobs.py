@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,7 @@ class Jobs:
         types, levels, seeds: of each job; those of undistorted versions are unused.
         frames: position of the region to distort.
         regions: ``(3, J)`` int64: chunk, and top and left of the region in the window.
-        crops: ``(scales, CUTS, 2 J)`` int64, two crops of a job for query and key: number of the
+        crops: ``(scales, 6, 2 J)`` int64, two crops of a job for query and key: number of the
             job in its group, top and left of the part of the region that holds the crop, top and
             left of the crop in this part at its scale, and place in the result.
     """
@@ -56,9 +56,6 @@ class Jobs:
     frames: list[Frame]
     regions: Integers
     crops: Integers
-
-    #: Number of integers of a crop.
-    CUTS: ClassVar[int] = 6
 
 
 def plan_jobs(recipes: Sequence[ChunkRecipe], uniform: bool, pixels: int) -> Jobs:
@@ -97,7 +94,7 @@ def plan_jobs(recipes: Sequence[ChunkRecipe], uniform: bool, pixels: int) -> Job
     ]
     order = sorted(range(len(kinds)), key=lambda job: keys[job])
     groups = list(_groups([keys[job] for job in order], pixels))
-    crops = np.empty((len(plan.scales), Jobs.CUTS, len(kinds), 2), dtype=np.int64)
+    crops = np.empty((len(plan.scales), 6, len(kinds), 2), dtype=np.int64)
     crops[:, 0, order] = np.concatenate([np.arange(len(group.jobs)) for group in groups])[:, None]
     for scale, corners in enumerate(_corners(recipes, scale_count=len(plan.scales))):
         crops[scale, 1:5] = _cuts(
@@ -117,7 +114,7 @@ def plan_jobs(recipes: Sequence[ChunkRecipe], uniform: bool, pixels: int) -> Job
             for (recipe, _), corner in zip(listed, first[order].tolist(), strict=True)
         ],
         regions=regions[:, order],
-        crops=crops[:, :, order].reshape(len(plan.scales), Jobs.CUTS, -1),
+        crops=crops[:, :, order].reshape(len(plan.scales), 6, -1),
     )
 
 
