@@ -226,8 +226,6 @@ def features(
     Raises:
         BadInputError: a model or image is missing, or the dataset is unknown.
     """
-    from reiqa.features.cache import has_errors
-
     for name in experts:
         if params.expert(name).source != "pretrain" and not layout.model(name).exists():
             make_expert(name, params)
@@ -247,10 +245,13 @@ def features(
     def work(name: ExpertName) -> Callable[[], object]:
         return lambda: STAGES["features"].function()(dataset, name, params, strict)
 
+    with_errors: set[ExpertName] = set()
+    if strict:  # A strict run must not accept a cache with error rows.
+        from reiqa.features.cache import has_errors
+
+        with_errors = {name for name in experts if has_errors(layout.features(dataset, name))}
     for name in experts:
-        # A strict run must not accept a cache with error rows.
-        again = force or (strict and has_errors(layout.features(dataset, name)))
-        run_stage("features", params, f"{dataset}/{name}", again, work(name))
+        run_stage("features", params, f"{dataset}/{name}", force or name in with_errors, work(name))
 
 
 def folder_features(
